@@ -1,0 +1,40 @@
+# make demo: open the page on the embedded checkpoint.  make test: lint, then every test.
+# Each builds .venv first, and again only when requirements.txt or pyproject.toml have changed.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv)
+INSTALL := $(if $(UV),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install) --quiet
+# What the browser tests drive, and the fonts the rendered packages are set in.
+DEBIAN := chromium fonts-liberation fonts-dejavu fonts-noto-core fonts-noto-cjk fonts-roboto fonts-open-sans
+
+.PHONY: demo test lint debian
+
+demo: .venv/run.stamp
+	$(BIN)/python app.py
+
+test: lint debian
+	$(BIN)/python -m pytest --durations=10
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+debian:
+	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(DEBIAN) >/dev/null; \
+	fi || echo "Debian's packages could not be installed: tests that need them will be skipped."
+
+.venv/run.stamp: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "nutrition-vl needs Python 3.11 or newer and $(PYTHON) is older: say make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(BIN)/python $(if $(UV),,-m pip) --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	$(INSTALL) -r requirements.txt
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp pyproject.toml
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")' > .venv/dev.txt
+	$(INSTALL) -r .venv/dev.txt
+	@touch $@

@@ -1,0 +1,226 @@
+"""Loads Qwen2-VL in 4 bit, its processor and its adapters, and checks what was loaded."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitsandbytes.nn import Linear4bit
+from peft import PeftConfig, PeftModel, set_peft_model_state_dict
+from PIL import Image
+from qwen_vl_utils.vision_process import MAX_RATIO, fetch_image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import (
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+)
+
+from nutrition_vl.runtime import Runtime
+
+BASE_MODEL = "Qwen/Qwen2-VL-7B-Instruct"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's file name
+# Full names: "visual" alone matches nothing since transformers 4.52; a list replaces the default
+# exception, "lm_head".
+FULL_PRECISION = ("model.visual", "lm_head")
+
+
+@dataclass(frozen=True)
+class PixelBudget:
+    """How many tokens of the language model one photo may take; a token shows 28 x 28 pixels."""
+
+    min_tokens: int = 4
+    max_tokens: int = 600
+
+    def size(self, image_processor: Qwen2VLImageProcessor) -> dict[str, int]:
+        """The budget in pixels, under the names of the image processor's `size`."""
+        pixels = _pixels_per_token(image_processor)
+        return {"shortest_edge": self.min_tokens * pixels, "longest_edge": self.max_tokens * pixels}
+
+    def fit(self, photo: Image.Image, image_processor: Qwen2VLImageProcessor) -> Image.Image:
+        """The photo resized to whole tokens within the budget, its aspect kept as nearly as may be.
+
+        The processor's own resize then changes nothing. ValueError for photos too narrow to fit.
+        """
+        width, height = photo.size
+        limit = min(MAX_RATIO, self.max_tokens)
+        if max(photo.size) >= limit * min(photo.size):
+            raise ValueError(
+                f"the photo is {width} x {height} pixels: crop it, its long side must be less than "
+                f"{limit} times its short side"
+            )
+        pixels = self.size(image_processor)
+        element = {
+            "image": photo,
+            "min_pixels": pixels["shortest_edge"],
+            "max_pixels": pixels["longest_edge"],
+        }
+        return fetch_image(element, image_patch_size=image_processor.patch_size)
+
+
+def budget_of(processor: Qwen2VLProcessor) -> PixelBudget:
+    """The budget a processor was saved with."""
+    image_processor = processor.image_processor
+    pixels, size = _pixels_per_token(image_processor), image_processor.size
+    return PixelBudget(size["shortest_edge"] // pixels, size["longest_edge"] // pixels)
+
+
+def nf4_config(runtime: Runtime) -> BitsAndBytesConfig:
+    """NF4 with double quantisation (QLoRA, arXiv:2305.14314) for all but FULL_PRECISION."""
+    wanted = {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": runtime.dtype,
+        "llm_int8_skip_modules": list(FULL_PRECISION),
+    }
+    config = BitsAndBytesConfig(**wanted)
+    # BitsAndBytesConfig swallows keywords it does not know, and the model would be another one.
+    if swallowed := [key for key, value in wanted.items() if getattr(config, key, None) != value]:
+        raise TypeError(f"BitsAndBytesConfig ignored {', '.join(swallowed)}")
+    return config
+
+
+def load_processor(
+    source: str | Path, budget: PixelBudget | None = None, revision: str = "main"
+) -> Qwen2VLProcessor:
+    """The processor of a folder or hub model, with its own pixel budget or the one given."""
+    _check_source(source)
+    try:
+        processor = Qwen2VLProcessor.from_pretrained(source, revision=revision)
+    except OSError as error:
+        raise FileNotFoundError(_unreadable(source, error)) from error
+    if budget is not None:
+        processor.image_processor.size = budget.size(processor.image_processor)
+    return processor
+
+
+def load_base(
+    source: str | Path, runtime: Runtime, revision: str = "main"
+) -> Qwen2VLForConditionalGeneration:
+    """The base model of a folder or hub id in 4 bit, ready to detect.
+
+    FileNotFoundError where it cannot be had, ValueError where it is no Qwen2-VL in safetensors.
+    """
+    _check_source(source)
+    _check_pickles(source)
+    try:
+        _check_family(source, revision)
+        loaded: Any = Qwen2VLForConditionalGeneration.from_pretrained(
+            source,
+            revision=revision,
+            dtype=runtime.dtype,
+            device_map={"": str(runtime.device)},
+            quantization_config=nf4_config(runtime),
+            attn_implementation=runtime.attention,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, SafetensorError) as error:
+        raise FileNotFoundError(_unreadable(source, error)) from error
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"the weights of {source} lack {missing[0]} and {len(missing) - 1} more")
+    _check_quantized(model)
+    return model.eval()
+
+
+def linear4bit_layers(model: PreTrainedModel) -> Counter[str]:
+    """How many 4-bit layers each part of the model has: language_model, visual, lm_head."""
+    parts = ("language_model", "visual", "lm_head")
+    names = [name for name, layer in model.named_modules() if isinstance(layer, Linear4bit)]
+    return Counter(part for name in names for part in parts if part in name.split("."))
+
+
+def attach(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftModel:
+    """The model with the adapter saved in `folder` added as `name`, beside those it already has.
+
+    FileNotFoundError without weights in safetensors; ValueError where the adapter does not fit the
+    model or changes nothing. The model is then as before.
+    """
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise FileNotFoundError(f"{folder} lacks {ADAPTER_WEIGHTS}, and no other weights are read")
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        config.inference_mode = True
+        if isinstance(model, PeftModel):
+            grown = model
+            grown.add_adapter(name, config)
+        else:
+            grown = PeftModel(model, config, adapter_name=name)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the adapter in {folder} does not fit the model: {error}") from error
+    if problem := _fill(grown, folder, name):
+        if grown is model:
+            grown.delete_adapter(name)
+        else:
+            grown.unload()
+        raise ValueError(f"the adapter in {folder} {problem}")
+    return grown.eval()
+
+
+def _fill(model: PeftModel, folder: Path, name: str) -> str | None:
+    """Gives the adapter its saved weights; what is wrong with them, if anything is."""
+    try:
+        # Not load_adapter: it spreads a model on the CPU anew, over whatever GPU there is.
+        weights = load_file(folder / ADAPTER_WEIGHTS, device=str(model.device))
+        report: Any = set_peft_model_state_dict(model, weights, adapter_name=name)
+    except SafetensorError as error:
+        return f"has damaged weights: {error}"
+    except RuntimeError as error:  # PyTorch's answer to tensors of another shape
+        return f"was made for a model of another size: {str(error).splitlines()[-1].strip()}"
+    missing = [key for key in report.missing_keys if f".{name}." in key]
+    if strays := [*missing, *report.unexpected_keys]:
+        return (
+            f"did not attach: {len(strays)} of its weights have no counterpart, {strays[0]} first"
+        )
+    ends = [weight for key, weight in model.named_parameters() if f"lora_B.{name}." in key]
+    if not any(bool(weight.any()) for weight in ends):
+        return "changes nothing: every LoRA B is zero, as before any training"
+    return None
+
+
+def _pixels_per_token(image_processor: Qwen2VLImageProcessor) -> int:
+    return (image_processor.patch_size * image_processor.merge_size) ** 2
+
+
+def _check_source(source: str | Path) -> None:
+    """A hub id is `owner/name`; what looks otherwise can only be a folder: do not ask the hub."""
+    if not Path(source).is_dir() and (isinstance(source, Path) or source.count("/") != 1):
+        raise FileNotFoundError(f"there is no model folder {source}")
+
+
+def _check_pickles(source: str | Path) -> None:
+    folder = Path(source)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        pickles = sorted(path.name for path in folder.glob("*.bin"))
+        found = f"only {', '.join(pickles)}, pickles that could run any code" if pickles else "none"
+        raise ValueError(f"{source} must hold its weights as *.safetensors; found {found}")
+
+
+def _check_family(source: str | Path, revision: str) -> None:
+    config, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
+    family = config.get("model_type")
+    if family != Qwen2VLConfig.model_type:
+        raise ValueError(f"{source} is not a Qwen2-VL model: its config.json says {family!r}")
+
+
+def _check_quantized(model: PreTrainedModel) -> None:
+    layers = linear4bit_layers(model)
+    if set(layers) != {"language_model"}:
+        raise ValueError(f"only the language model must be in 4 bit, but {dict(layers)} layers are")
+
+
+def _unreadable(source: str | Path, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0]
+    if Path(source).is_dir():
+        return f"{source} is not a whole model folder: {reason}"
+    return (
+        f"cannot get {source} from the Hugging Face hub and there is no such folder here: "
+        f"check the name and the network ({reason})"
+    )

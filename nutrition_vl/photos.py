@@ -1,0 +1,83 @@
+"""Opens any photo a person may have as one upright RGB picture, or says why it cannot."""
+
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+# Four times a phone's 16 megapixels; beyond, one small file could fill the memory.
+MAX_PIXELS = 64_000_000
+# Pillow reads more, among them EPS, which it hands to Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+# What Pillow itself expects of damaged files when it opens them, and what more they raise later.
+BROKEN = (
+    SyntaxError,
+    IndexError,
+    TypeError,
+    KeyError,
+    struct.error,
+    OSError,
+    ValueError,
+    RuntimeError,
+)
+
+
+def open_photo(source: str | Path | bytes, name: str | None = None) -> Image.Image:
+    """The photo in `source` (a path or a file's bytes): upright, RGB, first frame, in its own size.
+
+    Transparent parts turn white, 16 bits become 8. Raises ValueError for what is no readable photo
+    of at most MAX_PIXELS and FileNotFoundError for a path to nothing, calling the photo `name`.
+    """
+    with _opened(source, name) as photo:
+        return _rgb(ImageOps.exif_transpose(photo))
+
+
+def photo_size(source: str | Path | bytes, name: str | None = None) -> tuple[int, int]:
+    """Width and height of the upright photo, without decoding a JPEG; raises like `open_photo`."""
+    with _opened(source, name) as photo:
+        width, height = photo.size
+        sideways = photo.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        # Pillow itself turns TIFF, and says so beforehand.
+        return (height, width) if sideways and photo.format != "TIFF" else (width, height)
+
+
+@contextmanager
+def _opened(source: str | Path | bytes, name: str | None) -> Iterator[Image.Image]:
+    name = name or ("the photo" if isinstance(source, bytes) else str(source))
+    if not isinstance(source, bytes) and not Path(source).is_file():
+        raise FileNotFoundError(f"there is no photo {name}")
+    try:
+        with _open(source) as photo:
+            if photo.width * photo.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            yield photo
+    except Image.DecompressionBombError as error:
+        limit = MAX_PIXELS // 1_000_000
+        raise ValueError(f"{name} has more than {limit} megapixels: make it smaller") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name} is not a photo: give one of {', '.join(FORMATS)}") from error
+    except BROKEN as error:
+        raise ValueError(
+            f"{name} is damaged or incomplete ({error}): copy or save it anew"
+        ) from error
+
+
+def _open(source: str | Path | bytes) -> Image.Image:
+    stream = BytesIO(source) if isinstance(source, bytes) else source
+    with warnings.catch_warnings():  # MAX_PIXELS is stricter than Pillow's warning
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(stream, formats=FORMATS)
+
+
+def _rgb(photo: Image.Image) -> Image.Image:
+    if photo.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip to white
+        photo = Image.fromarray((np.asarray(photo).clip(0, 65535) // 256).astype(np.uint8))
+    if photo.has_transparency_data:
+        colour = photo.convert("RGBA")
+        photo = Image.alpha_composite(Image.new("RGBA", colour.size, "white"), colour)
+    return photo.convert("RGB")

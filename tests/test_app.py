@@ -1,0 +1,187 @@
+"""The page through its own client: a real server, the real demo, real files."""
+
+import json
+import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image, ImageDraw
+from safetensors.numpy import load_file, save_file
+
+import app
+from nutrition_vl.checkpoints import DEMO
+
+WORDS = "Nutrition facts\nEnergy 250 kcal\nFat 10 g\nSugars 8 g\nProtein 6 g\nSalt 1.2 g"
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A second adapter on the demo's base: the demo's with another B, to answer otherwise."""
+    runs = tmp_path_factory.mktemp("runs")
+    folder = runs / "one" / "checkpoint-7"
+    shutil.copytree(DEMO / "adapter", folder)
+    weights = load_file(folder / "adapter_model.safetensors")
+    noise = np.random.default_rng(0)
+    changed = {
+        name: noise.normal(0, 1, value.shape).astype(value.dtype) if "lora_B" in name else value
+        for name, value in weights.items()
+    }
+    save_file(changed, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(demo, other):
+    """A page on a free port, with three choices: the demo's adapter, the other one, none."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    page = app.build_app(demo, other.parents[1])
+    options = {"server_port": port, "prevent_thread_lock": True, "quiet": True}
+    yield app.serve(page, server_name="127.0.0.1", **options)
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    return Client(address, verbose=False)
+
+
+@pytest.fixture
+def pack(tmp_path):
+    """A photo of a package, 480 x 640, as PNG."""
+    photo = Image.new("RGB", (480, 640), "#b91c1c")
+    pen = ImageDraw.Draw(photo)
+    pen.rectangle((90, 200, 390, 560), fill="white")
+    pen.multiline_text((110, 220), WORDS, fill="black", font_size=28, spacing=24)
+    photo.save(tmp_path / "pack.png")
+    return tmp_path / "pack.png"
+
+
+def detect(client, path, adapter="demo"):
+    """The answer without the time it took, which is never the same."""
+    *_, answer = client.predict(handle_file(path), adapter, api_name="/detect")
+    assert answer.pop("seconds") > 0
+    return answer
+
+
+def refusal(client, path, adapter="demo"):
+    with pytest.raises(AppError) as caught:
+        detect(client, path, adapter)
+    return str(caught.value)
+
+
+def test_a_photo_gives_a_drawing_rows_a_line_and_json(client, pack):
+    shown, table, line, answer = client.predict(handle_file(pack), "demo", api_name="/detect")
+    assert Image.open(shown["image"]).size == (480, 640)
+    assert len(shown["annotations"]) == len(table["data"]) == len(answer["boxes"])
+    assert (answer["width"], answer["height"]) == (480, 640)
+    assert all(0 <= edge <= 640 for box in answer["boxes"] for edge in box["xyxy"])
+    assert table["headers"] == ["label", "score", "x0", "y0", "x1", "y1"]
+    assert "with demo in" in line
+    assert "GiB" in line
+
+
+def test_the_answer_is_the_detectors(client, demo, pack):
+    photo = Image.open(pack)
+    alone = demo.detect([photo], adapter="demo")[0].record(photo.size)
+    del alone["seconds"]
+    assert detect(client, pack) == json.loads(json.dumps(alone))
+
+
+def test_a_photo_on_its_side_is_answered_upright(client, pack, tmp_path):
+    photo = Image.open(pack)
+    tag = Image.Exif()
+    tag[0x0112] = 6  # Orientation: turn 90 degrees clockwise to see it upright
+    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "side.png", exif=tag)
+    assert Image.open(tmp_path / "side.png").size == (640, 480)
+    assert detect(client, tmp_path / "side.png") == detect(client, pack)
+
+
+def test_the_drawing_of_a_large_photo_is_small_and_its_boxes_are_not():
+    box = {"xyxy": [400.0, 200.0, 4000.0, 2000.0], "label": "nutrition-table", "confidence": 0.5}
+    small, [(opacity, title)] = app.draw(Image.new("RGB", (4000, 2000)), [box])
+    assert small.size == (1280, 640)
+    assert title == "nutrition-table 0.50"
+    covered = np.argwhere(opacity)  # 400, 200 and 4000, 2000 times 1280 / 4000
+    assert covered.min(axis=0).tolist() == [64, 128]
+    assert covered.max(axis=0).tolist() == [639, 1279]
+    assert opacity[64, 128] == 1 > opacity[300, 700] > 0
+    assert app.row(box) == ["nutrition-table", 0.5, 400, 200, 4000, 2000]
+
+
+def test_a_box_smaller_than_its_frame_covers_nothing_else():
+    opacity = app.frame((1280, 640), np.array([0.0, 0.0, 3.0, 3.0]))
+    assert opacity.sum() == 9
+
+
+def spoiled(kind, folder, pack):
+    path = folder / f"{kind}.jpg"
+    Image.open(pack).save(path)
+    whole = path.read_bytes()
+    path.write_bytes({"text": b"not a photo", "empty": b"", "truncated": whole[:2000]}[kind])
+    return path
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "truncated"])
+def test_what_is_no_photo_gets_one_sentence(client, pack, tmp_path, kind):
+    message = refusal(client, spoiled(kind, tmp_path, pack))
+    assert 10 < len(message) < 300
+    assert "\n" not in message
+    assert "Traceback" not in message
+
+
+def test_odd_photos_are_photos(client, pack, tmp_path):
+    photo = Image.open(pack)
+    photo.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    photo.save(tmp_path / "moving.gif", save_all=True, append_images=[Image.new("RGB", photo.size)])
+    for name in ("cmyk.jpg", "moving.gif"):
+        answer = detect(client, tmp_path / name)
+        assert (answer["width"], answer["height"]) == photo.size
+
+
+def test_only_adapters_of_the_list_are_loaded(client, pack, other):
+    message = refusal(client, pack, adapter=str(other.parent))
+    assert str(other.parent) in message
+    assert "demo" in message
+
+
+def test_the_adapters_can_be_asked_for(client, other):
+    assert client.predict(api_name="/adapters") == ["demo", str(other), "none"]
+
+
+def test_clients_on_different_adapters_get_their_own_answers(address, client, pack, other):
+    names = ["demo", str(other), "none"]
+    alone = {name: detect(client, pack, name) for name in names}
+    assert alone["demo"]["text"] != alone[str(other)]["text"]
+    clients = [Client(address, verbose=False) for _ in names]
+    with ThreadPoolExecutor() as pool:
+        turns = [
+            pool.submit(detect, *turn)
+            for turn in zip(clients * 2, [pack] * 6, names * 2, strict=True)
+        ]
+    assert [turn.result() for turn in turns] == [alone[name] for name in names * 2]
+
+
+def test_swapping_adapters_keeps_the_base(client, demo, pack, other):
+    base = {value.data_ptr() for name, value in demo.model.named_parameters() if "lora" not in name}
+    for name in (str(other), "none", "demo"):
+        detect(client, pack, name)
+    assert base == {
+        value.data_ptr() for name, value in demo.model.named_parameters() if "lora" not in name
+    }
+
+
+def test_a_port_that_is_taken_is_one_sentence(monkeypatch, address, demo, tmp_path):
+    monkeypatch.setattr(app.Detector, "load", lambda *args, **options: demo)
+    with pytest.raises(SystemExit, match="port"):
+        app.main(["--port", address.rstrip("/").rpartition(":")[2], "--runs", str(tmp_path)])
+
+
+def test_an_unknown_checkpoint_is_one_sentence(tmp_path):
+    with pytest.raises(SystemExit, match="no checkpoint"):
+        app.main(["--checkpoint", str(tmp_path / "nowhere")])

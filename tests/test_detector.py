@@ -1,0 +1,219 @@
+"""Photo in, boxes out, by the real demo in 4 bit; what it answers is not pinned, how it comes about is."""
+
+import dataclasses
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from nutrition_vl import prompts
+from nutrition_vl.boxes import LABELS, from_text, make_detections, to_text
+from nutrition_vl.checkpoints import CARD, DEMO, read_card, write_card
+from nutrition_vl.detector import MAX_NEW_TOKENS, Answer, Detector, _read
+from nutrition_vl.model import PixelBudget, budget_of, linear4bit_layers, load_processor
+
+# flash, memory efficient, cuDNN, math
+KERNELS = (
+    torch.backends.cuda.flash_sdp_enabled,
+    torch.backends.cuda.mem_efficient_sdp_enabled,
+    torch.backends.cuda.cudnn_sdp_enabled,
+    torch.backends.cuda.math_sdp_enabled,
+)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A second adapter on the demo's base, whose B is noise, so that it answers otherwise."""
+    folder = tmp_path_factory.mktemp("run") / "checkpoint-1"
+    shutil.copytree(DEMO / "adapter", folder)
+    weights = load_file(folder / "adapter_model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    noisy = {
+        name: torch.randn(weight.shape, generator=generator).to(weight.dtype)
+        if "lora_B" in name
+        else weight
+        for name, weight in weights.items()
+    }
+    save_file(noisy, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def demo_again(request):
+    """Every test finds the shared detector with the demo's adapter in use."""
+    yield
+    if "demo" in request.fixturenames:
+        request.getfixturevalue("demo").use_adapter("demo")
+
+
+def said(answers):
+    return [answer.text for answer in answers]
+
+
+def test_the_demo_is_in_4_bit_with_its_adapter(demo):
+    assert set(linear4bit_layers(demo.model)) == {"language_model"}
+    assert demo.adapters == ["demo"]
+    assert demo.runtime.device.type == "cpu"
+
+
+def test_a_batch_answers_like_single_photos(demo, photos):
+    together = demo.detect(photos)
+    alone = [demo.detect([photo])[0] for photo in photos]
+    assert said(together) == said(alone)
+    for one, other in zip(together, alone, strict=True):
+        assert np.array_equal(one.detections.xyxy, other.detections.xyxy)
+        assert np.allclose(one.detections.confidence, other.detections.confidence, atol=1e-4)
+
+
+def test_boxes_are_what_the_text_says_in_pixels_of_the_photo(demo, photos):
+    for answer, photo in zip(demo.detect(photos), photos, strict=True):
+        parsed = from_text(answer.text, photo.size)
+        assert np.array_equal(answer.detections.xyxy, parsed.detections.xyxy)
+        assert answer.malformed == parsed.malformed
+        assert "<|im_end|>" not in answer.text
+        assert answer.seconds > 0
+
+
+def test_no_photos_no_answers(demo):
+    assert demo.detect([]) == []
+
+
+def test_a_strip_is_refused_and_a_line_is_not(demo):
+    with pytest.raises(ValueError, match="1 x 4000 pixels: crop it"):
+        demo.detect([Image.new("RGB", (1, 4000))])
+    (answer,) = demo.detect([Image.new("RGB", (150, 1))])
+    assert isinstance(answer, Answer)
+
+
+def test_only_the_math_kernel_is_on_inside_and_all_is_as_before_outside(demo, photo):
+    before, inside = [kernel() for kernel in KERNELS], []
+    hook = demo.model.register_forward_pre_hook(
+        lambda *_: inside.append([kernel() for kernel in KERNELS])
+    )
+    demo.detect([photo])
+    hook.remove()
+    assert inside
+    assert all(state == [False, False, False, True] for state in inside)
+    assert [kernel() for kernel in KERNELS] == before
+
+
+def test_decoding_is_greedy_whatever_the_checkpoint_asks_for(demo):
+    config = demo.model.generation_config
+    assert config.do_sample is False
+    assert config.max_new_tokens == MAX_NEW_TOKENS == 128
+    assert config.repetition_penalty in (None, 1.0)
+    tokenizer = demo.processor.tokenizer
+    assert config.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_adapters_are_switched_on_one_base(demo, other, photo):
+    base = demo.model
+    first = said(demo.detect([photo]))
+    demo.use_adapter(other)
+    second = said(demo.detect([photo]))
+    demo.use_adapter(None)
+    bare = said(demo.detect([photo]))
+    assert demo.model is base
+    assert demo.adapters == ["demo", other]
+    assert said(demo.detect([photo], adapter="demo")) == first
+    assert said(demo.detect([photo], adapter=other)) == second != first
+    assert said(demo.detect([photo], adapter="none")) == bare
+
+
+def test_a_switched_adapter_answers_like_one_loaded_alone(demo, other, photo):
+    alone = Detector.load(other, device="cpu")
+    assert alone.adapters == [other]
+    assert said(alone.detect([photo])) == said(demo.detect([photo], adapter=other))
+    bare = Detector.load("demo", adapter="none", device="cpu")
+    assert bare.adapters == []
+    assert said(bare.detect([photo])) == said(demo.detect([photo], adapter="none"))
+
+
+def test_threads_get_the_answers_of_the_adapter_they_asked(demo, other, photo):
+    names = ["demo", other, "none"] * 2
+    wanted = [said(demo.detect([photo], adapter=name)) for name in names[:3]] * 2
+    with ThreadPoolExecutor(len(names)) as pool:
+        got = list(pool.map(lambda name: said(demo.detect([photo], adapter=name)), names))
+    assert got == wanted
+
+
+def test_a_refused_adapter_changes_nothing(demo, photo, other, tmp_path):
+    before = said(demo.detect([photo]))
+    spoilt = shutil.copytree(other, tmp_path / "spoilt")
+    (spoilt / CARD).write_text("{")
+    alien = shutil.copytree(other, tmp_path / "alien")
+    write_card(alien, dataclasses.replace(read_card(alien), base_model="some/base"))
+    for name, message in [
+        (spoilt, "line 1: not JSON"),
+        (alien, "alien is an adapter of some/base, but the base loaded is"),
+        (DEMO, "is a base without an adapter"),
+        ("nobody", "there is no checkpoint nobody"),
+    ]:
+        with pytest.raises((FileNotFoundError, ValueError), match=message):
+            demo.use_adapter(name)
+    assert said(demo.detect([photo])) == before
+
+
+def test_an_adapter_comes_with_its_own_pixel_budget(other, tmp_path, photo):
+    folder = shutil.copytree(other, tmp_path / "small")
+    load_processor(folder, PixelBudget(4, 9)).save_pretrained(folder)
+    bare = Detector.load(folder, adapter="none", device="cpu")
+    assert budget_of(bare.processor) == PixelBudget(4, 9)  # compared on equal terms
+
+
+def test_a_base_alone_is_asked_within_the_default_budget(tmp_path):
+    shutil.copytree(DEMO, tmp_path / "base", ignore=shutil.ignore_patterns("adapter"))
+    load_processor(DEMO, PixelBudget(4, 16384)).save_pretrained(tmp_path / "base")
+    detector = Detector.load(tmp_path / "base", device="cpu")
+    assert detector.adapters == []
+    assert budget_of(detector.processor) == PixelBudget(4, 600)
+
+
+def test_a_box_is_as_sure_as_the_geometric_mean_of_its_tokens(demo):
+    tokenizer = demo.processor.tokenizer
+    boxes = make_detections([[10, 20, 50, 60], [30, 70, 90, 99]], [LABELS[0], LABELS[2]])
+    text = to_text(boxes, (100, 100))
+    ids = tokenizer(text).input_ids
+    end = next(n for n, word in enumerate(ids) if tokenizer.decode([word]) == "<|box_end|>") + 1
+    # Half sure of each token of the first box but certain of one in two, a quarter sure of the second.
+    scores = torch.full((len(ids) + 3,), 0.25).log()
+    scores[:end] = torch.tensor([0.5, 1.0]).repeat(end)[:end].log()
+    padded = torch.tensor([*ids, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * 2])
+    answer = _read(padded, scores, (100, 100), demo.processor, 0.1)
+    halves = (end + 1) // 2
+    assert answer.text == text
+    assert np.allclose(answer.detections.xyxy, boxes.xyxy)
+    assert np.allclose(answer.detections.confidence, [0.5 ** (halves / end), 0.25])
+
+
+def test_an_answer_is_a_json_record():
+    found = make_detections([[1.26, 2, 30, 40]], [LABELS[1]], [0.123456])
+    record = Answer(found, "words", 0, 0.98765).record((100, 50))
+    assert json.loads(json.dumps(record)) == {
+        "width": 100,
+        "height": 50,
+        "boxes": [
+            {"xyxy": [1.3, 2.0, 30.0, 40.0], "label": "nutrition-table-text", "confidence": 0.1235}
+        ],
+        "text": "words",
+        "seconds": 0.988,
+    }
+
+
+def test_numbers_that_overflow_are_an_error_and_no_answer(demo, photo):
+    def overflow(module, inputs, output):
+        output.logits.fill_(torch.nan)
+
+    hook = demo.model.register_forward_hook(overflow)
+    with pytest.raises(ValueError, match="overflowed in torch.float32"):
+        demo.detect([photo])
+    hook.remove()
+
+
+def test_the_question_is_the_one_the_card_was_signed_for():
+    assert read_card(DEMO / "adapter").prompt == prompts.fingerprint()

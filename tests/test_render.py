@@ -1,0 +1,101 @@
+"""The renderer: the same seed gives the same picture, and the masks say where the tables are."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nutrition_vl.boxes import LABELS
+from training.render import forms, layouts, panels
+from training.render.blocks import Look
+from training.render.faces import BACK, FRONT, LOOSE, face
+from training.render.fonts import scripts
+from training.render.words import LANGUAGES
+
+SIZE = 192
+NAMES = [name for name, layout in panels.LAYOUTS.items() if layout.script in scripts()]
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return [face(np.random.default_rng(seed), SIZE) for seed in range(40)]
+
+
+def test_a_seed_decides_everything(faces):
+    again = face(np.random.default_rng(7), SIZE)
+    assert again.image.tobytes() == faces[7].image.tobytes()
+    assert again.tables.tobytes() == faces[7].tables.tobytes()
+    assert again.labels == faces[7].labels
+    assert faces[7].image.tobytes() != faces[8].image.tobytes()
+
+
+def test_faces_have_the_promised_form(faces):
+    for drawn in faces:
+        assert (drawn.image.mode, drawn.tables.mode) == ("RGBA", "L")
+        assert drawn.image.size == drawn.tables.size
+        assert max(drawn.image.size) == SIZE
+        assert 3 * min(drawn.image.size) >= SIZE - 3
+        assert set(drawn.labels) <= set(LABELS)
+
+
+def test_each_label_has_a_table_inside_the_pack(faces):
+    for drawn in faces:
+        tables, alpha = np.asarray(drawn.tables), np.asarray(drawn.image)[..., 3]
+        assert set(np.unique(tables)) - {0} == set(range(1, len(drawn.labels) + 1))
+        for number in range(1, len(drawn.labels) + 1):
+            left, top, right, bottom = Image.fromarray(tables == number).getbbox()
+            assert (tables[top:bottom, left:right] == number).all(), "a table is a rectangle"
+            assert (alpha[tables == number] > 0).mean() > 0.95
+
+
+def test_with_and_without_tables(faces):
+    assert {len(drawn.labels) for drawn in faces} == {0, 1, 2}
+
+
+def test_something_is_printed_where_the_mask_says(faces):
+    for drawn in faces:
+        grey, tables = np.asarray(drawn.image.convert("L"), float), np.asarray(drawn.tables)
+        for number in range(1, len(drawn.labels) + 1):
+            assert grey[tables == number].std() > 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_layout_draws(name):
+    image, label = panels.panel(np.random.default_rng(3), (200, 40, 40), name)
+    assert image.mode == "RGBA"
+    assert panels.LONG_SIDE[0] <= max(image.size) <= panels.LONG_SIDE[1]
+    assert label in LABELS
+    left, top, right, bottom = image.getchannel("A").getbbox()
+    assert (right - left) * (bottom - top) > 0.85 * image.width * image.height, (
+        "cropped to its hull"
+    )
+
+
+def test_the_classes_are_those_of_the_data_set():
+    assert {layout.label for layout in panels.LAYOUTS.values()} == set(LABELS)
+    weights = {name: layout.weight for name, layout in panels.LAYOUTS.items()}
+    rare = sum(w for name, w in weights.items() if panels.LAYOUTS[name].label != "nutrition-table")
+    assert rare <= 0.1 * sum(weights.values())
+
+
+@pytest.mark.parametrize(
+    "block", {kind for kind, _ in BACK + FRONT} | set(LOOSE), ids=lambda b: b.__name__
+)
+@pytest.mark.parametrize("size", [(12, 150), (150, 12), (120, 90)])
+def test_every_block_fits_any_tile(block, size):
+    look = Look((255, 255, 255), (0, 0, 0), LANGUAGES["en"], 8.0)
+    tile = Image.new("RGB", size, look.ground)
+    block(np.random.default_rng(1), tile, look)
+    assert tile.size == size
+
+
+def test_cooking_tables_are_drawn():
+    look = Look((255, 255, 255), (0, 0, 0), LANGUAGES["en"], 8.0)
+    tile = Image.new("RGB", (200, 120), look.ground)
+    forms.other_table(np.random.default_rng(0), tile, look)
+    assert np.asarray(tile).min() < 128
+
+
+def test_values_are_written_as_the_country_does():
+    drawn = {layouts.amount(np.random.default_rng(seed), 40, 1, comma=True) for seed in range(20)}
+    assert not any("." in value for value in drawn)
+    assert any("," in value for value in drawn)

@@ -1,0 +1,120 @@
+"""The typefaces that the renderer draws with, one list per script.
+
+They come from Debian packages: fonts-liberation (SIL OFL 1.1), fonts-dejavu (Bitstream Vera
+licence), fonts-noto-core and fonts-noto-cjk (OFL), fonts-roboto (Apache 2.0), fonts-open-sans
+(Apache 2.0).  Where none is installed, Matplotlib's own DejaVu Sans serves and the scripts it
+cannot draw are left out (`scripts()` says which remain).
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import ImageFont
+
+FOLDER = Path("/usr/share/fonts")
+EUROPEAN = (  # without Noto Sans, whose hinting costs five times as much time as the others'
+    ("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"),
+    ("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"),
+    ("LiberationSansNarrow-Regular.ttf", "LiberationSansNarrow-Bold.ttf"),
+    ("LiberationSansNarrow-Regular.ttf", "LiberationSansNarrow-Bold.ttf"),
+    ("Roboto-Regular.ttf", "Roboto-Bold.ttf"),
+    ("Roboto-Regular.ttf", "Roboto-Black.ttf"),
+    ("RobotoCondensed-Regular.ttf", "RobotoCondensed-Bold.ttf"),
+    ("RobotoCondensed-Light.ttf", "RobotoCondensed-Bold.ttf"),
+    ("OpenSans-Regular.ttf", "OpenSans-Bold.ttf"),
+    ("OpenSans-Semibold.ttf", "OpenSans-ExtraBold.ttf"),
+    ("OpenSans-CondLight.ttf", "OpenSans-CondBold.ttf"),
+    ("DejaVuSansCondensed.ttf", "DejaVuSansCondensed-Bold.ttf"),
+    ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
+    ("LiberationSerif-Regular.ttf", "LiberationSerif-Bold.ttf"),
+)
+CJK = (("NotoSansCJK-Regular.ttc", "NotoSansCJK-Bold.ttc"),) * 3 + (
+    ("NotoSerifCJK-Regular.ttc", "NotoSerifCJK-Bold.ttc"),
+)
+PAIRS = {
+    "latin": EUROPEAN,
+    "greek": EUROPEAN,
+    "cyrillic": EUROPEAN,
+    "thai": (
+        ("NotoSansThai-Regular.ttf", "NotoSansThai-Bold.ttf"),
+        ("NotoLoopedThai-Regular.ttf", "NotoLoopedThai-Bold.ttf"),
+        ("NotoSerifThai-Regular.ttf", "NotoSerifThai-Bold.ttf"),
+    ),
+    "arabic": (
+        ("NotoSansArabic-Regular.ttf", "NotoSansArabic-Bold.ttf"),
+        ("NotoNaskhArabic-Regular.ttf", "NotoNaskhArabic-Bold.ttf"),
+        ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
+    ),
+    "hebrew": (
+        ("NotoSansHebrew-Regular.ttf", "NotoSansHebrew-Bold.ttf"),
+        ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
+    ),
+    "devanagari": (("NotoSansDevanagari-Regular.ttf", "NotoSansDevanagari-Bold.ttf"),),
+    "japanese": CJK,
+    "korean": CJK,
+    "chinese": CJK,
+}
+COLLECTION_INDEX = {"japanese": 0, "korean": 1, "chinese": 2}  # the order inside Noto's .ttc
+WITHOUT_LATIN = ("thai", "arabic", "hebrew", "devanagari")  # Noto's cuts of these
+RUN = re.compile(r"[!-~]+(?: +[!-~]+)*|[^!-~]+")
+FALLBACK = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
+FALLBACK_SCRIPTS = ("latin", "greek", "cyrillic")
+
+
+@dataclass(frozen=True)
+class Typeface:
+    """A regular and a bold cut of one family; `latin` draws its ASCII where it has none itself."""
+
+    regular: str
+    bold: str
+    index: int = 0
+    latin: "Typeface | None" = None
+
+    def font(self, size: float, bold: bool = False) -> ImageFont.FreeTypeFont:
+        """The cut at `size` pixels."""
+        return _font(self.bold if bold else self.regular, max(4, round(size)), self.index)
+
+    def runs(self, text: str) -> list[tuple["Typeface", str]]:
+        """`text` cut where the typeface has to change."""
+        if self.latin is None or not text:
+            return [(self, text)]
+        if text.isascii():
+            return [(self.latin, text)]
+        return [(self.latin if run.isascii() else self, run) for run in RUN.findall(text)]
+
+
+@lru_cache(maxsize=4096)
+def _font(path: str, size: int, index: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size, index=index)
+
+
+@lru_cache(maxsize=1)
+def _installed() -> dict[str, str]:
+    found = {p.name: str(p) for p in sorted(FOLDER.rglob("*.tt[fc]"))}
+    if not any(name in found for pair in EUROPEAN for name in pair):
+        import matplotlib  # a heavy import, and only this rare case needs it
+
+        folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        found = {name: str(folder / name) for name in FALLBACK}
+    return found
+
+
+@lru_cache(maxsize=32)
+def typefaces(script: str) -> tuple[Typeface, ...]:
+    """The installed typefaces that draw `script`; empty where there is none."""
+    found, index = _installed(), COLLECTION_INDEX.get(script, 0)
+    pairs = PAIRS[script] + ((FALLBACK,) if script in FALLBACK_SCRIPTS else ())
+    latin = typefaces("latin")[0] if script in WITHOUT_LATIN else None
+    return tuple(
+        Typeface(found[regular], found[bold], index, latin)
+        for regular, bold in pairs
+        if regular in found and bold in found
+    )
+
+
+@lru_cache(maxsize=1)
+def scripts() -> tuple[str, ...]:
+    """The scripts that this machine has a typeface for."""
+    return tuple(script for script in PAIRS if typefaces(script))

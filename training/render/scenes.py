@@ -1,0 +1,236 @@
+"""Photos of packs: faces warped, lit and held in front of backgrounds, a whole batch at a time.
+
+Every step is a torch function over `(batch, channels, height, width)`, so that the same code fills
+a GPU during pre-training and draws a single picture on a laptop. Boxes come from the warped table
+masks and therefore fit whatever the warp did.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.render.hulls import hulls
+from training.render.pool import Pool
+
+MIN_SIDE = 0.02  # of the photo; smaller tables cannot be read by anybody
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A batch of photos: `pixels` (B, 3, H, W) in 0-1; `boxes` (B, TABLES, 4) x0y0x1y1 in 0-1, NaN
+    for none; `labels` (B, TABLES) class ids."""
+
+    pixels: Tensor
+    boxes: Tensor
+    labels: Tensor
+
+
+class Camera:
+    """Draws scenes from a pool of faces, reproducibly by generator."""
+
+    def __init__(self, pool: Pool, device: str = "cpu", seed: int = 0, oversample: int = 2):
+        self.pool, self.device, self.oversample = pool.to(device), device, oversample
+        self.plain = self.pool.plain
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def shoot(self, count: int, height: int, width: int) -> Scene:
+        """`count` photos of `height` x `width` pixels, drawn `oversample` times as large."""
+        height, width = self.oversample * height, self.oversample * width
+        pixels = self._background(count, height, width)
+        behind = self.plain[self._choose(len(self.plain), count)]
+        pixels, _ = self._place(pixels, behind, chance=0.35)
+        held = self._choose(len(self.pool.faces), count)
+        pixels, masks = self._place(pixels, held, chance=0.93, aim=True)
+        pixels = functional.avg_pool2d(self._fingers(pixels), self.oversample)
+        return Scene(self._develop(pixels), _visible(masks), self.pool.labels[held])
+
+    # ---- random numbers -------------------------------------------------------------------------
+
+    def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=self.generator, device=self.device)
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.device)
+
+    def _choose(self, number: int, count: int) -> Tensor:
+        return torch.randint(number, (count,), generator=self.generator, device=self.device)
+
+    # ---- what stands behind ---------------------------------------------------------------------
+
+    def _background(self, count: int, height: int, width: int) -> Tensor:
+        photos = (
+            self.pool.backgrounds[self._choose(len(self.pool.backgrounds), count)].float() / 255
+        )
+        zoom = self._uniform(0.25, 1.0, count, 2) * torch.where(
+            self._uniform(0, 1, count, 1) < 0.5, -1.0, 1.0
+        )
+        zoom[:, 1] = zoom[:, 1].abs()
+        centre = (1 - zoom.abs()) * self._uniform(-1, 1, count, 2)
+        theta = torch.zeros(count, 2, 3, device=self.device)
+        theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = zoom[:, 0], zoom[:, 1], centre
+        grid = functional.affine_grid(theta, [count, 3, height, width], align_corners=False)
+        photos = functional.grid_sample(
+            photos, grid, align_corners=False, padding_mode="reflection"
+        )
+        plain = self._smooth(count, 3, 3, height, width) * 0.2 + self._uniform(
+            0.05, 1, count, 3, 1, 1
+        )
+        return torch.where(self._uniform(0, 1, count, 1, 1, 1) < 0.2, plain.clamp(0, 1), photos)
+
+    def _smooth(self, count: int, channels: int, knots: int, height: int, width: int) -> Tensor:
+        """Smooth noise of unit spread with `knots` bumps a side."""
+        coarse = self._normal(count, channels, knots, knots)
+        small = (4 * knots, 4 * knots)  # bicubic where it is cheap
+        bumps = functional.interpolate(coarse, small, mode="bicubic", align_corners=True)
+        return functional.interpolate(bumps, (height, width), mode="bilinear", align_corners=True)
+
+    # ---- the pack -------------------------------------------------------------------------------
+
+    def _place(
+        self, pixels: Tensor, faces: Tensor, chance: float, aim: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Lays one face over each photo; with `aim`, its table lands where photographers point."""
+        count, _, height, width = pixels.shape
+        source = self.pool.faces[faces]
+        grid, bump = self._warp(faces, count, height, width, aim)
+        layer = functional.grid_sample(source.float().div_(255), grid, align_corners=False)
+        alpha = layer[:, 3:4] * (self._uniform(0, 1, count, 1, 1, 1) < chance)
+        shade = (1 + bump * self._uniform(0, 0.35, count, 1, 1, 1)).clamp(0.3, 1.6)
+        pixels = torch.lerp(pixels, (layer[:, :3] * shade).clamp(0, 1), alpha)
+        return pixels, layer[:, 4:] * alpha
+
+    def _warp(
+        self, faces: Tensor, count: int, height: int, width: int, aim: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The sampling grid (B, H, W, 2) into the faces and the relief (B, 1, H, W) it implies."""
+        aspect = width / height
+        ys = torch.linspace(-1, 1, height, device=self.device)
+        xs = torch.linspace(-1, 1, width, device=self.device) * aspect
+        photo = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1).expand(count, -1, -1, -1)
+        rotation = self._rotation(count)
+        centre, scale, at = self._aim(faces, rotation, aspect) if aim else self._toss(count)
+        turned = torch.einsum("bij,bhwj->bhwi", rotation, photo - at[:, None, None])
+        tilt = self._normal(count, 1, 1, 2) * 0.12
+        turned = turned / (1 + (turned * tilt).sum(-1, keepdim=True)).clamp_min(0.2)
+        face = turned / scale[:, None, None, None] + centre[:, None, None]
+        bump = self._smooth(count, 1, 5, height, width)
+        crumple = self._smooth(count, 2, 6, height, width).movedim(1, -1)
+        strength = 0.03 * self._uniform(0, 1, count, 1, 1, 1) ** 2
+        return self._curve(face, count) + crumple * strength, bump
+
+    def _toss(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The point of a face, its scale and where it comes to lie, for packs that lie about."""
+        size = self._uniform(0.5, 2.0, count)
+        return self._normal(count, 2) * 0.3, size, self._uniform(-1, 1, count, 2)
+
+    def _aim(self, faces: Tensor, rotation: Tensor, aspect: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for the pack that is photographed: its table covers a typical share of the photo
+        (median a quarter) and lies wholly in the frame, but for one photo in eight."""
+        count = len(faces)
+        frame = torch.tensor([aspect, 1.0], device=self.device)
+        half = self.pool.table_half[faces]
+        share = torch.exp(self._normal(count) * 0.65 + math.log(0.27)).clamp(0.02, 0.9)
+        scale = (aspect * share / half.prod(-1)).sqrt()
+        extent = torch.einsum("bij,bi->bj", rotation.abs(), half) * scale[:, None]
+        shrink = (0.95 * frame / extent).amin(-1).clamp_max(1)
+        shrink = torch.where(self._uniform(0, 1, count) < 0.12, 1.0, shrink)
+        room = (frame - extent * shrink[:, None]).clamp_min(0.05)
+        return self.pool.table_centre[faces], scale * shrink, self._uniform(-1, 1, count, 2) * room
+
+    def _rotation(self, count: int) -> Tensor:
+        """Mostly upright, sometimes sideways or upside down, now and then anyhow."""
+        kind = self._uniform(0, 1, count)
+        quarter = torch.zeros_like(kind)
+        quarter[kind > 0.70] = math.pi / 2
+        quarter[kind > 0.80] = -math.pi / 2
+        quarter[kind > 0.90] = math.pi
+        angle = quarter + self._normal(count) * 0.10
+        angle = torch.where(kind > 0.94, self._uniform(-math.pi, math.pi, count), angle)
+        cos, sin = angle.cos(), angle.sin()
+        return torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], 1)
+
+    def _curve(self, face: Tensor, count: int) -> Tensor:
+        """Wraps half of the faces round a cylinder standing or lying."""
+        bend = self._uniform(0.3, 0.98, count, 1, 1) * (self._uniform(0, 1, count, 1, 1) < 0.5)
+        bend = bend.clamp_min(1e-3)
+        upright = self._uniform(0, 1, count, 1, 1) < 0.8
+        x, y = face.unbind(-1)
+        wrap = torch.asin((x * bend).clamp(-1, 1)) / bend
+        roll = torch.asin((y * bend).clamp(-1, 1)) / bend
+        outside = torch.where(upright, x, y).abs() * bend > 1
+        x = torch.where(upright, wrap, x).masked_fill(outside, 9.0)
+        return torch.stack([x, torch.where(upright, y, roll)], -1)
+
+    # ---- what covers it -------------------------------------------------------------------------
+
+    def _fingers(self, pixels: Tensor) -> Tensor:
+        """Up to four skin-coloured capsules that reach in from the border of some photos."""
+        count, _, height, width = pixels.shape
+        side = self._uniform(0, 2 * math.pi, count, 1) + self._normal(count, 4) * 0.35
+        reach = self._uniform(0.55, 1.3, count, 4)
+        tip = torch.stack([side.cos(), side.sin()], -1) * reach[..., None]
+        root = torch.stack([side.cos(), side.sin()], -1) * 2.2
+        ys = torch.linspace(-1, 1, height // 2, device=self.device)
+        xs = torch.linspace(-1, 1, width // 2, device=self.device)
+        point = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1)
+        along = (root - tip)[:, :, None, None]
+        offset = point - tip[:, :, None, None]
+        share = ((offset * along).sum(-1) / (along * along).sum(-1)).clamp(0, 1)
+        radius = self._uniform(0.07, 0.16, count, 1, 1, 1)
+        depth = 1 - (offset - share[..., None] * along).norm(dim=-1) / radius
+        depth = depth.amax(1, keepdim=True)
+        depth = functional.interpolate(depth, (height, width), mode="bilinear", align_corners=False)
+        alpha = (depth * 12).clamp(0, 1) * (self._uniform(0, 1, count, 1, 1, 1) < 0.4)
+        tone = torch.tensor([0.80, 0.58, 0.46], device=self.device).view(1, 3, 1, 1)
+        skin = (
+            tone * self._uniform(0.35, 1.15, count, 1, 1, 1) + self._normal(count, 3, 1, 1) * 0.04
+        )
+        skin = skin * (0.65 + 0.4 * depth.clamp(0, 1))
+        return torch.lerp(pixels, skin.clamp(0, 1), alpha)
+
+    # ---- light, lens, sensor --------------------------------------------------------------------
+
+    def _develop(self, pixels: Tensor) -> Tensor:
+        count, _, height, width = pixels.shape
+        pixels = pixels * (1 + 0.25 * self._smooth(count, 1, 3, height, width)).clamp(0.3, 1.7)
+        pixels = pixels + self._glare(count, height, width)
+        pixels = pixels.clamp(0, 1) ** torch.exp(self._normal(count, 1, 1, 1) * 0.3)
+        gain = torch.exp(self._normal(count, 1, 1, 1) * 0.2 + self._normal(count, 3, 1, 1) * 0.06)
+        grey = pixels.mean(1, keepdim=True)
+        pixels = torch.lerp(grey, pixels, self._uniform(0.3, 1.3, count, 1, 1, 1)) * gain
+        pixels = self._blur(pixels)
+        noise = self._uniform(0, 0.04, count, 1, 1, 1)
+        return (pixels + self._normal(*pixels.shape) * noise).clamp(0, 1)
+
+    def _glare(self, count: int, height: int, width: int) -> Tensor:
+        spots = self._smooth(count, 1, 6, height, width)
+        strength = self._uniform(-0.5, 0.5, count, 1, 1, 1).clamp_min(0)
+        return (spots - 1.2).clamp_min(0) * strength
+
+    def _blur(self, pixels: Tensor) -> Tensor:
+        """A Gaussian per photo, stretched along one direction like a shaken hand."""
+        count, channels, height, width = pixels.shape
+        radius = 4
+        steps = torch.arange(-radius, radius + 1, device=self.device).float()
+        y, x = torch.meshgrid(steps, steps, indexing="ij")
+        angle = self._uniform(0, math.pi, count, 1, 1)
+        wide = self._uniform(0.1, 1.2, count, 1, 1)
+        narrow = wide * self._uniform(0.4, 1.0, count, 1, 1)
+        u, v = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
+        kernel = torch.exp(-0.5 * ((u / wide) ** 2 + (v / narrow) ** 2))
+        kernel = kernel / kernel.sum((1, 2), keepdim=True)
+        kernel = kernel[:, None].expand(-1, channels, -1, -1).reshape(-1, 1, *kernel.shape[1:])
+        flat = pixels.reshape(1, count * channels, height, width)
+        flat = functional.conv2d(flat, kernel, padding=radius, groups=count * channels)
+        return flat.view_as(pixels)
+
+
+def _visible(masks: Tensor) -> Tensor:
+    """Boxes (B, TABLES, 4) of mask channels (B, TABLES, H, W); NaN where too little is left to
+    see."""
+    boxes = hulls(masks > 0.5)
+    small = (boxes[..., 2:] - boxes[..., :2] < MIN_SIDE).any(-1)
+    return boxes.masked_fill(small[..., None], float("nan"))
