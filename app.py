@@ -154,7 +154,7 @@ def build_app(detector: Detector, runs: Path) -> gr.Blocks:
 
 def serve(page: gr.Blocks, **options: Any) -> str:
     """Opens the page (`options` go to Gradio's launch) and returns its address."""
-    page.queue(max_size=32)
+    page.queue(max_size=32, api_open=False)  # or POSTs would pass the queue by
     _, address, _ = page.launch(
         theme=THEME, max_file_size=LARGEST_UPLOAD, ssr_mode=False, footer_links=["api"], **options
     )

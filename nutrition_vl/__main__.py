@@ -75,7 +75,11 @@ def find_photos(places: Sequence[Path]) -> list[Path]:
         if not place.is_dir():
             found.append(place)
             continue
-        inside = [path for path in sorted(place.rglob("*")) if path.suffix.lower() in endings]
+        inside = [
+            path
+            for path in sorted(place.rglob("[!.]*"))  # macOS writes ._pack.jpg beside pack.jpg
+            if path.suffix.lower() in endings and path.is_file()
+        ]
         if not inside:
             raise ValueError(f"there is no photo in {place}: give one of {', '.join(FORMATS)}")
         found += inside

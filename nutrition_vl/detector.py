@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, Self
@@ -45,13 +46,14 @@ class Answer:
         """The answer as one object of JSON, the photo's size beside it."""
         found = self.detections
         assert found.class_id is not None and found.confidence is not None
-        columns = zip(found.xyxy, found.class_id, found.confidence, strict=True)
+        corners = found.xyxy.astype(float).round(1)  # float32 would print as 1.2999999523162842
+        columns = zip(corners, found.class_id, found.confidence, strict=True)
         boxes = [
-            {"xyxy": box.round(1).tolist(), "label": LABELS[kind], "confidence": round(float(p), 4)}
+            {"xyxy": box.tolist(), "label": LABELS[kind], "confidence": round(float(p), 4)}
             for box, kind, p in columns
         ]
-        size = {"width": image_wh[0], "height": image_wh[1]}
-        return size | {"boxes": boxes, "text": self.text, "seconds": round(self.seconds, 3)}
+        said = {"boxes": boxes, "text": self.text, "seconds": round(self.seconds, 3)}
+        return {"width": image_wh[0], "height": image_wh[1]} | said
 
 
 class Detector:
@@ -132,7 +134,7 @@ class Detector:
                 tokens, scores = _generate(self.model, inputs)
             seconds = (time.perf_counter() - start) / len(images)
         return [
-            _read(said, score, image.size, processor, seconds)
+            read(said, score, image.size, processor, seconds)
             for said, score, image in zip(tokens, scores, images, strict=True)
         ]
 
@@ -178,8 +180,8 @@ def _bare_processor(checkpoint: Checkpoint) -> Qwen2VLProcessor:
     if checkpoint.adapter:
         return load_processor(checkpoint.adapter)
     processor = load_processor(checkpoint.base, revision=checkpoint.revision)
-    own, most = budget_of(processor), PixelBudget().max_tokens
-    budget = PixelBudget(own.min_tokens, min(own.max_tokens, most))
+    own = budget_of(processor)
+    budget = PixelBudget(own.min_tokens, min(own.max_tokens, PixelBudget().max_tokens))
     processor.image_processor.size = budget.size(processor.image_processor)
     return processor
 
@@ -195,12 +197,10 @@ def _fitting(name: str, base: str) -> Path:
 
 
 def _prepare(images: Sequence[Image.Image], processor: Qwen2VLProcessor) -> BatchFeature:
-    question = processor.apply_chat_template(
-        prompts.ask(), add_generation_prompt=True, tokenize=False
-    )
+    asked = processor.apply_chat_template(prompts.ask(), tokenize=False, add_generation_prompt=True)
     budget = budget_of(processor)
     return processor(
-        text=[question] * len(images),
+        text=[asked] * len(images),
         images=[budget.fit(image, processor.image_processor) for image in images],
         padding=True,
         padding_side="left",  # so that every answer starts right after its question
@@ -227,7 +227,7 @@ def _generate(model: Any, inputs: BatchFeature) -> tuple[Tensor, Tensor]:
     return tokens.cpu(), scores.cpu()
 
 
-def _read(
+def read(
     tokens: Tensor,
     scores: Tensor,
     image_wh: tuple[int, int],
@@ -236,9 +236,7 @@ def _read(
 ) -> Answer:
     """What the tokens say; a box is as sure as the geometric mean probability of its tokens."""
     tokenizer = processor.tokenizer
-    said = tokens.tolist()
-    if tokenizer.eos_token_id in said:
-        said = said[: said.index(tokenizer.eos_token_id)]
+    said = list(takewhile(lambda token: token != tokenizer.eos_token_id, tokens.tolist()))
     # Decoded from the start each time: a character may take several tokens.
     texts = [
         tokenizer.decode(said[:count], skip_special_tokens=False) for count in range(len(said) + 1)

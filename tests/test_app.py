@@ -3,6 +3,8 @@
 import json
 import shutil
 import socket
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -185,3 +187,13 @@ def test_a_port_that_is_taken_is_one_sentence(monkeypatch, address, demo, tmp_pa
 def test_an_unknown_checkpoint_is_one_sentence(tmp_path):
     with pytest.raises(SystemExit, match="no checkpoint"):
         app.main(["--checkpoint", str(tmp_path / "nowhere")])
+
+
+def test_the_queue_cannot_be_passed_by(address):
+    request = urllib.request.Request(
+        f"{address}gradio_api/run/detect",
+        data=b'{"data": [null, "none"]}',
+        headers={"Content-Type": "application/json"},
+    )
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(request)

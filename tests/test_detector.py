@@ -1,4 +1,4 @@
-"""Photo in, boxes out, by the real demo in 4 bit; what it answers is not pinned, how it comes about is."""
+"""Photo in, boxes out, by the real demo in 4 bit: not what it answers, but how it comes about."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from nutrition_vl import prompts
 from nutrition_vl.boxes import LABELS, from_text, make_detections, to_text
 from nutrition_vl.checkpoints import CARD, DEMO, read_card, write_card
-from nutrition_vl.detector import MAX_NEW_TOKENS, Answer, Detector, _read
+from nutrition_vl.detector import MAX_NEW_TOKENS, Answer, Detector, read
 from nutrition_vl.model import PixelBudget, budget_of, linear4bit_layers, load_processor
 
 # flash, memory efficient, cuDNN, math
@@ -180,11 +180,11 @@ def test_a_box_is_as_sure_as_the_geometric_mean_of_its_tokens(demo):
     text = to_text(boxes, (100, 100))
     ids = tokenizer(text).input_ids
     end = next(n for n, word in enumerate(ids) if tokenizer.decode([word]) == "<|box_end|>") + 1
-    # Half sure of each token of the first box but certain of one in two, a quarter sure of the second.
+    # Of the first box, half sure of every other token and certain of the rest.
     scores = torch.full((len(ids) + 3,), 0.25).log()
     scores[:end] = torch.tensor([0.5, 1.0]).repeat(end)[:end].log()
     padded = torch.tensor([*ids, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * 2])
-    answer = _read(padded, scores, (100, 100), demo.processor, 0.1)
+    answer = read(padded, scores, (100, 100), demo.processor, 0.1)
     halves = (end + 1) // 2
     assert answer.text == text
     assert np.allclose(answer.detections.xyxy, boxes.xyxy)
@@ -210,7 +210,7 @@ def test_numbers_that_overflow_are_an_error_and_no_answer(demo, photo):
         output.logits.fill_(torch.nan)
 
     hook = demo.model.register_forward_hook(overflow)
-    with pytest.raises(ValueError, match="overflowed in torch.float32"):
+    with pytest.raises(ValueError, match=r"overflowed in torch\.float32"):
         demo.detect([photo])
     hook.remove()
 

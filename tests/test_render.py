@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 from nutrition_vl.boxes import LABELS
-from training.render import forms, layouts, panels
+from training.render import dice, forms, panels
 from training.render.blocks import Look
 from training.render.faces import BACK, FRONT, LOOSE, face
-from training.render.fonts import scripts
+from training.render.fonts import scripts, typefaces
+from training.render.sheets import Pen, measure, wrapped
 from training.render.words import LANGUAGES
 
 SIZE = 192
@@ -96,6 +97,13 @@ def test_cooking_tables_are_drawn():
 
 
 def test_values_are_written_as_the_country_does():
-    drawn = {layouts.amount(np.random.default_rng(seed), 40, 1, comma=True) for seed in range(20)}
+    drawn = {dice.amount(np.random.default_rng(seed), 40, 1, comma=True) for seed in range(20)}
     assert not any("." in value for value in drawn)
     assert any("," in value for value in drawn)
+
+
+def test_bold_words_count_when_lines_are_broken():
+    pen = Pen(typefaces("latin")[0], 11)
+    lines = wrapped("`Total Fat` 8g, `Total Carbohydrate` 37g, `Protein` 3g, " * 3, pen, 11, 120)
+    assert len(lines) > 3
+    assert max(measure(line, pen, 11) for line in lines) <= 121

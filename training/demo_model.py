@@ -133,7 +133,11 @@ def train(run: Run, camera: Camera | Album, pause: float) -> None:
             if run.step % 1000 == 0:
                 run.save()
             if run.step % 50 == 0:
-                row = {"step": run.step, "seconds": round(run.seconds), "tokens": stage.tokens}
+                row: dict[str, float] = {
+                    "step": run.step,
+                    "seconds": round(run.seconds),
+                    "tokens": stage.tokens,
+                }
                 row |= {"words": round(words.item(), 4), "helpers": round(help_.item(), 4)}
                 log.write(json.dumps(row) + "\n")
                 log.flush()
@@ -165,7 +169,7 @@ def main() -> None:
     if options.device == "cuda":
         train(run, Camera(pool, "cuda", seed=run.step), options.pause)
     else:
-        album = Album(Camera(pool, seed=run.step, oversample=1), reuse=5)
+        album = Album(Camera(pool, seed=run.step, oversample=1), reuse=16, keep=8192)
         train(run, album, options.pause)
 
 

@@ -8,6 +8,7 @@ sides are, and each language state at a visual token where in the picture it is 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +99,7 @@ class Writer:
         self.image_token: int = processor.image_token_id
         self.end = self._ids("<|im_end|>")
 
-    def _ids(self, text):
+    def _ids(self, text: Any) -> Any:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def write(self, scene: Scene) -> Batch:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from training.render.sheets import Pen
+from training.render.sheets import Line, Pen, block
 
 
 def beside(images: Sequence[Image.Image], pen: Pen, rule: bool = False) -> Image.Image:
@@ -29,6 +29,18 @@ def stacked(images: Sequence[Image.Image], pen: Pen) -> Image.Image:
         out.paste(image, (0, y))
         y += image.height
     return out
+
+
+def note(text: str, pen: Pen, width: float, scale: float = 0.72) -> Image.Image:
+    """A footnote in small type."""
+    return block([Line((text,), scale=scale)], pen, width)
+
+
+def boxed(image: Image.Image, pen: Pen) -> Image.Image:
+    """The block with a line round it."""
+    corner = (image.width - 1, image.height - 1)
+    ImageDraw.Draw(image).rectangle((0, 0, *corner), outline=pen.ink, width=pen.hairline)
+    return image
 
 
 def framed(image: Image.Image, pen: Pen) -> Image.Image:

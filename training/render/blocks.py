@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from training.render.colours import BLACK, RGB, WHITE, food_colour, near, shaded, vivid
+from training.render.dice import Rng, chance, pick
 from training.render.fonts import Typeface, typefaces
-from training.render.layouts import Rng, chance, pick
-from training.render.sheets import RGB, Line, Pen, block, rgb
+from training.render.sheets import Line, Pen, block
 from training.render.words import BRANDS, SLOGANS, Language
-
-WHITE, BLACK = (255, 255, 255), (15, 15, 15)
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,6 @@ class Look:
     ink: RGB
     language: Language
     size: float
-
-
-def vivid(rng: Rng) -> RGB:
-    """A saturated colour."""
-    parts = [rng.integers(0, 90), rng.integers(60, 256), 255 - rng.integers(0, 120)]
-    return rgb(rng.permutation(parts))
 
 
 def paragraph(rng: Rng, tile: Image.Image, look: Look) -> None:
@@ -135,24 +128,31 @@ def claims(rng: Rng, tile: Image.Image, look: Look) -> None:
 
 
 def photo(rng: Rng, tile: Image.Image, look: Look) -> None:
-    """Blobs and soft noise in food-like colours, cut round or square."""
-    grid = int(rng.integers(3, 12))
-    base = np.array(vivid(rng)) * 0.6 + 60
-    noise = base + rng.normal(0, 50, (grid, grid, 1)) + rng.normal(0, 25, (grid, grid, 3))
-    soft = Image.fromarray(noise.clip(0, 255).astype(np.uint8)).resize(
-        tile.size, Image.Resampling.BICUBIC
-    )
-    draw = ImageDraw.Draw(soft)
-    for _ in range(int(rng.integers(0, 14))):
-        x, y = rng.uniform(0, tile.width), rng.uniform(0, tile.height)
-        r = rng.uniform(0.03, 0.25) * min(tile.size)
-        colour = rgb(base + rng.normal(0, 45, 3))
-        draw.ellipse((x - r, y - r * 0.8, x + r, y + r * 0.8), fill=colour)
+    """Something like food: soft shades with round pieces lit from above, cut round or square."""
+    base, other = np.array(food_colour(rng)), np.array(food_colour(rng))
+    blend = rng.random((*rng.integers(2, 9, 2), 1)) * rng.uniform(0.3, 1.0)
+    shades = (base + (other - base) * blend).astype(np.uint8)
+    picture = Image.fromarray(shades).resize(tile.size, Image.Resampling.BICUBIC)
+    draw, piece = ImageDraw.Draw(picture), food_colour(rng)
+    for _ in range(int(rng.integers(0, 16))):
+        at = (rng.uniform(0, tile.width), rng.uniform(0, tile.height))
+        radius = float(rng.uniform(0.04, 0.25)) * min(tile.size)
+        _piece(draw, at, radius, float(rng.uniform(0.5, 1.0)), near(rng, piece, 8))
     mask = Image.new("L", tile.size, 255)
     if chance(rng, 0.5):
         mask = Image.new("L", tile.size, 0)
         ImageDraw.Draw(mask).ellipse((0, 0, *tile.size), fill=255)
-    tile.paste(soft, (0, 0), mask)
+    tile.paste(picture, (0, 0), mask)
+
+
+def _piece(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], radius: float, flat: float, colour: RGB
+) -> None:
+    """A rounded thing: rim, body and highlight."""
+    for light, size in ((0.6, 1.0), (1.0, 0.85), (1.3, 0.35)):
+        a, b = radius * size, radius * size * flat
+        x, y = at[0], at[1] - radius * (1 - size) * 0.4
+        draw.ellipse((x - a, y - b, x + a, y + b), fill=shaded(colour, light))
 
 
 def paste(tile: Image.Image, image: Image.Image) -> None:

@@ -9,9 +9,10 @@ from PIL import Image, ImageDraw
 
 from training.render import blocks, forms, packs, signs
 from training.render.blocks import Look
-from training.render.layouts import Rng, chance, drawable, pick
-from training.render.panels import contrasting, panel
-from training.render.sheets import RGB
+from training.render.colours import RGB, contrasting, pack_colour
+from training.render.dice import Rng, chance, pick, weighted
+from training.render.fonts import scripts
+from training.render.panels import panel
 from training.render.words import LANGUAGES
 
 Box = tuple[int, int, int, int]
@@ -70,17 +71,14 @@ class _Sheet:
 
 def face(rng: Rng, size: int = 384) -> Face:
     """One face whose long side is `size` pixels, with no, one or two tables."""
-    number = int(rng.choice([n for n, _ in NUMBER], p=[p for _, p in NUMBER]))
+    number = weighted(rng, NUMBER)
     if not number and chance(rng, 0.15):
         return _loose(rng, size)
-    colour = packs.pack_colour(rng)
-    field = pick(rng, (*FIELDS, packs.pack_colour(rng))) if chance(rng, 0.3) else None
+    colour = pack_colour(rng)
+    field = pick(rng, (*FIELDS, pack_colour(rng))) if chance(rng, 0.3) else None
     tables = [_turned(rng, *panel(rng, field or colour)) for _ in range(number)]
     image = packs.ground(rng, _dimensions(rng, size, tables), colour)
-    outline = pick(
-        rng, [shape for shape, weight in packs.OUTLINES for _ in range(round(2 * weight))]
-    )
-    alpha, margins = outline(rng, image)
+    alpha, margins = weighted(rng, packs.OUTLINES)(rng, image)
     front = not number and chance(rng, 0.6)
     look = _look(rng, field or colour, size / 384)
     sheet = _Sheet(image, Image.new("L", image.size), look, FRONT if front else BACK)
@@ -102,7 +100,7 @@ def _loose(rng: Rng, size: int) -> Face:
 
 
 def _look(rng: Rng, colour: RGB, unit: float) -> Look:
-    codes = drawable(tuple(LANGUAGES), LANGUAGES)
+    codes = [code for code, words in LANGUAGES.items() if words.script in scripts()]
     code = "en" if chance(rng, 0.4) else pick(rng, codes)
     return Look(
         colour, contrasting(rng, colour), LANGUAGES[code], float(rng.uniform(5.5, 11)) * unit
@@ -204,7 +202,5 @@ def _fill(rng: Rng, sheet: _Sheet, box: Box) -> None:
     tile = sheet.image.crop(box)
     turn = pick(rng, (90, 270)) if chance(rng, 0.5 if height > 3 * width else 0.06) else 0
     tile = tile.transpose(QUARTERS[turn]) if turn else tile
-    weights = np.array([weight for _, weight in sheet.kinds])
-    kind = sheet.kinds[int(rng.choice(len(weights), p=weights / weights.sum()))][0]
-    kind(rng, tile, sheet.look)
+    weighted(rng, sheet.kinds)(rng, tile, sheet.look)
     sheet.image.paste(tile.transpose(QUARTERS[360 - turn]) if turn else tile, box[:2])

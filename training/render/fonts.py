@@ -1,9 +1,9 @@
 """The typefaces that the renderer draws with, one list per script.
 
-They come from Debian packages: fonts-liberation (SIL OFL 1.1), fonts-dejavu (Bitstream Vera
-licence), fonts-noto-core and fonts-noto-cjk (OFL), fonts-roboto (Apache 2.0), fonts-open-sans
-(Apache 2.0).  Where none is installed, Matplotlib's own DejaVu Sans serves and the scripts it
-cannot draw are left out (`scripts()` says which remain).
+They come from Debian packages, installed or copied to ~/.fonts: fonts-liberation (SIL OFL 1.1),
+fonts-dejavu (Bitstream Vera licence), fonts-noto-core and fonts-noto-cjk (OFL), fonts-roboto
+(Apache 2.0), fonts-open-sans (Apache 2.0).  Where none is installed, Matplotlib's own DejaVu Sans
+serves and the scripts it cannot draw are left out (`scripts()` says which remain).
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import ImageFont
 
-FOLDER = Path("/usr/share/fonts")
+FOLDERS = (Path("/usr/share/fonts"), Path.home() / ".fonts")
 EUROPEAN = (  # without Noto Sans, whose hinting costs five times as much time as the others'
     ("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"),
     ("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"),
@@ -37,6 +37,7 @@ PAIRS = {
     "latin": EUROPEAN,
     "greek": EUROPEAN,
     "cyrillic": EUROPEAN,
+    "vietnamese": tuple(pair for pair in EUROPEAN if not pair[0].startswith("Liberation")),
     "thai": (
         ("NotoSansThai-Regular.ttf", "NotoSansThai-Bold.ttf"),
         ("NotoLoopedThai-Regular.ttf", "NotoLoopedThai-Bold.ttf"),
@@ -60,7 +61,7 @@ COLLECTION_INDEX = {"japanese": 0, "korean": 1, "chinese": 2}  # the order insid
 WITHOUT_LATIN = ("thai", "arabic", "hebrew", "devanagari")  # Noto's cuts of these
 RUN = re.compile(r"[!-~]+(?: +[!-~]+)*|[^!-~]+")
 FALLBACK = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
-FALLBACK_SCRIPTS = ("latin", "greek", "cyrillic")
+FALLBACK_SCRIPTS = ("latin", "greek", "cyrillic", "vietnamese")
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _font(path: str, size: int, index: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=1)
 def _installed() -> dict[str, str]:
-    found = {p.name: str(p) for p in sorted(FOLDER.rglob("*.tt[fc]"))}
+    found = {p.name: str(p) for f in FOLDERS for p in sorted(f.rglob("*.tt[fc]"))}
     if not any(name in found for pair in EUROPEAN for name in pair):
         import matplotlib  # a heavy import, and only this rare case needs it
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from PIL import Image, ImageDraw
 
-from training.render.blocks import BLACK, WHITE, Look, fitted, paste, slogan, vivid
+from training.render.blocks import Look, fitted, paste, slogan
+from training.render.colours import BLACK, WHITE, vivid
+from training.render.dice import Rng, chance, pick
 from training.render.fonts import typefaces
-from training.render.layouts import Rng, chance, pick
 from training.render.sheets import Line, Pen, block
 from training.render.signs import barcode
 from training.render.words import BRANDS, COOKING, RECEIPT

@@ -5,32 +5,16 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.render.blocks import vivid
-from training.render.layouts import Rng, chance, pick
-from training.render.sheets import RGB, rgb
+from training.render.colours import RGB, food_colour, mixed, pack_colour, rgb, shaded, vivid
+from training.render.dice import Rng, chance, pick
 
-COLOURS: tuple[RGB, ...] = (
-    (250, 205, 20), (245, 225, 70), (210, 25, 35), (180, 20, 30), (225, 60, 40), (30, 60, 170),
-    (20, 40, 110), (60, 130, 205), (40, 130, 70), (120, 175, 60), (20, 80, 55), (110, 50, 140),
-    (160, 110, 190), (240, 125, 30), (225, 150, 80), (95, 55, 35), (60, 35, 30), (25, 25, 28),
-    (45, 45, 50), (250, 250, 250), (240, 238, 230), (245, 245, 240), (195, 160, 115),
-    (205, 175, 135),
-    (190, 192, 196), (215, 216, 220), (230, 130, 160), (240, 190, 200), (150, 205, 215),
-    (210, 225, 160),
-)  # fmt: skip
 Margins = tuple[float, float, float, float]  # left, top, right, bottom, as shares of the face
-
-
-def pack_colour(rng: Rng) -> RGB:
-    """One of the usual colours, a little off."""
-    base = np.array(pick(rng, COLOURS)) if chance(rng, 0.85) else np.array(vivid(rng))
-    return rgb(base + rng.normal(0, 10, 3))
 
 
 def ground(rng: Rng, size: tuple[int, int], colour: RGB) -> Image.Image:
     """The printed ground, RGB: plain, shaded, banded, striped, dotted, chequered or cloudy."""
     image = Image.new("RGB", size, colour)
-    other = rgb(np.array(colour) * 0.6 + np.array(vivid(rng)) * 0.4)
+    other = mixed(colour, vivid(rng), 0.4)
     kind = rng.random()
     if kind < 0.45:
         return image
@@ -73,14 +57,14 @@ def _foil(rng: Rng, size: tuple[int, int], colour: RGB) -> Image.Image:
 def _contents(rng: Rng, image: Image.Image) -> Image.Image:
     """A transparent pack: nuts, sweets or biscuits behind the print."""
     draw, (w, h) = ImageDraw.Draw(image), image.size
-    tones = [pack_colour(rng) for _ in range(int(rng.integers(1, 6)))]
+    tones = [food_colour(rng) for _ in range(int(rng.integers(1, 6)))]
     across = float(rng.uniform(0.02, 0.09)) * max(w, h)
     for _ in range(int(min(600, 1.6 * w * h / across**2))):
         x, y = rng.uniform(0, w), rng.uniform(0, h)
         a, b = across * rng.uniform(0.5, 1.1, 2)
         light = float(rng.uniform(0.55, 1.1))
-        tone = rgb(np.array(pick(rng, tones)) * light)
-        draw.ellipse((x - a, y - b, x + a, y + b), tone, rgb(np.array(tone) // 2))
+        tone = shaded(pick(rng, tones), light)
+        draw.ellipse((x - a, y - b, x + a, y + b), tone, shaded(tone, 0.5))
     return image
 
 

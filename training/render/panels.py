@@ -2,19 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
-import numpy as np
 from PIL import Image
 
-from training.render import hundred, layouts
+from training.render import facts, hundred
 from training.render.arrange import framed
+from training.render.colours import (
+    RGB,
+    WHITE,
+    contrasting,
+    luminance,
+    mixed,
+    pack_colour,
+    rgb,
+    shaded,
+)
+from training.render.dice import Rng, chance, pick, weighted
 from training.render.fonts import scripts, typefaces
-from training.render.hundred import EUROPEAN
-from training.render.layouts import Rng, chance, drawable, pick
-from training.render.sheets import RGB, Pen, rgb
+from training.render.sheets import Pen
 from training.render.words import FACTS, LANGUAGES
 
-Form = Callable[[Rng, Pen, str], Image.Image]
 LONG_SIDE = (250, 700)
 TABLE, TEXT, SMALL, ENERGY = (
     "nutrition-table",
@@ -34,24 +42,16 @@ class Layout:
     draw: Callable[[Rng, Pen], Image.Image]
 
 
-def _facts(country: str, weight: float, form: Form = layouts.facts, label: str = TABLE) -> Layout:
-    return Layout(weight, FACTS[country].script, label, lambda rng, pen: form(rng, pen, country))
-
-
-def _per_hundred(
-    code: str, weight: float, label: str = TABLE, columns: int = 0, short: bool = False
+def _facts(
+    country: str, weight: float, form: Callable = facts.vertical, label: str = TABLE
 ) -> Layout:
-    def draw(rng: Rng, pen: Pen) -> Image.Image:
-        return hundred.hundred(rng, pen, code, columns=columns, short=short)
-
-    return Layout(weight, LANGUAGES[code].script, label, draw)
+    return Layout(weight, FACTS[country].script, label, partial(form, country=country))
 
 
-def _bilingual(rng: Rng, pen: Pen) -> Image.Image:
-    codes = drawable(EUROPEAN, LANGUAGES)
-    first = [c for c in codes if LANGUAGES[c].script == "latin"]
-    chosen = [str(c) for c in rng.permutation(first)[: int(rng.integers(2, 4))]]
-    return hundred.hundred(rng, pen, chosen[0], tuple(chosen[1:]))
+def _hundred(
+    code: str, weight: float, form: Callable = hundred.table, label: str = TABLE, **options: int
+) -> Layout:
+    return Layout(weight, LANGUAGES[code].script, label, partial(form, code=code, **options))
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -65,17 +65,22 @@ LAYOUTS: dict[str, Layout] = {
     "korean": _facts("korean", 3),
     "indonesia": _facts("indonesia", 2),
     "supplement": _facts("supplement", 1.5),
-    "dual": _facts("us", 2, layouts.facts_dual),
-    "tabular": _facts("us", 4, layouts.facts_tabular),
-    "tabular_old": _facts("us_old", 4, layouts.facts_tabular),
-    "tabular_asia": _facts("philippines", 2, layouts.facts_tabular),
-    "linear": _facts("us", 1.5, layouts.facts_linear, TEXT),
-    **{f"hundred_{code}": _per_hundred(code, 7 if code == "en" else 1.2) for code in LANGUAGES},
-    "hundred_two": _per_hundred("en", 4, columns=2),
-    "bilingual": Layout(4, "latin", TABLE, _bilingual),
-    "small": _per_hundred("en", 1.0, SMALL, columns=1, short=True),
-    "small_de": _per_hundred("de", 0.5, SMALL, columns=1, short=True),
-    "energy": Layout(2.0, "latin", ENERGY, hundred.energy_badges),
+    "dual": _facts("us", 2, facts.dual),
+    "tabular": _facts("us", 4, facts.tabular),
+    "tabular_old": _facts("us_old", 4, facts.tabular),
+    "tabular_asia": _facts("philippines", 2, facts.tabular),
+    "linear": _facts("us", 1.5, facts.linear, TEXT),
+    **{f"hundred_{code}": _hundred(code, 6 if code == "en" else 1.2) for code in LANGUAGES},
+    "hundred_two": _hundred("en", 3, columns=2),
+    "servings_en": _hundred("en", 5, hundred.servings),
+    **{f"servings_{c}": _hundred(c, 1, hundred.servings) for c in ("br", "mx", "es", "id", "zh")},
+    **{
+        f"flat_{code}": _hundred(code, 0.5, hundred.flat) for code in ("en", "fr", "de", "it", "ja")
+    },
+    "bilingual": Layout(4, "latin", TABLE, hundred.bilingual),
+    "small": _hundred("en", 1.0, label=SMALL, columns=1, short=True),
+    "small_de": _hundred("de", 0.5, label=SMALL, columns=1, short=True),
+    "energy": Layout(2.0, "latin", ENERGY, hundred.badges),
 }
 
 
@@ -85,55 +90,24 @@ def panel(rng: Rng, pack: RGB | None = None, name: str | None = None) -> tuple[I
     `pack` is the colour behind it, which decides what a panel without paper is printed in;
     `name` asks for one of `LAYOUTS`.
     """
-    layout = LAYOUTS[name or _any(rng)]
-    pack = pack or rgb(rng.integers(0, 256, 3))
-    pen = _pen(rng, layout.script, pack)
+    able = [(key, layout.weight) for key, layout in LAYOUTS.items() if layout.script in scripts()]
+    layout = LAYOUTS[name or weighted(rng, able)]
+    pen = _pen(rng, layout.script, pack or pack_colour(rng))
     if layout.label == ENERGY:
         pen = replace(pen, paper=None, frame=0)
     return _sized(rng, framed(layout.draw(rng, pen), pen)), layout.label
 
 
-def _any(rng: Rng) -> str:
-    names = [name for name, layout in LAYOUTS.items() if layout.script in scripts()]
-    weights = np.array([LAYOUTS[name].weight for name in names])
-    return str(rng.choice(names, p=weights / weights.sum()))
-
-
-def luminance(colour: RGB) -> float:
-    """Rec. 601 luma, 0 to 255."""
-    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-
-
-def contrasting(rng: Rng, ground: RGB) -> RGB:
-    """An ink that reads on `ground`."""
-    if luminance(ground) < 115:
-        return pick(
-            rng,
-            ((255, 255, 255), (255, 255, 255), (245, 235, 205), (255, 225, 90), (205, 225, 245)),
-        )
-    return pick(
-        rng,
-        (
-            (0, 0, 0),
-            (0, 0, 0),
-            (25, 25, 30),
-            (30, 45, 120),
-            (80, 40, 20),
-            (130, 20, 25),
-            (20, 80, 45),
-        ),
-    )
-
-
 def _paper(rng: Rng, pack: RGB) -> RGB | None:
+    """White mostly, or the pack's colour lightened or darkened, or none."""
     roll = rng.random()
     if roll < 0.66:
         white = int(rng.integers(232, 256))
         return (white, white, white - int(rng.integers(0, 12)))
     if roll < 0.77:
-        return rgb(255 - (255 - np.array(pack)) * rng.uniform(0.1, 0.35))
+        return mixed(WHITE, pack, float(rng.uniform(0.1, 0.35)))
     if roll < 0.81:
-        return rgb(np.array(pack) * rng.uniform(0.2, 0.7))
+        return shaded(pack, float(rng.uniform(0.2, 0.7)))
     return None
 
 
@@ -145,7 +119,7 @@ def _pen(rng: Rng, script: str, pack: RGB) -> Pen:
     ink = (10, 10, 10) if plain else ink
     accent = ink if chance(rng, 0.6) else rgb(rng.integers(0, 140, 3))
     size = float(rng.uniform(9.5, 13.0))
-    tint = rgb(np.array(ground) * 0.82 + np.array(ink) * 0.18)
+    tint = mixed(ground, ink, 0.18)
     return Pen(
         face=pick(rng, typefaces(script)), size=size, ink=ink, paper=paper, accent=accent,
         accent_ink=ground if accent == ink else (255, 255, 255), tint=tint,

@@ -68,25 +68,33 @@ def draw_faces(seeds: Sequence[int], workers: int) -> tuple[np.ndarray, np.ndarr
     return faces, labels
 
 
-def read_backgrounds(folder: Path) -> Tensor:
-    """Every JPEG of `folder`, cropped square, as (M, 3, BACKGROUND_SIDE, BACKGROUND_SIDE) uint8."""
+def read_backgrounds(folder: Path | None) -> Tensor:
+    """Every JPEG of `folder` squeezed square, (M, 3, BACKGROUND_SIDE, BACKGROUND_SIDE) uint8.
+
+    Without a folder, even greys. ValueError where the folder holds no JPEG.
+    """
+    if folder is None:
+        greys = torch.arange(0, 256, 8, dtype=torch.uint8).view(-1, 1, 1, 1)
+        return greys.expand(-1, 3, BACKGROUND_SIDE, BACKGROUND_SIDE).contiguous()
+    files = sorted(folder.glob("*.jpg"))
+    if not files:
+        raise ValueError(f"there is no .jpg in {folder}: name a folder of photos without tables")
     size = (BACKGROUND_SIDE, BACKGROUND_SIDE)
-    photos = [Image.open(path).convert("RGB").resize(size) for path in sorted(folder.glob("*.jpg"))]
-    return torch.from_numpy(
-        np.stack([np.asarray(photo) for photo in photos]).transpose(0, 3, 1, 2).copy()
-    )
+    photos = [np.asarray(Image.open(file).convert("RGB").resize(size)) for file in files]
+    return torch.from_numpy(np.stack(photos).transpose(0, 3, 1, 2).copy())
 
 
-def make_pool(count: int, backgrounds: Path, workers: int = 2) -> Pool:
-    """Renders the faces of seeds 0 to `count` and reads the background photos."""
-    faces, labels = draw_faces(range(count), workers)
+def make_pool(count: int, backgrounds: Path | None, workers: int = 2, seed: int = 0) -> Pool:
+    """Renders the faces of `count` seeds from `seed` on and reads the background photos."""
+    behind = read_backgrounds(backgrounds)
+    faces, labels = draw_faces(range(seed, seed + count), workers)
     shown = np.where((labels[:, :1, None] >= 0), faces[:, 4] > 0, faces[:, 3] > 0)
     low, high = hulls(torch.from_numpy(shown)).split(2, -1)
     drawn = torch.from_numpy(faces), torch.from_numpy(labels)
-    return Pool(*drawn, low + high - 1, high - low, read_backgrounds(backgrounds))
+    return Pool(*drawn, low + high - 1, high - low, behind)
 
 
-def load_pool(file: Path, count: int, backgrounds: Path, workers: int = 2) -> Pool:
+def load_pool(file: Path, count: int, backgrounds: Path | None, workers: int = 2) -> Pool:
     """The pool kept in `file`, which is made first where it is missing."""
     if not file.exists():
         torch.save(vars(make_pool(count, backgrounds, workers)), file)

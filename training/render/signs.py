@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.render.blocks import BLACK, WHITE, Look, framed_ground, vivid
+from training.render.blocks import Look, framed_ground
+from training.render.colours import BLACK, WHITE, vivid
+from training.render.dice import Rng, chance, pick
 from training.render.fonts import typefaces
-from training.render.layouts import Rng, chance, pick
 
 WARNINGS = (
     "ALTO EM\nAÇÚCAR",

@@ -1,0 +1,54 @@
+"""Scenes: photos composed in batches, their boxes taken from what is seen."""
+
+import pytest
+import torch
+from PIL import Image
+
+from training.render.album import Album
+from training.render.hulls import hulls
+from training.render.pool import TABLES, load_pool
+from training.render.scenes import Camera
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pool")
+    for k, colour in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (40, 30), colour).save(folder / f"{k}.jpg")
+    return load_pool(folder / "pool.pt", 24, folder, workers=1)
+
+
+def test_hulls_by_hand():
+    masks = torch.zeros(2, 4, 10, dtype=torch.bool)
+    masks[0, 1:3, 2:7] = True
+    assert hulls(masks).tolist() == [[pytest.approx(n) for n in (0.2, 0.25, 0.7, 0.75)], [0] * 4]
+
+
+def test_a_seed_gives_the_same_photos_again(pool):
+    first, second = (Camera(pool, seed=3).shoot(4, 56, 84) for _ in range(2))
+    assert torch.equal(first.pixels, second.pixels)
+    assert torch.equal(first.boxes.nan_to_num(-1), second.boxes.nan_to_num(-1))
+    other = Camera(pool, seed=4).shoot(4, 56, 84)
+    assert not torch.equal(first.pixels, other.pixels)
+
+
+def test_photos_and_boxes_are_in_range(pool):
+    scene = Camera(pool, seed=0, oversample=1).shoot(64, 56, 84)
+    assert scene.pixels.shape == (64, 3, 56, 84)
+    assert scene.pixels.min() >= 0 and scene.pixels.max() <= 1
+    assert scene.boxes.shape == (64, TABLES, 4)
+    shown = ~scene.boxes.isnan().any(-1)
+    assert (scene.labels[shown] >= 0).all()
+    boxes = scene.boxes[shown]
+    assert (boxes >= 0).all() and (boxes <= 1).all() and (boxes[:, :2] < boxes[:, 2:]).all()
+    assert 0.5 < shown[:, 0].float().mean() < 1  # most photos show a table, not all
+
+
+def test_an_album_relights_what_it_kept(pool):
+    album = Album(Camera(pool, oversample=1), reuse=4, keep=8)
+    for _ in range(5):
+        scene = album.shoot(8, 56, 56)
+    kept = album.scenes[56, 56]
+    assert len(kept.pixels) == 8 and len(scene.pixels) == 8
+    boxes = {tuple(box.nan_to_num(-1).flatten().tolist()) for box in kept.boxes}
+    assert all(tuple(box.nan_to_num(-1).flatten().tolist()) in boxes for box in scene.boxes)

@@ -1,0 +1,106 @@
+"""Renders labelled photos of food packages in the data set's own schema.
+
+examples:
+  python -m training.render --count 1000 --out rendered
+  python -m training.render --count 200 --out rendered --split val --seed 1000000
+  python -m training.render --count 1000 --out rendered --backgrounds shop_photos
+
+DIR/images holds the photos; DIR/metadata.jsonl their boxes, [y_min, x_min, y_max, x_max] in 0-1,
+as in openfoodfacts/nutrition-table-detection. More may be added to the same folder with another
+--split. The same options give the same photos.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from nutrition_vl.boxes import LABELS
+from training.render.pool import make_pool
+from training.render.scenes import Camera, Scene
+
+# Width over height of phone photos and how often each is drawn.
+ASPECTS = {3 / 4: 0.6, 9 / 16: 0.1, 1.0: 0.1, 4 / 3: 0.15, 16 / 9: 0.05}
+BATCH = 4  # photos at a time; more take more memory and no less time
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command."""
+    options = parser().parse_args(argv)
+    try:
+        render(options)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"training.render: {error}") from error
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    about, _, details = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.render",
+        description=about,
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--count", type=int, required=True, metavar="N", help="photos to make")
+    add("--out", type=Path, required=True, metavar="DIR", help="where they go")
+    add("--split", default="train", help="what their rows say (default train)")
+    add("--seed", type=int, default=0, help="of the first pack; others follow (default 0)")
+    add("--size", type=int, default=640, help="pixels of the longer side (default 640)")
+    add("--backgrounds", type=Path, metavar="DIR", help="JPEGs without tables to stand behind")
+    add("--workers", type=int, default=2, help="processes that draw packs (default 2)")
+    return parser
+
+
+def render(options: argparse.Namespace) -> None:
+    """Draws as many packs as photos, and photographs them; refuses a split that is there
+    already."""
+    rows_file = options.out / "metadata.jsonl"
+    if rows_file.exists() and f'"split": "{options.split}"' in rows_file.read_text("utf-8"):
+        raise ValueError(f"{rows_file} has a split {options.split!r} already: name another --out")
+    (options.out / "images").mkdir(parents=True, exist_ok=True)
+    pool = make_pool(options.count, options.backgrounds, options.workers, options.seed)
+    camera = Camera(pool, seed=options.seed)
+    with rows_file.open("a", encoding="utf-8") as rows, tqdm(total=options.count) as progress:
+        for photo, found in shoot(camera, options.count, options.size, options.seed):
+            name = f"{options.split}_{progress.n:06d}"
+            Image.fromarray(photo).save(options.out / "images" / f"{name}.jpg", quality=88)
+            height, width = photo.shape[:2]
+            row = {"file_name": f"images/{name}.jpg", "image_id": name}
+            row |= {"width": width, "height": height, "split": options.split, "objects": found}
+            rows.write(json.dumps(row) + "\n")
+            progress.update()
+
+
+def shoot(camera: Camera, count: int, size: int, seed: int) -> Iterator[tuple[np.ndarray, Any]]:
+    """Yields photos (height, width, 3) uint8 with their `objects` of the schema."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, count, BATCH):
+        aspect = rng.choice(list(ASPECTS), p=list(ASPECTS.values()))
+        width, height = round(size * min(1, aspect)), round(size * min(1, 1 / aspect))
+        scene = camera.shoot(min(BATCH, count - start), height, width)
+        photos = (scene.pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+        yield from zip(photos, objects(scene), strict=True)
+
+
+def objects(scene: Scene) -> Iterator[dict[str, list]]:
+    """The truth of each photo as the data set spells it: y before x, shares of the sides."""
+    for boxes, labels in zip(scene.boxes, scene.labels, strict=True):
+        shown = ~boxes.isnan().any(-1)
+        ids = labels[shown].tolist()
+        yield {
+            "bbox": boxes[shown][:, [1, 0, 3, 2]].tolist(),
+            "category_id": ids,
+            "category_name": [LABELS[index] for index in ids],
+        }
+
+
+if __name__ == "__main__":
+    main()
