@@ -22,10 +22,9 @@ lint: .venv/dev.stamp
 
 debian:
 	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq; \
-		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(DEBIAN) >/dev/null; \
-	fi || echo "Debian's packages could not be installed: tests that need them will be skipped."
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(DEBIAN) >/dev/null; } || \
+	echo "Not installed: $(DEBIAN). The tests that need them are skipped."
 
 .venv/run.stamp: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

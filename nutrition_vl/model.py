@@ -28,6 +28,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's file name
 # Full names: "visual" alone matches nothing since transformers 4.52; a list replaces the default
 # exception, "lm_head".
 FULL_PRECISION = ("model.visual", "lm_head")
+QUANTIZATIONS = ("nf4", "nf4-single", "int8", "none")  # single: the scales stay in float32
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,12 @@ def budget_of(processor: Qwen2VLProcessor) -> PixelBudget:
     return PixelBudget(size["shortest_edge"] // pixels, size["longest_edge"] // pixels)
 
 
-def nf4_config(runtime: Runtime) -> BitsAndBytesConfig:
+def nf4_config(runtime: Runtime, double: bool = True) -> BitsAndBytesConfig:
     """NF4 with double quantisation (QLoRA, arXiv:2305.14314) for all but FULL_PRECISION."""
     wanted = {
         "load_in_4bit": True,
         "bnb_4bit_quant_type": "nf4",
-        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_use_double_quant": double,
         "bnb_4bit_compute_dtype": runtime.dtype,
         "llm_int8_skip_modules": list(FULL_PRECISION),
     }
@@ -84,6 +85,14 @@ def nf4_config(runtime: Runtime) -> BitsAndBytesConfig:
     if swallowed := [key for key, value in wanted.items() if getattr(config, key, None) != value]:
         raise TypeError(f"BitsAndBytesConfig ignored {', '.join(swallowed)}")
     return config
+
+
+def _quantized(runtime: Runtime, quantization: str) -> BitsAndBytesConfig | None:
+    if quantization == "none":
+        return None
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=list(FULL_PRECISION))
+    return nf4_config(runtime, double=quantization == "nf4")
 
 
 def load_processor(
@@ -101,9 +110,9 @@ def load_processor(
 
 
 def load_base(
-    source: str | Path, runtime: Runtime, revision: str = "main"
+    source: str | Path, runtime: Runtime, revision: str = "main", quantization: str = "nf4"
 ) -> Qwen2VLForConditionalGeneration:
-    """The base model of a folder or hub id in 4 bit, ready to detect.
+    """The base model of a folder or hub id, ready to detect; in 4 bit unless QUANTIZATIONS says.
 
     FileNotFoundError where it cannot be had, ValueError where it is no Qwen2-VL in safetensors.
     """
@@ -116,7 +125,7 @@ def load_base(
             revision=revision,
             dtype=runtime.dtype,
             device_map={"": str(runtime.device)},
-            quantization_config=nf4_config(runtime),
+            quantization_config=_quantized(runtime, quantization),
             attn_implementation=runtime.attention,
             use_safetensors=True,
             output_loading_info=True,
@@ -126,7 +135,8 @@ def load_base(
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"the weights of {source} lack {missing[0]} and {len(missing) - 1} more")
-    _check_quantized(model)
+    if quantization in QUANTIZATIONS[:2]:
+        _check_quantized(model)
     return model.eval()
 
 

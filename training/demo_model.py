@@ -23,10 +23,7 @@ from training import tiny
 from training.pretrain import Helpers, Writer, loss_of, seen
 from training.render.album import Album
 from training.render.pool import load_pool
-from training.render.scenes import Camera, Scene
-
-# Width over height of phone photos and how often we draw each.
-ASPECTS = {3 / 4: 0.55, 9 / 16: 0.1, 1.0: 0.15, 4 / 3: 0.15, 16 / 9: 0.05}
+from training.render.scenes import ASPECTS, Camera, Scene
 
 
 @dataclass(frozen=True)
@@ -46,13 +43,11 @@ PLANS = {
 }
 
 
-def shapes(tokens: int) -> list[tuple[int, int]]:
-    """Picture sizes (height, width) in pixels that use up a budget of image tokens, one an
-    aspect."""
-    return [
-        (28 * math.floor(math.sqrt(tokens / aspect)), 28 * math.floor(math.sqrt(tokens * aspect)))
-        for aspect in ASPECTS
-    ]
+def draw_shape(tokens: int, generator: torch.Generator) -> tuple[int, int]:
+    """A picture's height and width in pixels, of one of ASPECTS, that uses up the image tokens."""
+    chances = torch.tensor(list(ASPECTS.values()))
+    aspect = list(ASPECTS)[int(torch.multinomial(chances, 1, generator=generator))]
+    return 28 * math.floor(math.sqrt(tokens / aspect)), 28 * math.floor(math.sqrt(tokens * aspect))
 
 
 def rate(progress: float, step: int, peak: float) -> float:
@@ -100,6 +95,13 @@ class Run:
         self.step += 1
         return words.detach(), help_.detach()
 
+    def log(self, stage: Stage, words: Tensor, helpers: Tensor) -> None:
+        """Adds a line to log.jsonl."""
+        row = {"step": self.step, "seconds": round(self.seconds), "tokens": stage.tokens}
+        losses = {"words": round(words.item(), 4), "helpers": round(helpers.item(), 4)}
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row | losses) + "\n")
+
     def save(self) -> None:
         """An ordinary checkpoint folder in bfloat16, and the whole state to go on from."""
         self.processor.save_pretrained(self.out)
@@ -111,6 +113,7 @@ class Run:
         partial.replace(self.out / "state.pt")
 
     def load(self) -> None:
+        """Goes on from the saved state, if there is one."""
         if not (self.out / "state.pt").exists():
             return
         state = torch.load(self.out / "state.pt", map_location=self.device, weights_only=True)
@@ -122,46 +125,44 @@ class Run:
 
 def train(run: Run, camera: Camera | Album, pause: float) -> None:
     """Trains until the run's minutes are used up, or for `pause` minutes, and saves."""
-    log, began, before = (run.out / "log.jsonl").open("a"), time.monotonic(), run.seconds
+    began, before = time.monotonic(), run.seconds
     generator = torch.Generator().manual_seed(run.step)
-    weights = torch.tensor(list(ASPECTS.values()))
     with tqdm(initial=round(run.seconds), total=round(run.budget), unit="s", mininterval=10) as bar:
         while run.progress < 1 and run.seconds - before < 60 * pause:
             stage = next(stage for stage in PLANS[run.device] if run.progress < stage.until)
-            shape = shapes(stage.tokens)[int(torch.multinomial(weights, 1, generator=generator))]
-            words, help_ = run.learn(camera.shoot(stage.batch, *shape), stage.speaks)
+            height, width = draw_shape(stage.tokens, generator)
+            losses = run.learn(camera.shoot(stage.batch, height, width), stage.speaks)
+            if run.step % 50 == 0:
+                run.log(stage, *losses)
             if run.step % 1000 == 0:
                 run.save()
-            if run.step % 50 == 0:
-                row: dict[str, float] = {
-                    "step": run.step,
-                    "seconds": round(run.seconds),
-                    "tokens": stage.tokens,
-                }
-                row |= {"words": round(words.item(), 4), "helpers": round(help_.item(), 4)}
-                log.write(json.dumps(row) + "\n")
-                log.flush()
-                bar.set_postfix(row, refresh=False)
             run.seconds = before + time.monotonic() - began
             bar.update(round(run.seconds) - bar.n)
     run.save()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--backgrounds", type=Path, required=True, help="folder of JPEGs without tables"
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.demo_model",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--faces", type=int, default=20_000)
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
-    parser.add_argument("--minutes", type=float, default=17, help="of training in all")
-    parser.add_argument(
-        "--pause", type=float, default=60, help="save and stop after so many minutes"
-    )
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args()
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="the checkpoint, its state and its log")
+    add("--backgrounds", type=Path, required=True, help="folder of JPEGs without tables")
+    add("--faces", type=int, default=20_000, help="in the pool (default 20000)")
+    add("--rate", type=float, default=1e-3, help="peak learning rate (default 0.001)")
+    add("--minutes", type=float, default=17, help="of training in all (default 17)")
+    add("--pause", type=float, default=math.inf, help="save and stop after so many minutes")
+    add("--workers", type=int, default=2, help="processes that draw faces (default 2)")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda or cpu")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command."""
+    options = parser().parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     run = Run(options.out, options.minutes, options.rate, options.device)
     run.load()
@@ -169,7 +170,7 @@ def main() -> None:
     if options.device == "cuda":
         train(run, Camera(pool, "cuda", seed=run.step), options.pause)
     else:
-        album = Album(Camera(pool, seed=run.step, oversample=1), reuse=16, keep=8192)
+        album = Album(Camera(pool, seed=run.step, oversample=1), reuse=4, keep=8192)
         train(run, album, options.pause)
 
 

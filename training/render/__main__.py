@@ -23,10 +23,8 @@ from tqdm import tqdm
 
 from nutrition_vl.boxes import LABELS
 from training.render.pool import make_pool
-from training.render.scenes import Camera, Scene
+from training.render.scenes import ASPECTS, Camera, Scene
 
-# Width over height of phone photos and how often each is drawn.
-ASPECTS = {3 / 4: 0.6, 9 / 16: 0.1, 1.0: 0.1, 4 / 3: 0.15, 16 / 9: 0.05}
 BATCH = 4  # photos at a time; more take more memory and no less time
 
 

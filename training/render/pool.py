@@ -98,4 +98,4 @@ def load_pool(file: Path, count: int, backgrounds: Path | None, workers: int = 2
     """The pool kept in `file`, which is made first where it is missing."""
     if not file.exists():
         torch.save(vars(make_pool(count, backgrounds, workers)), file)
-    return Pool(**torch.load(file, weights_only=True, mmap=True))
+    return Pool(**torch.load(file, weights_only=True))

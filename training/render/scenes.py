@@ -15,6 +15,8 @@ from torch.nn import functional
 from training.render.hulls import hulls
 from training.render.pool import Pool
 
+# Width over height of phone photos, and how often each is drawn.
+ASPECTS = {3 / 4: 0.6, 9 / 16: 0.1, 1.0: 0.1, 4 / 3: 0.15, 16 / 9: 0.05}
 MIN_SIDE = 0.02  # of the photo; smaller tables cannot be read by anybody
 
 
