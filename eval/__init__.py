@@ -1,0 +1,1 @@
+"""Scores what models found: predict once, then compare files with the truth."""

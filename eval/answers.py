@@ -1,0 +1,162 @@
+"""What one model found in the photos of a split, beside the truth: the input of every number."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import supervision as sv
+from datasets import Dataset
+
+from nutrition_vl.boxes import make_detections
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A photo of the split with its true boxes, in pixels (or all in shares of the sides)."""
+
+    id: str
+    width: float
+    height: float
+    xyxy: list[list[float]]
+    labels: list[str]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in a photo, `photo` being the name the file gives it, `where` its line.
+
+    `size` is the photo's width and height as the model saw it, None where the file does not say.
+    """
+
+    photo: str
+    xyxy: list[list[float]]
+    labels: list[str]
+    confidence: list[float]
+    where: str
+    malformed: int = 0
+    seconds: float = np.nan
+    size: tuple[float, float] | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All photos of a split; boxes of all of them in one `sv.Detections`, photo after photo.
+
+    `data["photo"]` of a box is the index of its photo in `ids`; sizes are (photos, 2).
+    """
+
+    name: str
+    ids: list[str]
+    sizes: np.ndarray
+    truth: sv.Detections
+    found: sv.Detections
+    malformed: np.ndarray
+    seconds: np.ndarray
+    texts: list[str]
+
+    def of_label(self, class_id: int) -> "Answers":
+        """The same photos with only the boxes of one label."""
+        truth, found = self.truth, self.found
+        return replace(
+            self,
+            truth=select(truth, truth.class_id == class_id),
+            found=select(found, found.class_id == class_id),
+        )
+
+    def boxes_of(self, photo: int) -> tuple[sv.Detections, sv.Detections]:
+        """The true and the found boxes of the photo with this index."""
+        truth, found = self.truth, self.found
+        return (
+            select(truth, truth.data["photo"] == photo),
+            select(found, found.data["photo"] == photo),
+        )
+
+
+def select(boxes: sv.Detections, mask: np.ndarray | bool) -> sv.Detections:
+    """The boxes where the mask says so."""
+    chosen = boxes[np.asarray(mask)]
+    assert isinstance(chosen, sv.Detections)
+    return chosen
+
+
+def truth_of(rows: Dataset) -> list[Truth]:
+    """The truth in the rows of `nutrition_vl.data.load_split`; no photo is decoded."""
+    return [
+        Truth(row["id"], row["width"], row["height"], row["xyxy"], row["label"])
+        for row in rows.remove_columns("image")
+    ]
+
+
+def join(name: str, truths: Sequence[Truth], found: Iterable[Found]) -> Answers:
+    """Sets what was found beside the truth, in the order of `truths`.
+
+    Raises ValueError, in one sentence, for photos that are unknown, missing or there twice.
+    """
+    if not truths:
+        raise ValueError("the split is empty: there is no photo to score")
+    photos = {truth.id: truth for truth in truths}
+    by_id: dict[str, Found] = {}
+    for entry in found:
+        photo = _known(entry, photos)
+        if photo.id in by_id:
+            first = by_id[photo.id].where
+            raise ValueError(f"{entry.where}: photo {photo.id} is there twice, first in {first}")
+        by_id[photo.id] = entry
+    missing = [photo for photo in photos if photo not in by_id]
+    if missing:
+        named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise ValueError(
+            f"{name} lacks {len(missing)} of the split's {len(photos)} photos ({named}):"
+            " a photo without a find needs a line with no boxes"
+        )
+    return _gather(name, truths, [by_id[truth.id] for truth in truths])
+
+
+def _known(entry: Found, photos: dict[str, Truth]) -> Truth:
+    """The photo meant: by its id, or by its file's name with or without the ending."""
+    path = Path(entry.photo)
+    names = (entry.photo, path.name, path.stem)
+    found = next((photos[name] for name in names if name in photos), None)
+    if found is None:
+        raise ValueError(f"{entry.where}: photo {entry.photo} is not in the split")
+    if entry.size is not None and entry.size != (found.width, found.height):
+        raise ValueError(
+            f"{entry.where}: photo {found.id} is {_size(entry.size)} there,"
+            f" but {_size((found.width, found.height))} in the split: give boxes in its pixels"
+        )
+    return found
+
+
+def _size(wh: tuple[float, float]) -> str:
+    return f"{wh[0]:g} x {wh[1]:g}"
+
+
+def _gather(name: str, truths: Sequence[Truth], found: Sequence[Found]) -> Answers:
+    return Answers(
+        name=name,
+        ids=[truth.id for truth in truths],
+        sizes=np.array([(truth.width, truth.height) for truth in truths], dtype=float),
+        truth=_flat([truth.xyxy for truth in truths], [truth.labels for truth in truths]),
+        found=_flat(
+            [entry.xyxy for entry in found],
+            [entry.labels for entry in found],
+            [score for entry in found for score in entry.confidence],
+        ),
+        malformed=np.array([entry.malformed for entry in found]),
+        seconds=np.array([entry.seconds for entry in found], dtype=float),
+        texts=[entry.text for entry in found],
+    )
+
+
+def _flat(
+    xyxy: list[list[list[float]]], labels: list[list[str]], confidence: list[float] | None = None
+) -> sv.Detections:
+    boxes = make_detections(
+        [box for of_photo in xyxy for box in of_photo],
+        [label for of_photo in labels for label in of_photo],
+        confidence,
+    )
+    boxes.data["photo"] = np.repeat(np.arange(len(xyxy)), [len(of_photo) for of_photo in xyxy])
+    return boxes

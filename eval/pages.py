@@ -1,0 +1,97 @@
+"""The report as one HTML file that needs nothing else: curves, photos and tables."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from io import BytesIO
+
+import numpy as np
+from datasets import Dataset
+from PIL import Image
+
+from eval.charts import charts
+from eval.evaluate import Result, best, called
+from eval.tables import Sheet
+from nutrition_vl.draw import annotate
+
+SHOWN = 4  # photos of each kind
+SIDE = 480  # pixels of a photo's longer side
+STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2026; margin: 2rem auto; max-width: 1180px;
+  padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+td, th { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e8eaee; }
+td:first-child, th:first-child { text-align: left; } th { color: #5a606b; font-weight: 600; }
+tr.best td { font-weight: 700; background: #f2f7f3; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 1rem; }
+.charts { grid-template-columns: repeat(auto-fill, minmax(360px, 1fr)); }
+.charts h2 { margin: .5rem 0; } svg, img { max-width: 100%; height: auto; }
+figure { margin: 0; } figcaption { font-size: .85rem; color: #5a606b; overflow-wrap: anywhere; }
+"""
+
+
+def page(results: Sequence[Result], sheets: Sequence[Sheet], rows: Dataset | None) -> str:
+    """The HTML of a report of these tables; the split's rows hold the photos of the gallery."""
+    first, *others = sheets
+    parts = [_table(first, called(best(results), results)), _charts(results)]
+    if rows is not None:
+        parts += _gallery(best(results), rows)
+    parts += [_table(sheet) for sheet in others]
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style><h1>Evaluation</h1>{''.join(parts)}</html>"
+    )
+
+
+def _table(sheet: Sheet, best_row: str | None = None) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in sheet.head)
+    lines = "".join(
+        f"<tr{' class=best' if row[0] == best_row else ''}>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for row in sheet.rows
+    )
+    return (
+        f"<h2>{escape(sheet.title)}</h2>"
+        f'<div class="wide"><table><tr>{head}</tr>{lines}</table></div>'
+    )
+
+
+def _charts(results: Sequence[Result]) -> str:
+    drawn = (f"<div><h2>{escape(title)}</h2>{svg}</div>" for title, svg in charts(results).items())
+    return f'<div class="grid charts">{"".join(drawn)}</div>'
+
+
+def _gallery(row: Result, rows: Dataset) -> list[str]:
+    """Worst, median and best photos with a table by the mean IoU of their boxes, each once."""
+    fits = np.array([row.counts.photo_iou(index) for index in range(len(rows))])
+    order = [int(index) for index in np.argsort(fits) if np.isfinite(fits[index])]
+    middle = max(0, (len(order) - SHOWN) // 2)
+    kinds = {
+        "worst": order[:SHOWN],
+        "median": order[middle : middle + SHOWN],
+        "best": order[-SHOWN:][::-1],
+    }
+    return [
+        f"<h2>{escape(row.name)}, {kind} photos: truth green, found red</h2>"
+        f'<div class="grid">{"".join(_figure(row, rows, at, fits[at]) for at in chosen)}</div>'
+        for kind, chosen in kinds.items()
+    ]
+
+
+def _figure(row: Result, rows: Dataset, photo: int, fit: float) -> str:
+    truth, found = row.answers.boxes_of(photo)
+    drawn = annotate(rows[photo]["image"], found, truth)
+    drawn.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    jpeg = BytesIO()
+    drawn.save(jpeg, "JPEG", quality=80)
+    source = base64.b64encode(jpeg.getvalue()).decode()
+    name = escape(row.answers.ids[photo])
+    return (
+        f'<figure><img alt="{name}" src="data:image/jpeg;base64,{source}">'
+        f"<figcaption>{name}, IoU {fit:.2f}</figcaption></figure>"
+    )

@@ -1,0 +1,119 @@
+"""Reads predictions of any model: our JSON lines, COCO results, the original's table of samples.
+
+Every reader ends in `Answers`; a mistake in a file is a ValueError that names file and line.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from eval.answers import Answers, Found, Truth, join
+from eval.checks import a_number, corners, known_labels, scores
+from eval.coco import read_coco
+from nutrition_vl.boxes import LABELS, from_text
+from nutrition_vl.formats import read_jsonl
+
+SAMPLE_COLUMNS = ("image_id", "prediction", "pred_boxes", "gt_boxes")
+
+
+def read(file: Path, truths: Sequence[Truth] | None = None, data: str | None = None) -> Answers:
+    """The predictions in a file (.jsonl, .json or .csv) beside the truth, named after the file.
+
+    A .csv brings its own truth; the others need `truths`, COCO results also the
+    `data` they are about: if that is COCO, it says what their numbers stand for.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no predictions file {file}")
+    if file.suffix == ".csv":
+        return read_samples(file)
+    if file.suffix not in (".jsonl", ".json"):
+        raise ValueError(f"{file} is no predictions file: give a .jsonl, .json (COCO) or .csv")
+    if truths is None:
+        raise ValueError(f"{file} holds no truth: name the data set with --data and --split")
+    if file.suffix == ".jsonl":
+        return join(file.stem, truths, read_lines(file))
+    return join(file.stem, truths, read_coco(file, truths, data))
+
+
+def read_lines(file: Path) -> list[Found]:
+    """JSON lines as `python -m nutrition_vl` and the sweep write them, boxes in pixels.
+
+    {"id" or "photo": "a", "boxes": [{"xyxy": [...], "label": "...", "confidence": 0.9}]}, and
+    perhaps "width", "height", "text", "malformed" and "seconds".
+    """
+    return [
+        line_found(row, f"{file}, entry {number}") for number, row in enumerate(read_jsonl(file), 1)
+    ]
+
+
+def line_found(row: Any, where: str) -> Found:
+    """One JSON line; ValueError says what is wrong with it."""
+    photo = row.get("id", row.get("photo")) if isinstance(row, dict) else None
+    if not isinstance(row, dict) or not isinstance(photo, str):
+        raise ValueError(f'{where}: needs an "id" or a "photo" that names the photo')
+    if "error" in row:
+        raise ValueError(f"{where}: that photo was not read ({row['error']}): predict it again")
+    boxes = row.get("boxes")
+    if not isinstance(boxes, list) or not all(isinstance(box, dict) for box in boxes):
+        raise ValueError(f'{where}: needs "boxes", a list of objects with "xyxy"')
+    text = str(row.get("text", ""))
+    malformed = row["malformed"] if "malformed" in row else from_text(text, (1, 1)).malformed
+    size = (row["width"], row["height"]) if "width" in row and "height" in row else None
+    return Found(
+        photo=photo,
+        xyxy=corners([box.get("xyxy") for box in boxes], where),
+        labels=known_labels([box.get("label", LABELS[0]) for box in boxes], where),
+        confidence=scores([box.get("confidence", 1.0) for box in boxes], where),
+        where=where,
+        malformed=int(a_number(malformed, where)),
+        seconds=a_number(row.get("seconds", nan), where),
+        size=size,
+        text=text,
+    )
+
+
+def read_samples(file: Path) -> Answers:
+    """The original notebook's table: a row a photo, truth inside, all boxes in shares of the sides.
+
+    `pred_boxes` are [x_min, y_min, x_max, y_max] but `gt_boxes` [y_min, x_min, y_max, x_max];
+    `prediction` is the model's text. Labels are not compared: the table has none for the truth.
+    """
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines)
+        if missing := set(SAMPLE_COLUMNS) - set(reader.fieldnames or ()):
+            raise ValueError(f"{file} lacks the column {', '.join(sorted(missing))}")
+        rows = [(f"{file}, line {reader.line_num}", row) for row in reader]
+    for where, row in rows:
+        if not row["image_id"] or None in row or None in row.values():
+            raise ValueError(f"{where}: has more or fewer cells than the header, or no image_id")
+    truths = [_sample_truth(row, where) for where, row in rows]
+    return join(file.stem, truths, [_sample_found(row, where) for where, row in rows])
+
+
+def _sample_truth(row: Mapping[str, str], where: str) -> Truth:
+    turned = corners(_cell(row, "gt_boxes", where), where)
+    boxes = [[x0, y0, x1, y1] for y0, x0, y1, x1 in turned]
+    return Truth(row["image_id"], 1, 1, boxes, [LABELS[0]] * len(boxes))
+
+
+def _sample_found(row: Mapping[str, str], where: str) -> Found:
+    boxes = corners(_cell(row, "pred_boxes", where), where)
+    return Found(
+        photo=row["image_id"],
+        xyxy=boxes,
+        labels=[LABELS[0]] * len(boxes),
+        confidence=[1.0] * len(boxes),
+        where=where,
+        malformed=from_text(row["prediction"], (1, 1)).malformed,
+        text=row["prediction"],
+    )
+
+
+def _cell(row: Mapping[str, str], column: str, where: str) -> Any:
+    try:
+        return json.loads(row[column] or "[]")
+    except ValueError as error:
+        raise ValueError(f"{where}: {column} is not a JSON list of boxes") from error

@@ -1,0 +1,161 @@
+"""The whole command on the embedded checkpoint: sweep, resume, bad input."""
+
+import json
+import shutil
+
+import pytest
+from datasets import Dataset
+
+from eval.__main__ import main
+from eval.config import EvalConfig
+from eval.predict import gaps
+from eval.targets import home, targets
+from nutrition_vl.checkpoints import DEMO
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, photos):
+    """Three labelled photos, the last without a table."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = []
+    for number, photo in enumerate(photos):
+        photo.save(folder / f"{number}.png")
+        boxes = [[0.25, 0.25, 0.5, 0.5]] if number < 2 else []
+        objects = {"bbox": boxes, "category_name": ["nutrition-table"] * len(boxes)}
+        rows.append({"file_name": f"{number}.png", "image_id": f"pack{number}", "objects": objects})
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "metadata.jsonl").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data):
+    """A run of two checkpoints, evaluated once."""
+    folder = tmp_path_factory.mktemp("runs") / "qlora"
+    for step in (9, 10):
+        shutil.copytree(DEMO / "adapter", folder / f"checkpoint-{step}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nutrition_vl.detector.MAX_NEW_TOKENS", 12)  # what is said is not tested
+        assert main(["--run", str(folder), "--data", str(data), "--device", "cpu"]) == 0
+    return folder
+
+
+def last_line(capsys):
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def refused(capsys, *argv) -> str:
+    """The one sentence of a command that could not be done."""
+    assert main([str(word) for word in argv]) == 2
+    captured = capsys.readouterr()
+    said = captured.err.strip().splitlines()
+    assert len(said) == 1 and said[0].startswith("eval: ")
+    assert captured.out == ""
+    return said[0]
+
+
+def test_the_sweep_goes_from_the_base_to_the_last_step(run, data, capsys):
+    assert main(["--run", str(run), "--data", str(data)]) == 0
+    found = last_line(capsys)["results"]
+    assert [row["name"] for row in found] == ["base", "checkpoint-9", "checkpoint-10"]
+    assert [row["step"] for row in found] == [None, 9, 10]
+    assert {(row["photos"], row["boxes"]) for row in found} == {(3, 2)}
+    first, second = ({**row, "name": "", "step": 0} for row in found[1:])
+    first.pop("seconds_per_photo"), second.pop("seconds_per_photo")
+    assert first == second  # the same adapter under two names
+
+
+def test_only_gaps_are_predicted_again(run, data, monkeypatch):
+    monkeypatch.setattr("nutrition_vl.detector.MAX_NEW_TOKENS", 12)
+    file = run / "eval" / "predictions" / "checkpoint-9.jsonl"
+    before = file.read_text().splitlines()
+    file.write_text(f"{before[0]}\n{before[1]}\n{before[2][:30]}")  # killed while writing
+    assert main(["--run", str(run), "--data", str(data), "--device", "cpu"]) == 0
+    after = file.read_text().splitlines()
+    assert after[:2] == before[:2]  # their seconds would differ
+    assert json.loads(after[2])["boxes"] == json.loads(before[2])["boxes"]
+
+
+def test_a_limit_scores_the_first_photos(run, data, capsys):
+    assert main(["--run", str(run), "--data", str(data), "--limit", "1"]) == 0
+    assert {row["photos"] for row in last_line(capsys)["results"]} == {1}
+
+
+def test_other_photos_never_mix_with_what_is_there(run, data, tmp_path, capsys):
+    other = shutil.copytree(data, tmp_path / "other")
+    before = (run / "eval" / "report.md").read_text()
+    assert "was predicted with data" in refused(capsys, "--run", run, "--data", other)
+    assert (run / "eval" / "report.md").read_text() == before
+
+
+def test_retrained_weights_are_noticed(run, data, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "qlora")
+    weights = copy / "checkpoint-10" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert "was predicted with weights" in refused(capsys, "--run", copy, "--data", data)
+
+
+def test_a_file_of_the_sweep_scores_like_the_sweep(run, data, capsys):
+    file = run / "eval" / "predictions" / "checkpoint-10.jsonl"
+    assert main(["--run", str(run), "--data", str(data)]) == 0
+    swept = last_line(capsys)["results"][2]
+    assert main(["--predictions", str(file), "--data", str(data)]) == 0
+    assert last_line(capsys)["results"][0] == swept | {"run": "", "step": None}
+
+
+def test_a_broken_line_inside_is_named(tmp_path):
+    file = tmp_path / "row.jsonl"
+    file.write_text('{"id": "a"}\n{"id\n{"id": "b"}\n')
+    with pytest.raises(ValueError, match=r"row\.jsonl, line 2"):
+        gaps(Dataset.from_dict({"id": ["a"]}), file)
+
+
+def test_a_single_checkpoint_is_named_after_its_folder(run):
+    (bare, tuned) = targets(EvalConfig(checkpoint=str(run / "checkpoint-10")))
+    assert (bare.name, bare.adapter) == ("base", "none")
+    assert (tuned.name, tuned.step) == ("checkpoint-10", 10)
+    assert tuned.file == run / "eval" / "predictions" / "checkpoint-10.jsonl"
+
+
+def test_runs_that_share_a_base_ask_it_once(run, tmp_path):
+    second = shutil.copytree(run, tmp_path / "second")
+    config = EvalConfig(runs=(run, second))
+    rows = [(target.run, target.name) for target in targets(config)]
+    assert rows[0] == ("qlora", "base")
+    assert rows[3:] == [("second", "checkpoint-9"), ("second", "checkpoint-10")]
+    assert home(config) == run.parent / "eval"
+
+
+def test_a_run_without_checkpoints(tmp_path, capsys):
+    assert "holds no checkpoint-N folder" in refused(capsys, "--run", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_split(tmp_path, capsys):
+    (tmp_path / "metadata.jsonl").write_text("")
+    reason = refused(capsys, "--checkpoint", "demo", "--data", tmp_path, "--out", tmp_path / "new")
+    assert "holds no photos" in reason
+    assert not (tmp_path / "new").exists()
+
+
+def test_bad_predictions_overwrite_nothing(tmp_path, data, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.md").write_text("the last one")
+    file = tmp_path / "row.jsonl"
+    file.write_text('{"id": "pack0", "boxes": [{"xyxy": [1, 2, 3]}]}\n')
+    reason = refused(capsys, "--predictions", file, "--data", data, "--out", out)
+    assert "four finite numbers" in reason
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [
+        ("report.md", "the last one")
+    ]
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["--run", "a", "--checkpoint", "demo"], ["--checkpoint", "demo", "--limit", "0"]]
+)
+def test_commands_that_are_not_understood(argv, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 2
+    assert "error" in capsys.readouterr().err

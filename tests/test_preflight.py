@@ -1,0 +1,168 @@
+"""The checks before training: golden counts of the real 7B, and every way to stop in time."""
+
+import json
+
+import pytest
+import torch
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from labelled import label
+
+from nutrition_vl.checkpoints import DEMO
+from nutrition_vl.data import load_split
+from nutrition_vl.model import load_base
+from nutrition_vl.runtime import detect_runtime
+from training import runs
+from training.architectures import (
+    matched,
+    part_of,
+    quantizable,
+    random_checkpoint,
+    skeleton,
+    trainable,
+)
+from training.config import TrainConfig
+from training.forecast import BYTES, foresee, step_down
+from training.preflight import Preflight
+from training.recipes import RECIPES, Recipe
+
+GIB = 2**30
+TABLE = [(0.25, 0.25, 0.75, 0.5)]
+
+
+@pytest.fixture(scope="module")
+def seven_billion():
+    return skeleton("random:7b", DEMO, "main")
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return skeleton("demo", DEMO, "main")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "modules", "parameters"),
+    [("exp1a", 56, 2_523_136), ("exp1b", 56, 2_523_136), ("exp2", 88, 3_833_856)],
+)
+def test_what_the_published_experiments_train_on_7b(seven_billion, recipe, modules, parameters):
+    counts = trainable(seven_billion, RECIPES[recipe])
+    assert (len(counts), counts.total()) == (modules, parameters)
+
+
+def test_the_7b_is_as_large_as_the_real_one(seven_billion):
+    assert sum(weight.numel() for weight in seven_billion.parameters()) == 8_291_375_616
+    assert quantizable(seven_billion).total() == 6_525_288_448
+    assert {part_of(name) for name in quantizable(seven_billion)} == {"language_model"}
+    assert {weight.device for weight in seven_billion.parameters()} == {torch.device("meta")}
+
+
+def test_the_best_recipe_trains_all_linear_layers_but_the_mergers(seven_billion):
+    parts = {part: 0 for part in ("language_model", "visual")}
+    for name in trainable(seven_billion, RECIPES["best"]):
+        parts[part_of(name)] += 1
+    assert parts == {"language_model": 28 * 7, "visual": 32 * 4}
+
+
+def test_the_originals_regular_expression_in_a_list_matches_here(demo):
+    found = matched(demo, Recipe(("q_proj", r"visual\.blocks\.\d+\.attn\.qkv")))
+    assert [len(modules) for modules in found.values()] == [
+        demo.config.text_config.num_hidden_layers,
+        demo.config.vision_config.depth,
+    ]
+
+
+def test_a_target_that_matches_nothing_stops(demo):
+    with pytest.raises(ValueError, match="no module's name ends in 'q_prj'"):
+        matched(demo, Recipe(("v_proj", "q_prj")))
+
+
+def test_the_forecast_of_the_published_recipe(seven_billion):
+    need = foresee(TrainConfig(use_cpu=True), seven_billion, 2_523_136, 730)
+    # 6.525e9 weights of NF4 and 1.766e9 of float32, as this machine would keep them.
+    assert need.weights == pytest.approx(6_525_288_448 * BYTES["nf4"] + 1_766_087_168 * 4)
+    assert need.training == 2_523_136 * 16
+    assert 0.5 * GIB < need.activations < 3 * GIB
+
+
+def test_more_memory_for_more_photos_fewer_bits_saved_and_no_checkpointing(seven_billion):
+    def total(**settings):
+        return foresee(TrainConfig(use_cpu=True, **settings), seven_billion, 10**6, 700).total
+
+    plain = total()
+    assert plain < total(quantization="nf4-single") < total(quantization="int8")
+    assert total(quantization="int8") < total(quantization="none")
+    assert plain < total(per_device_train_batch_size=4)
+    assert plain < total(gradient_checkpointing=False)
+
+
+def test_the_next_step_down_keeps_the_batch():
+    config = TrainConfig(use_cpu=True, per_device_train_batch_size=4)
+    down = "--per_device_train_batch_size 2 --gradient_accumulation_steps 8"
+    assert step_down(config) == down
+    assert "checkpointing" in step_down(TrainConfig(use_cpu=True, gradient_checkpointing=False))
+
+
+@pytest.mark.parametrize(
+    ("quantization", "kind"),
+    [("nf4", Linear4bit), ("nf4-single", Linear4bit), ("int8", Linear8bitLt), ("none", None)],
+)
+def test_random_weights_load_as_the_forecast_says(demo, quantization, kind):
+    runtime = detect_runtime("cpu")
+    with random_checkpoint(demo.config, runtime) as folder:
+        model = load_base(folder, runtime, quantization=quantization)
+    assert not folder.exists()
+    packed = {name for name, layer in model.named_modules() if kind and type(layer) is kind}
+    assert packed == (set(quantizable(demo)) if kind else set())
+
+
+def preflight(folder, out, demo, **settings):
+    out.mkdir(exist_ok=True)
+    config = TrainConfig(
+        model_name_or_path="demo",
+        output_dir=str(out),
+        use_cpu=True,
+        max_image_tokens=16,
+        **settings,
+    )
+    rows = load_split(folder, "train")
+    return Preflight(config, rows, runs.load_fitting_processor(config), demo)
+
+
+def test_seven_checks_pass_and_say_what_they_found(tmp_path, demo, capsys):
+    folder = label(tmp_path / "data", [TABLE, [], TABLE])
+    assert len(preflight(folder, tmp_path / "run", demo).run()) == 3
+    said = capsys.readouterr().out
+    assert [f"[{number}/7]" in said for number in range(1, 8)] == [True] * 7
+    assert "3 photos, 2 boxes, 1 photos without one" in said
+    assert "(250,250),(750,500)<|box_end|><|im_end|>" in said
+    assert "q_proj" in said and "GiB" in said
+
+
+def spoil(folder, number):
+    """Cuts a photo off behind its header, as a broken download does."""
+    file = folder / f"images/pack{number}.jpg"
+    file.write_bytes(file.read_bytes()[:-400])
+
+
+def test_a_rare_broken_photo_is_left_out_and_listed(tmp_path, demo):
+    folder = label(tmp_path / "data", [TABLE] * 100, (56, 56))
+    spoil(folder, 42)
+    checks = preflight(folder, tmp_path / "run", demo)
+    assert checks.photos()[1] == "1 left out, listed in skipped.jsonl"
+    assert len(checks.rows) == 99 and "pack42" not in checks.rows["id"]
+    (line,) = (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
+    assert json.loads(line)["id"] == "pack42"
+
+
+def test_many_broken_photos_stop_the_run(tmp_path, demo):
+    folder = label(tmp_path / "data", [TABLE] * 4, (56, 56))
+    spoil(folder, 1)
+    with pytest.raises(ValueError, match=r"1 of 4 photos cannot be read, more than 1%.*pack1"):
+        preflight(folder, tmp_path / "run", demo).photos()
+
+
+def test_what_does_not_fit_is_refused_with_the_next_step_down(tmp_path, seven_billion):
+    folder = label(tmp_path / "data", [TABLE])
+    checks = preflight(folder, tmp_path / "run", seven_billion, per_device_train_batch_size=4096)
+    checks.longest = 1000
+    with pytest.raises(ValueError, match=r"GiB.*use --per_device_train_batch_size 2048"):
+        checks.memory()

@@ -1,0 +1,107 @@
+"""What is written: the original's columns, tables that read back, a page that stands alone."""
+
+import csv
+import re
+from dataclasses import replace
+
+import pytest
+from datasets import Dataset
+
+from eval.answers import Found, Truth, join
+from eval.evaluate import best, differences, evaluate
+from eval.metrics import tally
+from eval.predictions import read
+from eval.report import checkpoints, line, markdown, write
+from eval.tables import details, summary
+from eval.targets import Target
+from nutrition_vl.boxes import LABELS
+from nutrition_vl.checkpoints import Card
+
+TRUTHS = [
+    Truth("a", 150, 100, [[10, 20, 110, 70]], [LABELS[0]]),
+    Truth("b", 150, 100, [[0, 0, 50, 50]], [LABELS[0]]),
+    Truth("<c>", 150, 100, [], []),
+]
+ORIGINAL = [
+    "checkpoint", "checkpoint_step", "mean_gt_iou", "precision@0.5", "recall@0.5", "f1@0.5",
+]  # fmt: skip
+
+
+def sheets(results):
+    return [*summary(results), *details(results)]
+
+
+def result(name, *boxes, target=None):
+    entries = [
+        Found(truth.id, found, [LABELS[0]] * len(found), [0.9] * len(found), "here", text="said")
+        for truth, found in zip(TRUTHS, boxes, strict=True)
+    ]
+    return evaluate(join(name, TRUTHS, entries), target)
+
+
+@pytest.fixture
+def results(tmp_path):
+    card = Card("demo", "llm-attention", 9, "words", 192)
+    bare = Target("base", "qlora", None, "demo", "demo", "none", tmp_path / "base.jsonl")
+    tuned = replace(bare, name="checkpoint-9", step=9, card=card)
+    return [
+        result("base", [], [[0, 0, 50, 25]], [[0, 0, 9, 9]], target=bare),
+        result("checkpoint-9", [[10, 20, 110, 70]], [[0, 0, 50, 40]], [], target=tuned),
+    ]
+
+
+def test_the_best_row_has_the_highest_f1(results):
+    assert best(results).name == "checkpoint-9"
+    found = differences(results)
+    assert [(entry.first, entry.second) for entry in found] == [("checkpoint-9", "base")] * 2
+    assert found[0].interval.value == pytest.approx((1 + 0.8) / 2 - 0.5 / 2)
+
+
+def test_checkpoints_begin_with_the_originals_columns(results):
+    rows = list(csv.DictReader(checkpoints(results).splitlines()))
+    assert list(rows[0])[:6] == ORIGINAL
+    assert rows[0]["checkpoint_step"] == "" and rows[1]["checkpoint_step"] == "9"
+    assert float(rows[1]["mean_gt_iou"]) == pytest.approx(0.9)
+    assert float(rows[1]["mean_iou_95_low"]) <= 0.9 <= float(rows[1]["mean_iou_95_high"])
+    assert rows[0]["false_alarm_rate"] == "1.0"
+
+
+def test_samples_read_back_to_the_same_numbers(results, tmp_path):
+    write(results, None, tmp_path)
+    again = tally(read(tmp_path / "samples.csv")).scores()
+    before = best(results).counts.scores()
+    assert again == pytest.approx(before, abs=1e-4, nan_ok=True)
+
+
+def test_the_page_stands_alone_and_shows_the_photos(results, photos, tmp_path):
+    rows = Dataset.from_dict({"image": [photo.resize((150, 100)) for photo in photos]})
+    write(results, rows, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 6  # two photos with a table, three kinds
+    assert page.count("<svg") == 5
+    # Names in XML are no addresses to load from.
+    loaded = re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    assert loaded == [] and "<script" not in page
+    assert "&lt;c&gt;" in page or "<c>" not in page
+    assert page.count("<table>") == len(sheets(results))
+
+
+def test_markdown_has_as_many_cells_as_headings(results):
+    for sheet in sheets(results):
+        lines = markdown(sheet).strip().splitlines()[2:]
+        assert len({text.count("|") for text in lines}) == 1
+
+
+def test_the_line_holds_no_nan(results):
+    assert "NaN" not in line(results)
+    assert '"seconds_per_photo": null' in line(results)
+
+
+def test_seeds_are_averaged_step_by_step(results, tmp_path):
+    tuned = results[1]
+    other = replace(tuned.target, run="second", card=replace(tuned.target.card, seed=7))
+    worse = result("checkpoint-9", [], [[0, 0, 50, 40]], [], target=other)
+    found = [sheet for sheet in sheets([*results, worse]) if sheet.title == "over seeds"]
+    # Mean IoU 0.9 and 0.4: mean 0.65, deviation 0.5 / sqrt(2).
+    assert found[0].rows[0][:3] == ["llm-attention, step 9", "2", "0.650 ± 0.354"]
+    assert not [sheet for sheet in sheets(results) if sheet.title == "over seeds"]

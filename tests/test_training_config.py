@@ -1,0 +1,127 @@
+"""The settings: the published command line runs as it is, YAML says the same, unknowns fail."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from training.__main__ import main
+from training.config import TrainConfig, parse
+from training.recipes import RECIPES, adapted, lora_config
+
+ORIGINAL = (
+    "--model_name_or_path Qwen/Qwen2-VL-7B-Instruct --data_path nutrition_5k_qa.json"
+    " --output_dir runs/exp1a --num_train_epochs 7 --per_device_train_batch_size 1"
+    " --gradient_accumulation_steps 4 --gradient_checkpointing True --learning_rate 1e-4"
+    " --lr_scheduler_type cosine --warmup_ratio 0.03 --weight_decay 0.01 --bf16 True"
+    " --optim paged_adamw_8bit --use_lora True --lora_r 8 --lora_alpha 16"
+    " --lora_target_modules q_proj v_proj"
+).split()
+CONFIGS = Path(__file__).parents[1] / "training" / "configs"
+
+
+def settings(config):
+    """All settings but those of the machine and the moment."""
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name not in ("logging_dir", "accelerator_config", "distributed_state")
+    }
+
+
+def test_the_original_command_line_gives_the_original_run():
+    config = parse(ORIGINAL)
+    assert config.model_name_or_path == "Qwen/Qwen2-VL-7B-Instruct"
+    assert (config.num_train_epochs, config.learning_rate, config.weight_decay) == (7, 1e-4, 0.01)
+    assert (config.per_device_train_batch_size, config.gradient_accumulation_steps) == (1, 4)
+    assert (config.warmup_steps, config.lr_scheduler_type.value) == (0.03, "cosine")
+    assert config.gradient_checkpointing is True
+    assert config.gradient_checkpointing_kwargs == {"use_reentrant": False}
+    assert (config.lora.targets, config.lora.rank, config.lora.alpha) == (
+        ("q_proj", "v_proj"),
+        8,
+        16,
+    )
+
+
+def test_its_values_are_the_defaults():
+    named = {"model_name_or_path", "data_path", "output_dir"}
+    named |= {"lora_r", "lora_alpha", "lora_target_modules", "warmup_ratio"}  # by way of the recipe
+    original, default = settings(parse(ORIGINAL)), settings(TrainConfig())
+    assert {key for key in default if default[key] != original[key]} <= named
+    assert TrainConfig().lora == parse(ORIGINAL).lora
+
+
+def test_yaml_gives_the_same_run_as_the_command_line(tmp_path):
+    words = [word.split() for word in " ".join(ORIGINAL).split("--")[1:]]
+    entries = {key: yaml.safe_load(values[0]) for key, *values in words}
+    entries["lora_target_modules"] = ["q_proj", "v_proj"]
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(entries))
+    assert settings(parse(["--config", str(file)])) == settings(parse(ORIGINAL))
+    assert settings(parse([f"--config={file}"])) == settings(parse(ORIGINAL))
+    assert parse(["--config", str(file), "--lora_r", "4"]).lora.rank == 4
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
+def test_shipped_files_hold_only_differences(file):
+    config, default = parse(["--config", str(file)]), TrainConfig()
+    for key in yaml.safe_load(file.read_text()):
+        assert getattr(config, key) != getattr(default, key), key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--lora_rank", "8"], "unknown setting --lora_rank"),
+        (["--lora_targ", "q_proj"], "unknown setting --lora_targ"),  # nothing is abbreviated
+        (["--fp16", "True"], "float16 overflows"),
+        (["--use_lora", "False"], "only adapters"),
+        (["--warmup_ratio", "3"], "--warmup_ratio must be"),
+        (["--limit", "0"], "--limit must be"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--data_path", "nowhere", "--model_name_or_path", "demo"], "no file or folder nowhere"),
+        (["--model_name_or_path", "random:70b"], "there is no random:70b"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, words, tmp_path, capsys):
+    assert main([*arguments, "--output_dir", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said and said.count("\n") == 1
+
+
+def test_an_unknown_entry_of_a_yaml_file_is_refused(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("lora_rank: 8\n")
+    with pytest.raises(ValueError, match="unknown setting --lora_rank"):
+        parse(["--config", str(file)])
+
+
+def test_help_shows_our_own_settings_first(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert said.index("--model_name_or_path") < said.index("--lora_r") < said.index("--output_dir")
+
+
+def test_the_cpu_does_otherwise_and_says_why():
+    config = TrainConfig(use_cpu=True)
+    assert (config.optim, config.bf16, config.use_cpu) == ("adamw_torch", False, True)
+    assert "adamw_torch instead of paged_adamw_8bit" in config.fallback
+    assert TrainConfig(use_cpu=True, optim="sgd").optim == "sgd"
+
+
+def test_flags_override_a_recipe():
+    assert adapted("exp2", None, None, None) == RECIPES["exp2"]
+    changed = adapted("exp1b", ["o_proj"], 4, 8)
+    assert (changed.targets, changed.rank, changed.alpha) == (("o_proj",), 4, 8)
+    assert not changed.answer_only
+
+
+def test_lora_takes_its_targets_as_one_regular_expression():
+    config = lora_config(RECIPES["exp2"], dropout=0.05, bias="none")
+    assert isinstance(config.target_modules, str)
+    assert (config.r, config.lora_alpha, config.lora_dropout, config.bias) == (8, 16, 0.05, "none")

@@ -1,0 +1,1 @@
+"""Fine-tunes Qwen2-VL on labelled photos: `python -m training --help`."""

@@ -1,0 +1,47 @@
+"""`python -m training`: trains adapters, after checking that everything is right.
+
+exit codes: 0 trained (or stopped by SIGTERM after saving), 1 the run itself failed, 2 something has
+to be put right first
+"""
+
+import sys
+import warnings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what libraries say to those who call them, not to users
+        return _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> int:
+    import torch
+
+    from training.config import parse
+
+    try:
+        config = parse(arguments)
+        from training.train import train
+
+        train(config)
+    except torch.OutOfMemoryError:
+        from training.forecast import step_down
+
+        return _stop(f"the GPU's memory is full: use {step_down(config)}", 1)
+    except FloatingPointError as error:
+        return _stop(str(error), 1)
+    except (OSError, ValueError) as error:
+        return _stop(str(error), 2)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _stop(reason: str, code: int) -> int:
+    print(f"training: {reason}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Beside the training: its log on disk, the picture of it, and a tidy end on SIGTERM."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+METRICS = "metrics.jsonl"
+CURVE = "loss.png"
+VALIDATION = "validation.jsonl"
+SKIPPED = "skipped.jsonl"
+
+
+class Log(TrainerCallback):
+    """Writes one line of numbers a log step to metrics.jsonl and draws the loss at every save."""
+
+    def __init__(self, run: Path) -> None:
+        self.file = run / METRICS
+        self.started, self.first = time.monotonic(), 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Forgets what a stopped run wrote after the checkpoint that it goes on from."""
+        forget(self.file, state.global_step)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self.started, self.first = time.monotonic(), state.global_step
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Adds speed and memory to what the trainer counted."""
+        if not state.is_world_process_zero or not logs or "loss" not in logs:
+            return
+        done = (state.global_step - self.first) * args.train_batch_size * args.world_size
+        rate = done * args.gradient_accumulation_steps / (time.monotonic() - self.started)
+        logs["photos_per_second"] = round(rate, 3)
+        if torch.cuda.is_available():
+            logs["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step} | logs) + "\n")
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Draws the loss so far."""
+        if state.is_world_process_zero:
+            draw(read_metrics(self.file), self.file.with_name(CURVE))
+
+
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, without one that was cut off in the middle."""
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:  # the run was killed while it wrote
+            break
+    return rows
+
+
+def forget(file: Path, step: int) -> None:
+    """Keeps only the lines up to a step."""
+    kept = [row for row in read_metrics(file) if row["step"] <= step]
+    file.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+
+
+def draw(rows: list[dict[str, Any]], file: Path) -> None:
+    """Saves the curve of the loss as a picture."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel="loss")
+    axes.plot([row["step"] for row in rows], [row["loss"] for row in rows])
+    axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=120)
+
+
+class Goodbye(TrainerCallback):
+    """On SIGTERM, which clusters send before they kill, ends the step, saves and stops."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.before: Any = signal.SIG_DFL
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Listens from now on."""
+        self.before = signal.signal(signal.SIGTERM, self._hear)
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Listens no more."""
+        signal.signal(signal.SIGTERM, self.before)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Saves and stops if it was asked to."""
+        if self.asked:
+            control.should_save = control.should_training_stop = True
+
+    def _hear(self, *_: Any) -> None:
+        self.asked = True

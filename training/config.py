@@ -1,0 +1,187 @@
+"""The training's settings: one dataclass is the command line, the YAML file and the Python API."""
+
+# ruff: noqa: RUF009 (dataclasses.field() is meant to be called here, and _own and _other call it)
+
+import argparse
+import dataclasses
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+from trl import SFTConfig, TrlParser
+
+from nutrition_vl.data import DATASET
+from nutrition_vl.model import BASE_MODEL
+from nutrition_vl.runtime import Runtime, detect_runtime
+from training.recipes import RECIPES, Recipe, adapted
+
+
+def _other(name: str, default: Any) -> Any:
+    """A field of SFTConfig with another default and the same help."""
+    return field(default=default, metadata=dict(SFTConfig.__dataclass_fields__[name].metadata))
+
+
+def _own(default: Any, text: str) -> Any:
+    """A field of ours."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class TrainConfig(SFTConfig):
+    """Every setting of a training run; the defaults are the published recipe's (exp1a)."""
+
+    model_name_or_path: str = _own(
+        BASE_MODEL, "demo, a folder, a hub id, or random:7b and random:2b to see what fits"
+    )
+    model_revision: str = _own("main", "branch, tag or commit of a hub model")
+    data_path: str = _own(
+        DATASET, "labelled photos: a hub id, a folder or a file (see nutrition_vl/data.py)"
+    )
+    recipe: Literal["exp1a", "exp1b", "exp2", "best"] = _own(
+        "exp1a",
+        "exp1a: q and v, loss on the answer; exp1b: q and v, loss on all text; "
+        "exp2: q, v and qkv of the vision tower; best: all linear layers",
+    )
+    use_lora: bool = _own(True, "always: only adapters are trained")
+    lora_r: int | None = _own(None, "rank of the adapters (default: the recipe's, 8)")
+    lora_alpha: int | None = _own(
+        None, "scale of the adapters times their rank (default: the recipe's, 16)"
+    )
+    lora_dropout: float = _own(0.05, "share of the adapters' inputs left out")
+    lora_bias: Literal["none", "all", "lora_only"] = _own("none", "which biases are trained too")
+    lora_target_modules: list[str] | None = _own(
+        None,
+        "ends of module names, regular expressions at will (default: the recipe's, q_proj v_proj)",
+    )
+    quantization: Literal["nf4", "nf4-single", "int8", "none"] = _own(
+        "nf4", "of the base: nf4 with double quantisation or single, int8, or none"
+    )
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = _own(
+        "sdpa", "attention in training; sdpa is PyTorch's choice, never cuDNN's kernel"
+    )
+    max_image_tokens: int | None = _own(
+        None,
+        "tokens a photo may take (default: a local checkpoint's own, 600 for hub models)",
+    )
+    limit: int | None = _own(None, "train on the first so many photos only")
+    validation_photos: int = _own(
+        0, "try every checkpoint on so many photos and name the best by mean IoU in the file best"
+    )
+    validation_path: str | None = _own(None, "where they are (default: the val split of data_path)")
+    patience: int = _own(0, "stop after so many checkpoints that were not better (default: never)")
+    warmup_ratio: float | None = _own(
+        None, "share of the steps to warm up in; the same as --warmup_steps below 1"
+    )
+    overwrite: bool = _own(False, "start anew in an output folder that holds a run")
+    preflight_only: bool = _own(False, "check everything, train nothing")
+
+    output_dir: str | None = _other("output_dir", "runs/qlora")
+    num_train_epochs: float = _other("num_train_epochs", 7)
+    per_device_train_batch_size: int = _other("per_device_train_batch_size", 1)
+    gradient_accumulation_steps: int = _other("gradient_accumulation_steps", 4)
+    learning_rate: float = _other("learning_rate", 1e-4)
+    lr_scheduler_type: str = _other("lr_scheduler_type", "cosine")
+    warmup_steps: float = _other("warmup_steps", 0.03)
+    weight_decay: float = _other("weight_decay", 0.01)
+    max_grad_norm: float = _other("max_grad_norm", 0.3)
+    optim: str = _other("optim", "paged_adamw_8bit")
+    bf16: bool | None = _other("bf16", True)
+    save_strategy: str = _other("save_strategy", "epoch")
+    report_to: str = _other("report_to", "none")
+    max_length: int | None = _other("max_length", None)  # TRL's 1024 would cut image tokens
+    remove_unused_columns: bool | None = _other("remove_unused_columns", False)  # made on access
+    logging_nan_inf_filter: bool = _other("logging_nan_inf_filter", False)
+
+    def __post_init__(self) -> None:
+        self._check()
+        self.command = ""
+        self.runtime = detect_runtime("cpu" if self.use_cpu else "auto", self.attention)
+        if self.runtime.optimizer is None:
+            raise ValueError(f"training is impossible here: {self.runtime.reason}")
+        if self.warmup_ratio is not None:
+            self.warmup_steps = self.warmup_ratio
+        self.completion_only_loss = self.lora.answer_only
+        self.gradient_checkpointing_kwargs = {"use_reentrant": False}
+        self.fallback = self._fall_back(self.runtime)
+        with warnings.catch_warnings():  # gradient_checkpointing is called otherwise from 6 on
+            warnings.simplefilter("ignore", FutureWarning)
+            super().__post_init__()
+
+    @property
+    def lora(self) -> Recipe:
+        """The recipe with the flags that override it."""
+        return adapted(self.recipe, self.lora_target_modules, self.lora_r, self.lora_alpha)
+
+    def _check(self) -> None:
+        if self.fp16:
+            raise ValueError(
+                "float16 overflows in Qwen2-VL (transformers#33312): train with --bf16 True instead"
+            )
+        if not self.use_lora:
+            raise ValueError(
+                "4-bit weights cannot be trained, only adapters on them: --use_lora True"
+            )
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"--limit must be at least 1 photo, not {self.limit}")
+        if self.max_image_tokens is not None and self.max_image_tokens < 16:
+            raise ValueError(f"--max_image_tokens must be at least 16, not {self.max_image_tokens}")
+        if self.recipe not in RECIPES:
+            raise ValueError(f"unknown recipe {self.recipe!r}: use one of {', '.join(RECIPES)}")
+        if self.warmup_ratio is not None and not 0 <= self.warmup_ratio < 1:
+            raise ValueError(f"--warmup_ratio must be from 0 to below 1, not {self.warmup_ratio}")
+
+    def _fall_back(self, runtime: Runtime) -> str:
+        """What a CPU cannot do is done otherwise; returns how and why."""
+        if runtime.device.type != "cpu":
+            return runtime.reason
+        wanted = str(self.optim)
+        self.use_cpu, self.bf16 = True, False
+        if "paged" not in wanted and "8bit" not in wanted:
+            return runtime.reason
+        self.optim = str(runtime.optimizer)
+        return f"{runtime.reason}, so {self.optim} instead of {wanted}"
+
+
+class _Parser(TrlParser):
+    """TRL's parser (strict, YAML by --config) whose help shows our own settings first."""
+
+    def _add_dataclass_arguments(self, dtype: Any) -> None:
+        self._first = self.add_argument_group("settings of this training")
+        self._action_groups.insert(0, self._action_groups.pop())
+        super()._add_dataclass_arguments(dtype)
+        self.add_argument("--config", metavar="FILE", help="YAML file of settings")
+
+    def _parse_dataclass_field(self, parser: Any, field: dataclasses.Field) -> None:
+        own = field.name not in SFTConfig.__dataclass_fields__
+        super()._parse_dataclass_field(self._first if own else parser, field)
+
+
+def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
+    """The settings a command line and its YAML file ask for; ValueError for what is unknown."""
+    given = sys.argv[1:] if arguments is None else arguments
+    # TRL's parser looks for --config FILE only, and would not read the file of --config=FILE.
+    split = [part for word in given for part in _halves(word)]
+    parser = _Parser(
+        (TrainConfig,),
+        prog="python -m training",
+        usage="python -m training [--config FILE.yaml] [--setting value ...]",
+        description="Trains LoRA adapters on a 4-bit Qwen2-VL with labelled photos.",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    try:
+        config, *_, unknown = parser.parse_args_and_config(split, return_remaining_strings=True)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the file of --config is not YAML: {error}") from error
+    if unknown:
+        raise ValueError(f"unknown setting {unknown[0]}: python -m training --help lists them")
+    config.command = shlex.join(["python", "-m", "training", *given])
+    return config
+
+
+def _halves(word: str) -> list[str]:
+    return word.split("=", 1) if word.startswith("--config=") else [word]

@@ -1,0 +1,111 @@
+"""Merges a trained adapter into its base, and proves that the merged model says the same.
+
+examples:
+  python -m training.merge runs/qlora
+  python -m training.merge runs/qlora/checkpoint-271 --out merged --photos my_photos
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import supervision as sv
+from PIL import Image
+from transformers import PreTrainedConfig
+
+from nutrition_vl.__main__ import find_photos
+from nutrition_vl.checkpoints import Checkpoint, resolve
+from nutrition_vl.detector import Answer, Detector
+from nutrition_vl.model import attach, load_base, load_processor
+from nutrition_vl.photos import open_photo
+from nutrition_vl.runtime import detect_runtime
+from training.render.faces import face
+
+SAMPLES = 3
+ALIKE = 0.95  # IoU: in bfloat16 merging rounds, and may move an edge by a step of the grid
+
+
+def merge(run: str, out: Path, photos: Sequence[Image.Image], device: str = "auto") -> int:
+    """Saves the merged model in `out`; returns on how many of the photos it was proven equal.
+
+    ValueError where it cannot be merged or is not the same afterwards.
+    """
+    found, runtime = resolve(run), detect_runtime(device)
+    if found.adapter is None:
+        raise ValueError(f"{run} is a base without an adapter: name a run or a checkpoint")
+    _check(found, out)
+    model = load_base(found.base, runtime, found.revision, quantization="none")
+    own, processor = model.generation_config, load_processor(found.adapter)
+    adapted = attach(model, found.adapter, "trained")
+    detector = Detector(found.base, model, processor, runtime)
+    before = detector.detect(photos)
+    merged = adapted.merge_and_unload()
+    for number, (old, new) in enumerate(zip(before, detector.detect(photos), strict=True), 1):
+        if not alike(old, new):
+            raise ValueError(
+                f"merged it answers {new.text!r} instead of {old.text!r} on photo {number}"
+            )
+    merged.generation_config = own
+    merged.save_pretrained(out)
+    processor.save_pretrained(out)
+    return len(photos)
+
+
+def alike(one: Answer, other: Answer) -> bool:
+    """Whether two answers are the same words, or the same boxes but for a step of the grid."""
+    if one.text == other.text:
+        return True
+    if not len(one.detections) == len(other.detections) > 0:
+        return False
+    overlaps = sv.box_iou_batch(one.detections.xyxy, other.detections.xyxy)
+    return bool((np.diag(overlaps) >= ALIKE).all())
+
+
+def _check(found: Checkpoint, out: Path) -> None:
+    config, _ = PreTrainedConfig.get_config_dict(found.base, revision=found.revision)
+    if "quantization_config" in config:
+        raise ValueError(
+            f"{found.base} is quantised, and what an adapter adds would be rounded away with it: "
+            "merge into the base in bfloat16"
+        )
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty: name another --out")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; 0 when merged and proven, 2 when not."""
+    about, _, details = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.merge",
+        description=about,
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", help="demo, a run or a checkpoint")
+    parser.add_argument("--out", type=Path, help="folder to make (default: RUN-merged)")
+    parser.add_argument("--photos", type=Path, help="folder to prove it on (default: rendered)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    options = parser.parse_args(arguments)
+    out = options.out or Path(f"{options.run.rstrip('/')}-merged")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            same = merge(options.run, out, _samples(options.photos), options.device)
+    except (OSError, ValueError) as error:
+        print(f"training.merge: {error}", file=sys.stderr)
+        return 2
+    print(f"merged: {out}, the same answers as before on {same} photos")
+    return 0
+
+
+def _samples(folder: Path | None) -> list[Image.Image]:
+    if folder:
+        return [open_photo(path) for path in find_photos([folder])[:SAMPLES]]
+    return [face(np.random.default_rng(seed)).image.convert("RGB") for seed in range(SAMPLES)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Seven checks before the base is loaded: each prints what it found, or stops with the reason."""
+
+import json
+import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from tqdm import tqdm
+from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+from nutrition_vl.boxes import GRID, from_text
+from nutrition_vl.data import truth
+from training.architectures import matched, part_of, quantizable, trainable
+from training.callbacks import SKIPPED
+from training.config import TrainConfig
+from training.examples import Collator, length, said, to_example, trained_tokens
+from training.forecast import disk_need, foresee, free_memory, step_down
+
+MOST_SKIPPED = 0.01  # of the photos
+SAMPLES = 3  # photos whose trained tokens are shown
+GIB = 2**30
+
+
+class Preflight:
+    """The checks of one run; each returns the lines it has to say."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        rows: Dataset,
+        processor: Qwen2VLProcessor,
+        model: Qwen2VLForConditionalGeneration,
+    ) -> None:
+        self.config, self.processor, self.model = config, processor, model
+        self.rows, self.facts = rows, rows.remove_columns("image")
+        self.trained: Counter[str] = Counter()
+        self.longest = 0
+
+    def run(self) -> Dataset:
+        """The rows that are fit to train on; ValueError where something is wrong."""
+        checks = {
+            "photos": self.photos,
+            "box text": self.box_text,
+            "trained tokens": self.tokens,
+            "quantisation": self.quantisation,
+            "adapters": self.adapters,
+            "longest sequence": self.sequences,
+            "memory and disk": self.memory,
+        }
+        for number, (name, check) in enumerate(checks.items(), 1):
+            first, *more = check()
+            print(f"[{number}/{len(checks)}] {name} … ok: {first}")
+            print("".join(f"      {line}\n" for line in more), end="", flush=True)
+        return self.rows
+
+    def photos(self) -> list[str]:
+        """Opens every photo; leaves out and lists those that cannot be, if they are few."""
+        with ThreadPoolExecutor() as pool:
+            opened = pool.map(self._problem, range(len(self.rows)))
+            problems = list(tqdm(opened, "photos", len(self.rows), leave=False, unit="photo"))
+        bad = [index for index, problem in enumerate(problems) if problem]
+        if bad:
+            self._leave_out(bad, problems)
+        boxes = [len(found) for found in self.facts["xyxy"]]
+        said = f"{len(boxes)} photos, {sum(boxes)} boxes, {boxes.count(0)} photos without one"
+        return [said, *([f"{len(bad)} left out, listed in {SKIPPED}"] if bad else [])]
+
+    def _problem(self, index: int) -> str | None:
+        try:
+            to_example(self.rows[index], self.processor)
+        except (OSError, ValueError) as error:
+            return str(error)
+        return None
+
+    def _leave_out(self, bad: list[int], problems: list[str | None]) -> None:
+        lines = [{"id": self.facts[i]["id"], "error": problems[i]} for i in bad]
+        file = Path(str(self.config.output_dir)) / SKIPPED
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        if len(bad) > MOST_SKIPPED * len(self.rows):
+            raise ValueError(
+                f"{len(bad)} of {len(self.rows)} photos cannot be read, more than "
+                f"{MOST_SKIPPED:.0%}: {file} lists them, the first is: {problems[bad[0]]}"
+            )
+        good = sorted(set(range(len(self.rows))) - set(bad))
+        self.rows, self.facts = self.rows.select(good), self.facts.select(good)
+
+    def box_text(self) -> list[str]:
+        """The boxes of every row come back from their text, within a step of the grid."""
+        for row in self.facts:
+            size = (row["width"], row["height"])
+            true, read = truth(row), from_text(said(row), size).detections
+            same = sorted(true.data["class_name"]) == sorted(read.data["class_name"])
+            step = np.array([*size, *size]) / GRID
+            off = (
+                np.sort(true.xyxy / step, axis=0) - np.sort(read.xyxy / step, axis=0) if same else 2
+            )
+            if np.abs(off).max(initial=0) > 1.001:
+                raise ValueError(f"the boxes of {row['id']} do not survive being written as text")
+        return [f"{len(self.facts)} rows come back within 1/{GRID} of the photo's sides"]
+
+    def tokens(self) -> list[str]:
+        """Decodes what exactly is trained and proves that it is the whole answer and no image."""
+        rows = [self.rows[index] for index in range(min(SAMPLES, len(self.rows)))]
+        collator = Collator(self.processor, completion_only_loss=self.config.lora.answer_only)
+        batch = collator([to_example(row, self.processor) for row in rows])
+        tokenizer, shown = self.processor.tokenizer, []
+        for row, trained in zip(rows, trained_tokens(batch), strict=True):
+            text = tokenizer.decode(trained, skip_special_tokens=False)
+            answer = said(row) + tokenizer.eos_token
+            whole = text.strip() == answer or not collator.completion_only_loss
+            if self.processor.image_token in text or not (whole and answer in text):
+                raise ValueError(f"{row['id']} would train {text!r} instead of {answer!r}")
+            shown.append(f"{row['id']}: {text!r}")
+        return [f"no image token, every answer to its {tokenizer.eos_token}", *shown]
+
+    def quantisation(self) -> list[str]:
+        """Counts the layers that quantisation will take."""
+        if self.config.quantization == "none":
+            return [f"none, all layers in {self.config.runtime.dtype}"]
+        layers = Counter(part_of(name) for name in quantizable(self.model))
+        return [
+            f"{self.config.quantization} for {n} layers of {part}" for part, n in layers.items()
+        ]
+
+    def adapters(self) -> list[str]:
+        """Every target means modules; counts what is trained in them."""
+        recipe = self.config.lora
+        found = matched(self.model, recipe)
+        every = sum(weight.numel() for weight in self.model.parameters())
+        self.trained = trainable(self.model, recipe, self.config.lora_bias)
+        total = sum(self.trained.values())
+        lines = [f"{total:,} parameters trained beside {every:,} ({total / every:.3%})"]
+        for target, modules in found.items():
+            parts = ", ".join(sorted({part_of(name) for name in modules}))
+            here = sum(self.trained[name] for name in modules)
+            lines.append(f"{target:36} {len(modules):4} modules {here:12,} parameters  {parts}")
+        return lines
+
+    def sequences(self) -> list[str]:
+        """The longest sequence there is: image tokens, prompt and answer."""
+        lengths = [length(row, self.processor) for row in self.facts]
+        self.longest = max(lengths)
+        where = self.facts[lengths.index(self.longest)]["id"]
+        return [f"{self.longest} tokens ({where}), {round(np.mean(lengths))} on average"]
+
+    def memory(self) -> list[str]:
+        """What the run will take against what is free."""
+        device, folder = self.config.runtime.device, Path(str(self.config.output_dir))
+        need = foresee(self.config, self.model, sum(self.trained.values()), self.longest)
+        free = free_memory(device)
+        parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in vars(need).items())
+        told = f"{need.total / GIB:.2f} GiB ({parts}) of {free / GIB:.2f} free on {device}"
+        if need.total > free:
+            raise ValueError(f"this takes {told}: use {step_down(self.config)}")
+        disk, room = disk_need(self.config, need, len(self.rows)), shutil.disk_usage(folder).free
+        if disk > room:
+            raise ValueError(
+                f"the checkpoints take {disk / GIB:.2f} GiB and {folder} has {room / GIB:.2f} left:"
+                " use --save_total_limit 2"
+            )
+        return [told, f"{disk / GIB:.2f} GiB of checkpoints, {room / GIB:.2f} free in {folder}"]

@@ -1,0 +1,68 @@
+"""Named recipes: which layers get a LoRA adapter and which words of a chat are learned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from peft import LoraConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """LoRA on the modules that `targets` name, of this rank and scale (alpha / rank).
+
+    A target is a regular expression for the end of a module's name: `q_proj` is every q_proj.
+    """
+
+    targets: tuple[str, ...]
+    rank: int = 8
+    alpha: int = 16
+    answer_only: bool = True
+
+
+QV = ("q_proj", "v_proj")
+LANGUAGE = ("[qkvo]_proj", "(gate|up|down)_proj")
+VISION = (r"visual\.blocks\.\d+\.attn\.(qkv|proj)", r"visual\.blocks\.\d+\.mlp\.fc[12]")
+
+# exp1a, exp1b and exp2 are the experiments of kulsoom-abdullah/qwen2-vl-nutrition-detection. `best`
+# trains what the two best published results on this data set have in common: all linear layers of
+# the language model and of the vision tower.
+RECIPES = {
+    "exp1a": Recipe(QV),
+    "exp1b": Recipe(QV, answer_only=False),
+    "exp2": Recipe((*QV, r"visual\.blocks\.\d+\.attn\.qkv")),
+    "best": Recipe((*LANGUAGE, *VISION), rank=16, alpha=32),
+}
+
+
+def adapted(
+    name: str, targets: Sequence[str] | None, rank: int | None, alpha: int | None
+) -> Recipe:
+    """The recipe of this name with whatever is given in place of its own."""
+    recipe = RECIPES[name]
+    return replace(
+        recipe,
+        targets=tuple(targets or recipe.targets),
+        rank=recipe.rank if rank is None else rank,
+        alpha=recipe.alpha if alpha is None else alpha,
+    )
+
+
+def pattern(targets: Sequence[str]) -> str:
+    """One regular expression for the full names of the modules that any of the targets means.
+
+    PEFT takes a regular expression only as a string: the entries of a list are names to it, and one
+    with a regular expression in it matches nothing, without a word.
+    """
+    return rf"(?:.*\.)?(?:{'|'.join(targets)})"
+
+
+def lora_config(recipe: Recipe, dropout: float, bias: str) -> LoraConfig:
+    """PEFT's configuration of a recipe."""
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=dropout,
+        bias=bias,
+        target_modules=pattern(recipe.targets),
+    )

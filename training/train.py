@@ -1,0 +1,85 @@
+"""Trains adapters: the base in 4 bit, LoRA on it, one run folder of checkpoints out of it."""
+
+from pathlib import Path
+
+from datasets import Dataset
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedModel, Qwen2VLConfig, Qwen2VLProcessor, TrainerCallback
+
+from nutrition_vl.data import load_split
+from nutrition_vl.model import load_base
+from training import runs
+from training.architectures import is_random, random_checkpoint, skeleton
+from training.callbacks import Goodbye, Log
+from training.config import TrainConfig
+from training.examples import Collator, to_examples
+from training.preflight import Preflight
+from training.recipes import lora_config
+from training.trainer import Trainer
+from training.validation import Validation
+
+# cuDNN's backward gives NaN on Hopper GPUs for some lengths (pytorch#196678, torch 2.11 and later).
+NOT_CUDNN = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+def train(config: TrainConfig) -> Path:
+    """Checks everything, trains, and returns the run folder with its checkpoints.
+
+    ValueError or FileNotFoundError, in one sentence, for what a person has to put right.
+    """
+    print(config.fallback)
+    run = Path(str(config.output_dir))
+    resumed = runs.prepare(config)
+    processor = runs.load_fitting_processor(config)
+    source = runs.base_source(config.model_name_or_path)
+    bones = skeleton(config.model_name_or_path, source, config.model_revision)
+    rows = load_split(config.data_path, "train", config.limit)
+    rows = Preflight(config, rows, processor, bones).run()
+    if config.preflight_only:
+        return run
+    trainer = Trainer(
+        model=_load(config, source, bones.config),
+        args=config,
+        train_dataset=to_examples(rows, processor),
+        data_collator=Collator(processor, completion_only_loss=config.lora.answer_only),
+        processing_class=processor,
+        peft_config=lora_config(config.lora, config.lora_dropout, config.lora_bias),
+        callbacks=[Log(run), Goodbye(), *_validation(config, rows, processor)],
+    )
+    trainer.card = runs.describe(config, rows, processor)
+    _keep_precise(trainer.model)
+    with sdpa_kernel(NOT_CUDNN):
+        trainer.train(resume_from_checkpoint=resumed)
+    print(f"trained: {run}")
+    return run
+
+
+def _load(config: TrainConfig, source: str | Path, shape: Qwen2VLConfig) -> PreTrainedModel:
+    if is_random(config.model_name_or_path):
+        with random_checkpoint(shape, config.runtime) as folder:
+            return load_base(folder, config.runtime, quantization=config.quantization)
+    return load_base(source, config.runtime, config.model_revision, config.quantization)
+
+
+def _validation(
+    config: TrainConfig, rows: Dataset, processor: Qwen2VLProcessor
+) -> list[TrainerCallback]:
+    """Validation, if it was asked for, on photos that are not trained on."""
+    if not config.validation_photos:
+        return []
+    source = config.validation_path or config.data_path
+    held_out = load_split(source, "val", config.validation_photos)
+    if config.validation_path is None and set(held_out["id"]) & set(rows["id"]):
+        raise ValueError(f"{source} has no split of its own for validation: name --validation_path")
+    return [Validation(config, held_out, processor)]
+
+
+def _keep_precise(model: nn.Module) -> None:
+    """Adapters in float32: TRL makes them bfloat16, where steps of 1e-4 on 0.03 are lost.
+
+    Beside a 4-bit base they weigh nothing, and autocast still runs them in bfloat16 on a GPU.
+    """
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
