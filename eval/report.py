@@ -32,12 +32,12 @@ def show(results: Sequence[Result]) -> None:
     """Prints the rows and their differences as tables."""
     console = Console()
     if not console.is_terminal:
-        console.width = 120
+        console.width = 160  # into a file or a pipe, where nothing need be squeezed
     for sheet in summary(results):
         table = Table(title=sheet.title, box=box.SIMPLE)
         for heading in sheet.head:
             left = heading == sheet.head[0]
-            table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
+            table.add_column(heading, justify="left" if left else "right", overflow="fold")
         for row in sheet.rows:
             table.add_row(*row)
         console.print(table)

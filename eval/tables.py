@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-import numpy as np
-
 from eval.bootstrap import COMPARED, spread
 from eval.evaluate import Difference, Result, best, called, differences
 from eval.slices import Row, by_label, by_size, by_tables, confusion, operating_points
@@ -60,8 +58,8 @@ def summary(results: Sequence[Result]) -> list[Sheet]:
 def details(results: Sequence[Result]) -> list[Sheet]:
     """Seeds, other definitions, and where the best row is good and where not."""
     row = best(results)
-    kinds = np.union1d(row.answers.truth.class_id, row.answers.found.class_id)
-    labels = {"by label": by_label(row.answers)} if len(kinds) > 1 else {}
+    names = {*row.answers.truth.data["class_name"], *row.answers.found.data["class_name"]}
+    labels = {"by label": by_label(row.answers)} if len(names) > 1 else {}
     tables = labels | {
         "by size of the table": by_size(row.answers, row.pairings),
         "by number of tables": by_tables(row.answers, row.counts),

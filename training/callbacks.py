@@ -27,7 +27,8 @@ class Log(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Forgets what a stopped run wrote after the checkpoint that it goes on from."""
-        forget(self.file, state.global_step)
+        if state.is_world_process_zero:
+            forget(self.file, state.global_step)
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self.started, self.first = time.monotonic(), state.global_step

@@ -65,8 +65,8 @@ class Preflight:
         if bad:
             self._leave_out(bad, problems)
         boxes = [len(found) for found in self.facts["xyxy"]]
-        said = f"{len(boxes)} photos, {sum(boxes)} boxes, {boxes.count(0)} photos without one"
-        return [said, *([f"{len(bad)} left out, listed in {SKIPPED}"] if bad else [])]
+        counted = f"{len(boxes)} photos, {sum(boxes)} boxes, {boxes.count(0)} photos without one"
+        return [counted, *([f"{len(bad)} left out, listed in {SKIPPED}"] if bad else [])]
 
     def _problem(self, index: int) -> str | None:
         try:

@@ -13,7 +13,7 @@ from training import runs
 from training.architectures import is_random, random_checkpoint, skeleton
 from training.callbacks import Goodbye, Log
 from training.config import TrainConfig
-from training.examples import Collator, to_examples
+from training.examples import Collator, to_example, to_examples
 from training.preflight import Preflight
 from training.recipes import lora_config
 from training.trainer import Trainer
@@ -38,6 +38,7 @@ def train(config: TrainConfig) -> Path:
     rows = Preflight(config, rows, processor, bones).run()
     if config.preflight_only:
         return run
+    callbacks = [Log(run), Goodbye(), *_validation(config, rows, processor)]
     trainer = Trainer(
         model=_load(config, source, bones.config),
         args=config,
@@ -45,7 +46,7 @@ def train(config: TrainConfig) -> Path:
         data_collator=Collator(processor, completion_only_loss=config.lora.answer_only),
         processing_class=processor,
         peft_config=lora_config(config.lora, config.lora_dropout, config.lora_bias),
-        callbacks=[Log(run), Goodbye(), *_validation(config, rows, processor)],
+        callbacks=callbacks,
     )
     trainer.card = runs.describe(config, rows, processor)
     _keep_precise(trainer.model)
@@ -72,6 +73,10 @@ def _validation(
     held_out = load_split(source, "val", config.validation_photos)
     if config.validation_path is None and set(held_out["id"]) & set(rows["id"]):
         raise ValueError(f"{source} has no split of its own for validation: name --validation_path")
+    if not any(held_out["xyxy"]):
+        raise ValueError(f"the {len(held_out)} validation photos of {source} show no box")
+    for row in held_out:  # one that cannot be read is said now and not at the first save
+        to_example(row, processor)
     return [Validation(config, held_out, processor)]
 
 

@@ -33,7 +33,8 @@ class Validation(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Forgets what a stopped run wrote after the checkpoint that it goes on from."""
-        forget(self.file, state.global_step)
+        if state.is_world_process_zero:
+            forget(self.file, state.global_step)
 
     def on_save(
         self,
@@ -49,10 +50,10 @@ class Validation(TrainerCallback):
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(score) + "\n")
         scores = [row for row in read_metrics(self.file) if row["step"] < state.global_step]
-        steps = sorted([*scores, score], key=lambda row: (row["mean_iou"], -row["step"]))
+        best = max([*scores, score], key=lambda row: (row["mean_iou"], -row["step"]))
         if state.is_world_process_zero:
-            (self.run / BEST).write_text(f"checkpoint-{steps[-1]['step']}\n", encoding="utf-8")
-        since = sum(row["step"] > steps[-1]["step"] for row in steps)
+            (self.run / BEST).write_text(f"checkpoint-{best['step']}\n", encoding="utf-8")
+        since = sum(row["step"] > best["step"] for row in [*scores, score])
         if self.config.patience and since >= self.config.patience:
             control.should_training_stop = True
 
