@@ -57,7 +57,7 @@ def said(answers):
 
 def test_the_demo_is_in_4_bit_with_its_adapter(demo):
     assert set(linear4bit_layers(demo.model)) == {"language_model"}
-    assert demo.adapters == ["demo"]
+    assert "demo" in demo.adapters
     assert demo.runtime.device.type == "cpu"
 
 
@@ -86,7 +86,7 @@ def test_no_photos_no_answers(demo):
 def test_a_strip_is_refused_and_a_line_is_not(demo):
     with pytest.raises(ValueError, match="1 x 4000 pixels: crop it"):
         demo.detect([Image.new("RGB", (1, 4000))])
-    (answer,) = demo.detect([Image.new("RGB", (150, 1))])
+    (answer,) = demo.detect([Image.new("RGB", (40, 1))])
     assert isinstance(answer, Answer)
 
 
@@ -119,10 +119,11 @@ def test_adapters_are_switched_on_one_base(demo, other, photo):
     demo.use_adapter(None)
     bare = said(demo.detect([photo]))
     assert demo.model is base
-    assert demo.adapters == ["demo", other]
+    assert {"demo", other} <= set(demo.adapters)
     assert said(demo.detect([photo], adapter="demo")) == first
     assert said(demo.detect([photo], adapter=other)) == second != first
     assert said(demo.detect([photo], adapter="none")) == bare
+    demo.use_adapter("demo")  # as the other tests expect it
 
 
 def test_a_switched_adapter_answers_like_one_loaded_alone(demo, other, photo):
