@@ -5,7 +5,7 @@ import torch
 from transformers import Qwen2VLForConditionalGeneration
 
 from nutrition_vl import boxes, prompts
-from training import pretrain, tiny
+from training import demo_model, pretrain, tiny
 from training.render.scenes import Scene
 
 HEIGHT, WIDTH = 84, 112
@@ -90,3 +90,9 @@ def test_a_token_belongs_to_the_table_under_its_centre():
     inside, box = pretrain._owner(centre, found)
     assert inside.tolist() == [[True, True], [False, False]]
     assert box[0].tolist() == [[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]
+
+
+def test_a_folder_without_photos_is_one_sentence(tmp_path):
+    options = ["--out", str(tmp_path / "out"), "--backgrounds", str(tmp_path), "--device", "cpu"]
+    with pytest.raises(SystemExit, match=r"there is no \.jpg in"):
+        demo_model.main(options)

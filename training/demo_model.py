@@ -134,7 +134,7 @@ def train(run: Run, camera: Camera | Album, pause: float) -> None:
             losses = run.learn(camera.shoot(stage.batch, height, width), stage.speaks)
             if run.step % 50 == 0:
                 run.log(stage, *losses)
-            if run.step % 1000 == 0:
+            if run.step % 200 == 0:
                 run.save()
             run.seconds = before + time.monotonic() - began
             bar.update(round(run.seconds) - bar.n)
@@ -156,13 +156,23 @@ def parser() -> argparse.ArgumentParser:
     add("--minutes", type=float, default=17, help="of training in all (default 17)")
     add("--pause", type=float, default=math.inf, help="save and stop after so many minutes")
     add("--workers", type=int, default=2, help="processes that draw faces (default 2)")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda or cpu")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=tuple(PLANS))
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command."""
     options = parser().parse_args(argv)
+    try:
+        build(options)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"training.demo_model: {error}") from error
+
+
+def build(options: argparse.Namespace) -> None:
+    """Trains the base that the command line asks for."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no CUDA GPU that PyTorch can use here: use --device cpu")
     options.out.mkdir(parents=True, exist_ok=True)
     run = Run(options.out, options.minutes, options.rate, options.device)
     run.load()

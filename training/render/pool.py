@@ -97,5 +97,7 @@ def make_pool(count: int, backgrounds: Path | None, workers: int = 2, seed: int 
 def load_pool(file: Path, count: int, backgrounds: Path | None, workers: int = 2) -> Pool:
     """The pool kept in `file`, which is made first where it is missing."""
     if not file.exists():
-        torch.save(vars(make_pool(count, backgrounds, workers)), file)
+        partial = file.with_suffix(".partial")
+        torch.save(vars(make_pool(count, backgrounds, workers)), partial)
+        partial.replace(file)  # whole or not at all
     return Pool(**torch.load(file, weights_only=True))
