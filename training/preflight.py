@@ -16,12 +16,11 @@ from nutrition_vl.data import truth
 from training.architectures import matched, part_of, quantizable, trainable
 from training.callbacks import SKIPPED
 from training.config import TrainConfig
-from training.examples import Collator, length, said, to_example, trained_tokens
-from training.forecast import disk_need, foresee, free_memory, step_down
+from training.examples import Collator, length, patches, said, to_example, trained_tokens
+from training.forecast import GIB, Forecast, disk_need, foresee, free_memory, step_down
 
 MOST_SKIPPED = 0.01  # of the photos
 SAMPLES = 3  # photos whose trained tokens are shown
-GIB = 2**30
 
 
 class Preflight:
@@ -37,7 +36,8 @@ class Preflight:
         self.config, self.processor, self.model = config, processor, model
         self.rows, self.facts = rows, rows.remove_columns("image")
         self.trained: Counter[str] = Counter()
-        self.longest = 0
+        self.lengths: list[int] = []
+        self.forecast = Forecast(0, 0, 0, 0)
 
     def run(self) -> Dataset:
         """The rows that are fit to train on; ValueError where something is wrong."""
@@ -52,8 +52,9 @@ class Preflight:
         }
         for number, (name, check) in enumerate(checks.items(), 1):
             first, *more = check()
-            print(f"[{number}/{len(checks)}] {name} … ok: {first}")
-            print("".join(f"      {line}\n" for line in more), end="", flush=True)
+            self.config.say(f"[{number}/{len(checks)}] {name} … ok: {first}")
+            for line in more:
+                self.config.say(f"      {line}")
         return self.rows
 
     def photos(self) -> list[str]:
@@ -141,18 +142,18 @@ class Preflight:
 
     def sequences(self) -> list[str]:
         """The longest sequence there is: image tokens, prompt and answer."""
-        lengths = [length(row, self.processor) for row in self.facts]
-        self.longest = max(lengths)
-        where = self.facts[lengths.index(self.longest)]["id"]
-        return [f"{self.longest} tokens ({where}), {round(np.mean(lengths))} on average"]
+        self.lengths = [length(row, self.processor) for row in self.facts]
+        longest = max(self.lengths)
+        where = self.facts[self.lengths.index(longest)]["id"]
+        return [f"{longest} tokens ({where}), {round(np.mean(self.lengths))} on average"]
 
     def memory(self) -> list[str]:
         """What the run will take against what is free."""
         device, folder = self.config.runtime.device, Path(str(self.config.output_dir))
-        need = foresee(self.config, self.model, sum(self.trained.values()), self.longest)
-        free = free_memory(device)
-        parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in vars(need).items())
-        told = f"{need.total / GIB:.2f} GiB ({parts}) of {free / GIB:.2f} free on {device}"
+        largest = max(patches(row, self.processor) for row in self.facts)
+        need = foresee(self.config, self.model, self.trained, max(self.lengths), largest)
+        self.forecast, free = need, free_memory(device)
+        told = f"{need} of {free / GIB:.2f} free on {device}"
         if need.total > free:
             raise ValueError(f"this takes {told}: use {step_down(self.config)}")
         disk, room = disk_need(self.config, need, len(self.rows)), shutil.disk_usage(folder).free
