@@ -61,7 +61,10 @@ class Preflight:
         """Opens every photo; leaves out and lists those that cannot be, if they are few."""
         with ThreadPoolExecutor() as pool:
             opened = pool.map(self._problem, range(len(self.rows)))
-            problems = list(tqdm(opened, "photos", len(self.rows), leave=False, unit="photo"))
+            silent = self.config.process_index > 0
+            problems = list(
+                tqdm(opened, "photos", len(self.rows), False, unit="photo", disable=silent)
+            )
         bad = [index for index, problem in enumerate(problems) if problem]
         if bad:
             self._leave_out(bad, problems)

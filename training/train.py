@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
 from peft import PeftModel
 from torch import nn
@@ -81,6 +82,11 @@ def _validation(
     """Validation, if it was asked for, on photos that are not trained on."""
     if not config.validation_photos:
         return []
+    if parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        raise ValueError(
+            "boxes cannot be generated from a base that is spread over several cards: leave out "
+            "--validation_photos and compare the checkpoints with python -m eval"
+        )
     source = config.validation_path or config.data_path
     held_out = load_split(source, "val", config.validation_photos)
     if config.validation_path is None and set(held_out["id"]) & set(rows["id"]):
