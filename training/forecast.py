@@ -85,25 +85,27 @@ def _stacks(
 ) -> list[_Stack]:
     """The language model, and the vision tower where it is trained: else it keeps nothing.
 
-    A layer keeps the inputs of its two norms in float32 (two numbers of bfloat16 each), the query,
-    key, value and output of attention, three vectors of its MLP (two in the tower) and what its
-    adapters read. Eager attention keeps its scores too.
+    A layer keeps the inputs of its two norms in float32 (two numbers of bfloat16 each), query, key,
+    value and output of attention, three vectors of its MLP and what its adapters read. In the tower
+    query and key are copies beside their joint projection, and the MLP keeps two vectors. Eager
+    attention keeps its scores too.
     """
-    text, vision = model.config.text_config, model.config.vision_config
-    photos = config.per_device_train_batch_size
+    photos, scores = config.per_device_train_batch_size, 4 * (config.attention == "eager")
     read = _adapter_inputs(config, model, trained)
-    scores = 4 * (config.attention == "eager")
-    width, wide = text.hidden_size, 3 * text.intermediate_size
-    kept = 8 * width + wide + scores * text.num_attention_heads * tokens
-    kept += read["language_model"] / text.num_hidden_layers
-    stacks = [
-        _Stack(text.num_hidden_layers, width, kept, 2 * width + wide, photos * tokens),
-    ]
+    text, vision = model.config.text_config, model.config.vision_config
+    layers, width, wide = text.num_hidden_layers, text.hidden_size, 3 * text.intermediate_size
+    heads, shared = text.num_attention_heads, text.num_key_value_heads
+    kept = 6 * width + 2 * width * shared / heads + wide + read["language_model"] / layers
+    kept += scores * heads * tokens
+    stacks = [_Stack(layers, width, kept, 2 * width + wide, photos * tokens)]
     if read["visual"]:
-        width, wide = vision.embed_dim, 2 * vision.mlp_ratio * vision.embed_dim
-        kept = 8 * width + wide + scores * vision.num_heads * patches
-        kept += read["visual"] / vision.depth
-        stacks.append(_Stack(vision.depth, width, kept, 2 * width + wide, photos * patches))
+        layers, width, wide = (
+            vision.depth,
+            vision.embed_dim,
+            2 * vision.mlp_ratio * vision.embed_dim,
+        )
+        kept = 10 * width + wide + read["visual"] / layers + scores * vision.num_heads * patches
+        stacks.append(_Stack(layers, width, kept, 2 * width + wide, photos * patches))
     return stacks
 
 
