@@ -184,8 +184,9 @@ def preflight(folder, out, demo, **settings):
         max_image_tokens=16,
         **settings,
     )
-    rows = load_split(folder, "train")
-    return Preflight(config, rows, runs.load_fitting_processor(config), demo)
+    skipped = []
+    rows = load_split(folder, "train", skipped=skipped)
+    return Preflight(config, rows, runs.load_fitting_processor(config), demo, skipped)
 
 
 def test_seven_checks_pass_and_say_what_they_found(tmp_path, demo, capsys):
@@ -212,6 +213,16 @@ def test_a_rare_broken_photo_is_left_out_and_listed(tmp_path, demo):
     assert len(checks.rows) == 99 and "pack42" not in checks.rows["id"]
     (line,) = (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
     assert json.loads(line)["id"] == "pack42"
+
+
+def test_a_broken_row_counts_with_the_broken_photos(tmp_path, demo):
+    folder = label(tmp_path / "data", [TABLE] * 150, (56, 56))
+    with (folder / "metadata.jsonl").open("a") as file:
+        file.write('{"file_name": \n')
+    assert preflight(folder, tmp_path / "run", demo).photos()[1].startswith("1 left out")
+    spoil(folder, 42)
+    with pytest.raises(ValueError, match=r"2 of 151 photos cannot be read.*line 151: not JSON"):
+        preflight(folder, tmp_path / "run", demo).photos()
 
 
 def test_many_broken_photos_stop_the_run(tmp_path, demo):

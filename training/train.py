@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from nutrition_vl.data import load_split
+from nutrition_vl.formats import Skipped
 from nutrition_vl.model import load_base
 from training import runs
 from training.architectures import is_random, random_checkpoint, skeleton
@@ -43,8 +44,9 @@ def train(config: TrainConfig) -> Path:
     processor = runs.load_fitting_processor(config)
     source = runs.base_source(config.model_name_or_path)
     bones = skeleton(config.model_name_or_path, source, config.model_revision)
-    rows = load_split(config.data_path, "train", config.limit)
-    checks = Preflight(config, rows, processor, bones)
+    skipped: list[Skipped] = []
+    rows = load_split(config.data_path, "train", config.limit, skipped)
+    checks = Preflight(config, rows, processor, bones, skipped)
     rows = checks.run()
     if config.preflight_only:
         return run
