@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import reduce
 from matplotlib.figure import Figure
 from transformers import (
     ProgressCallback,
@@ -22,6 +23,7 @@ METRICS = "metrics.jsonl"
 CURVE = "loss.png"
 VALIDATION = "validation.jsonl"
 SKIPPED = "skipped.jsonl"
+README = "README.md"
 
 
 class Log(TrainerCallback):
@@ -130,8 +132,9 @@ class Goodbye(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Saves and stops if it was asked to."""
-        if self.asked:
+        """Saves and stops if any process was asked to: all must do so at the same step."""
+        asked = torch.tensor(float(self.asked), device=args.device)
+        if reduce(asked, reduction="sum") > 0:
             control.should_save = control.should_training_stop = True
 
     def _hear(self, *_: Any) -> None:

@@ -24,6 +24,7 @@ from training.callbacks import Bar, Goodbye, Log
 from training.config import TrainConfig
 from training.examples import Collator, to_example, to_examples
 from training.forecast import compared
+from training.model_card import ModelCards
 from training.preflight import Preflight
 from training.recipes import lora_config
 from training.trainer import Trainer
@@ -50,17 +51,20 @@ def train(config: TrainConfig) -> Path:
     rows = checks.run()
     if config.preflight_only:
         return run
-    callbacks = [Log(run), Goodbye(), *_validation(config, rows, processor)]
+    card = runs.describe(config, rows, processor)
+    lora = lora_config(config.lora, config.lora_dropout, config.lora_bias)
+    runs.check_resumed(resumed, card, lora)
+    validation = _validation(config, rows, processor)
     trainer = Trainer(
         model=_load(config, source, bones.config),
         args=config,
         train_dataset=to_examples(rows, processor),
         data_collator=Collator(processor, completion_only_loss=config.lora.answer_only),
         processing_class=processor,
-        peft_config=lora_config(config.lora, config.lora_dropout, config.lora_bias),
-        callbacks=callbacks,
+        peft_config=lora,
+        callbacks=[Log(run), Goodbye(), *validation, ModelCards(card)],
     )
-    trainer.card = runs.describe(config, rows, processor)
+    trainer.card, trainer.lengths = card, checks.lengths
     _keep_precise(trainer.model)
     _spare_frozen(trainer.model)
     if trainer.pop_callback(ProgressCallback):  # not there with --disable_tqdm True
