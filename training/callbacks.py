@@ -87,6 +87,11 @@ class Bar(ProgressCallback):
                 f"{logs['photos_per_second']:.2f} photos/s, peak {logs['peak_gib']:.2f} GiB"
             )
 
+    def close(self) -> None:
+        """Ends the line of the bar, so that what stopped the training starts on its own."""
+        if self.training_bar is not None:
+            self.training_bar.close()
+
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl, without one that was cut off in the middle."""

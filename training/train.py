@@ -1,5 +1,6 @@
 """Trains adapters: the base in 4 bit, LoRA on it, one run folder of checkpoints out of it."""
 
+from contextlib import closing
 from pathlib import Path
 
 from accelerate.utils import parse_flag_from_env
@@ -67,9 +68,10 @@ def train(config: TrainConfig) -> Path:
     trainer.card, trainer.lengths = card, checks.lengths
     _keep_precise(trainer.model)
     _spare_frozen(trainer.model)
+    bar = Bar()
     if trainer.pop_callback(ProgressCallback):  # not there with --disable_tqdm True
-        trainer.add_callback(Bar())
-    with sdpa_kernel(NOT_CUDNN):
+        trainer.add_callback(bar)
+    with sdpa_kernel(NOT_CUDNN), closing(bar):
         trainer.train(resume_from_checkpoint=resumed)
     config.say(f"trained: {run}, {compared(checks.forecast, config.runtime.device)}")
     return run
