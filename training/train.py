@@ -7,10 +7,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel, Qwen2VLConfig, Qwen2VLProcessor, TrainerCallback
 
+from nutrition_vl.architectures import is_random, random_checkpoint, skeleton
 from nutrition_vl.data import load_split
 from nutrition_vl.model import load_base
 from training import runs
-from training.architectures import is_random, random_checkpoint, skeleton
 from training.callbacks import Goodbye, Log
 from training.config import TrainConfig
 from training.examples import Collator, to_example, to_examples
