@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from nutrition_vl.decode import Token
+from nutrition_vl.rows import Token
 
 CALIBRATION = "calibration.json"
 

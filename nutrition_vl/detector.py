@@ -14,7 +14,7 @@ from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 from nutrition_vl.adapters import NONE, Adapters, fitting
 from nutrition_vl.answers import Answer, read
 from nutrition_vl.checkpoints import Checkpoint, resolve
-from nutrition_vl.decode import Decoder, Token
+from nutrition_vl.decode import Decoder
 from nutrition_vl.flow import halved, prefetched
 from nutrition_vl.grammar import Spelling, State
 from nutrition_vl.graphs import Eager, Graphs
@@ -23,6 +23,7 @@ from nutrition_vl.overflow import watch
 from nutrition_vl.photos import open_photo
 from nutrition_vl.plain import generate, greedy
 from nutrition_vl.questions import Question
+from nutrition_vl.rows import Token
 from nutrition_vl.runtime import Runtime, detect_runtime
 
 Source = Image.Image | str | Path

@@ -110,9 +110,15 @@ class State:
         return replace(self, head=head, digits="" if head in self.spelling.heads else None)
 
     def guess(self) -> int | None:
-        """What most answers say here, for a look ahead: a box of the first label."""
+        """What most answers say here, to look ahead to: that there is a box, of the first label."""
         first = self.spelling.heads[0]
-        if self.digits is None and not self.joint and self.head == first[: len(self.head)]:
+        begun = self.head or not self.boxes  # after a box most answers end
+        if (
+            self.digits is None
+            and not self.joint
+            and begun
+            and self.head == first[: len(self.head)]
+        ):
             return first[len(self.head)]
         return None
 
