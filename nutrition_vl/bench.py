@@ -37,6 +37,7 @@ from nutrition_vl.photos import open_photo
 from nutrition_vl.runtime import Runtime, detect_runtime
 
 PHONE = (1200, 1600)  # pixels the embedded photos are enlarged to, as a phone would send them
+WAYS = ("generate", "ours")
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -46,18 +47,13 @@ def main(argv: list[str] | None = None) -> int:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     try:
-        with _detector(args.checkpoint, args.device) as detector, _photos(args.photos) as files:
-            found = measure(args, detector, files)
+        with opened(args.checkpoint, args.device) as detector, photos(args.photos) as files:
+            for found in measure(args, Bench(detector, files)):
+                if args.out:
+                    save(found, args.out)
     except (OSError, ValueError) as error:
         print(f"nutrition_vl.bench: {error}", file=sys.stderr)
         return 2
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        name = (
-            f"bench-{Path(args.checkpoint).name.replace(':', '-')}-{detector.runtime.device.type}"
-        )
-        (args.out / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        (args.out / f"{name}.md").write_text(page(found), encoding="utf-8")
     print(page(found))
     print(json.dumps(found))
     return 0
@@ -82,25 +78,40 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def measure(args: argparse.Namespace, detector: Detector, files: Sequence[Path]) -> dict[str, Any]:
-    """Every number, with what it takes to read it."""
-    bench = Bench(detector, files)
-    question = bench.question(bench.photos[0])
-    found = machine(detector.runtime) | {
+def measure(args: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]]:
+    """All that is known so far, after each measurement."""
+    (question,) = bench.questions(bench.photos[:1])
+    device = bench.detector.runtime.device.type
+    found = machine(bench.detector.runtime) | {
+        "command": f"python -m nutrition_vl.bench --checkpoint {args.checkpoint} --device {device}",
         "checkpoint": args.checkpoint,
+        "device": device,
+        "repeats": args.repeats,
         "image_tokens": int(question.types.sum()),
         "prompt_tokens": len(question.ids),
         "answer_tokens": len(bench.script),
-        "same_answers": bench.same(),
-        "generate": bench.measure_plain(args.batch_sizes, args.repeats),
-        "ours": bench.measure_ours(args.batch_sizes, args.repeats),
-        "seconds": {str(size): bench.split(size) for size in args.batch_sizes},
+        "latency_s": {},
+        "photos_per_s": {},
+        "seconds": {},
     }
-    ours, plain = found["ours"], found["generate"]
-    alone = plain["photos_per_s"].get("1", 1 / plain["latency_p50_s"])
-    rates = {size: round(rate / alone, 2) for size, rate in ours["photos_per_s"].items()}
-    latency = round(plain["latency_p50_s"] / ours["latency_p50_s"], 2)
-    return found | {"times_faster": {"latency_p50": latency, "photos_per_s": rates}}
+    for way in WAYS:
+        found["latency_s"][way] = bench.latency(way, args.repeats)
+        yield found
+    for size in args.batch_sizes:
+        found["photos_per_s"][str(size)] = {way: bench.rate(way, size) for way in WAYS}
+        found["seconds"][str(size)] = bench.split(size)
+        yield found
+    yield found | {"same_answers": bench.same()}
+
+
+def save(found: dict[str, Any], folder: Path) -> None:
+    """The numbers as JSON and as a page, named after checkpoint and device."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = Path(found["checkpoint"]).name.replace(":", "-")
+    file = folder / f"bench-{name}-{found['device']}"
+    text = json.dumps(found, indent=2) + "\n"
+    file.with_suffix(".json").write_text(text, encoding="utf-8")
+    file.with_suffix(".md").write_text(page(found), encoding="utf-8")
 
 
 def machine(runtime: Runtime) -> dict[str, Any]:
@@ -114,42 +125,50 @@ def machine(runtime: Runtime) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
         "commit": commit,
-        "command": " ".join(["python -m nutrition_vl.bench", *sys.argv[1:]]),
     }
 
 
 def page(found: dict[str, Any]) -> str:
-    """The numbers as a page of Markdown."""
-    plain, ours, faster = found["generate"], found["ours"], found["times_faster"]
-    rows = [
-        ("latency p50, s", plain["latency_p50_s"], ours["latency_p50_s"], faster["latency_p50"]),
-        ("latency p95, s", plain["latency_p95_s"], ours["latency_p95_s"], ""),
-    ]
-    for size, rate in ours["photos_per_s"].items():
-        ratio = f"{faster['photos_per_s'][size]} x generate's single photo"
-        rows.append((f"photos/s, batches of {size}", plain["photos_per_s"][size], rate, ratio))
-        told = plain["tokens_per_s"][size], ours["tokens_per_s"][size]
-        rows.append((f"tokens/s, batches of {size}", *told, ""))
-    rows.append(("memory at the peak, GiB", plain["peak_gib"], ours["peak_gib"], ""))
-    stages = list(next(iter(found["seconds"].values())))
-    split = [(size, *times.values()) for size, times in found["seconds"].items()]
+    """The numbers so far as a page of Markdown."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    lines = [
+    alike = [f"{way} {count}" for way, count in found.get("same_answers", {}).items()]
+    split = [(size, *times.values()) for size, times in found["seconds"].items()]
+    parts = [
         f"# {found['checkpoint']} on {found['hardware']}",
         f"`{found['command']}` at {found['commit']}, Python {found['python']}, {versions}."
         f" {found['image_tokens']} image tokens, prompts of {found['prompt_tokens']}, answers of"
         f" {found['answer_tokens']}; NF4, unmerged LoRA, math attention.",
-        _table(("", "generate", "ours", "times faster"), rows),
+        table(("", *WAYS, "times faster"), [*_latencies(found), *_rates(found)]),
         "Seconds of a batch of ours by stage, when no stage overlaps another:",
-        _table(("batch", *stages), split),
-        "Answers in the model's own words that are the same token by token: "
-        + ", ".join(f"{way} {count}" for way, count in found["same_answers"].items())
-        + ".",
+        table(("batch", "preprocessing", "vision", "prefill", "decode"), split),
+        f"Answers in the model's own words that are the same token by token: {', '.join(alike)}.",
     ]
-    return "\n\n".join(lines) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
-def _table(head: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
+def _latencies(found: dict[str, Any]) -> Iterator[Sequence[Any]]:
+    """Rows of what one photo takes."""
+    both = [found["latency_s"].get(way, {}) for way in WAYS]
+    for name, key in (("latency p50, s", "p50"), ("latency p95, s", "p95")):
+        yield name, *(way.get(key) for way in both), _ratio(*(way.get(key) for way in both))
+    yield "memory at the peak, GiB", *(way.get("peak_gib") for way in both), ""
+
+
+def _rates(found: dict[str, Any]) -> Iterator[Sequence[Any]]:
+    """Rows of what a second brings, beside one photo at a time by `generate`."""
+    alone = found["latency_s"]["generate"]["p50"]
+    for size, rates in found["photos_per_s"].items():
+        both = [rates[way] for way in WAYS]
+        yield f"photos/s in batches of {size}", *both, _ratio(rates["ours"], 1 / alone)
+        tokens = [round(rate * found["answer_tokens"], 1) for rate in both]
+        yield f"tokens/s in batches of {size}", *tokens, ""
+
+
+def _ratio(one: float | None, other: float | None) -> str:
+    return f"{one / other:.2f}" if one and other else ""
+
+
+def table(head: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
@@ -163,7 +182,7 @@ def _processor() -> str:
 
 
 @contextmanager
-def _detector(checkpoint: str, device: str) -> Iterator[Detector]:
+def opened(checkpoint: str, device: str) -> Iterator[Detector]:
     """The detector of a checkpoint, or of random weights, made for the time being."""
     if not is_random(checkpoint):
         yield Detector.load(checkpoint, device=device)
@@ -175,7 +194,7 @@ def _detector(checkpoint: str, device: str) -> Iterator[Detector]:
 
 
 @contextmanager
-def _photos(folder: Path | None) -> Iterator[list[Path]]:
+def photos(folder: Path | None) -> Iterator[list[Path]]:
     """The JPEGs of a folder, or the embedded ones in a phone's size."""
     if folder:
         files = sorted(folder.glob("*.jp*g"))

@@ -50,7 +50,10 @@ class Rounded(Eager):
         return _power_of_two(photos)
 
     def width(self, tokens: int) -> int:
-        return _power_of_two(tokens) if tokens <= 32 else 64 * -(-tokens // 64)
+        if tokens <= 4:
+            return _power_of_two(tokens)
+        step = 8 if tokens <= 64 else 64
+        return step * -(-tokens // step)
 
     def extent(self, slots: int) -> int:
         return 256 * -(-slots // 256)

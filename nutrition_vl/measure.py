@@ -1,10 +1,9 @@
 """Times answers of one model, by transformers' own `generate` and by this package, side by side."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -17,13 +16,13 @@ from nutrition_vl.decode import Decoder
 from nutrition_vl.detector import Detector
 from nutrition_vl.graphs import Eager
 from nutrition_vl.photos import open_photo
-from nutrition_vl.plain import Follow, generate, inside
+from nutrition_vl.plain import generate, inside
 from nutrition_vl.questions import Question
 from nutrition_vl.rows import Row, Token
 
 BOX = (123, 145, 678, 901)
-WARM = 3  # rounds before any that counts: the first is eager, the second captures graphs
-ALIKE = 4  # photos whose answers are compared; random weights say long ones
+WARM = 3  # times a shape comes before it counts: the first is eager, the second captures graphs
+ALIKE = 3  # photos whose answers are compared; random weights say long ones
 
 
 class Rehearsed(Decoder):
@@ -52,98 +51,70 @@ class Bench:
         start, runner = detector.decoder.start, detector.decoder.runner
         self.decoder = detector.decoder = Rehearsed(detector.model, start, runner)
         self.script = [*start.spelling.spell(BOX), start.spelling.end]
+        self.decoder.script = self.script
         detector.detect(self.photos[:1])  # after which the adapter stays in use
 
-    def same(self) -> dict[str, str]:
-        """How many answers, in the model's own words, are the same token by token in other ways."""
-        questions = [self.question(photo) for photo in self.photos[:ALIKE]]
-        for _ in range(WARM):
-            ours = [said for asked in questions for said in self.decode([asked])]
-        eager = Decoder(self.detector.model, self.decoder.start, Eager())
-        follow = inside(self.decoder.start)
-        others = {
-            "without graphs": [self.decode([asked], eager)[0] for asked in questions],
-            "in one batch": self.decode(questions),
-            "by generate in the grammar": [self.plain([one], follow)[0] for one in questions],
-        }
-        return {
-            way: f"{sum(map(_equal, ours, said))} of {len(ours)}" for way, said in others.items()
-        }
-
-    def measure_plain(self, sizes: Sequence[int], repeats: int) -> dict[str, Any]:
-        """What `generate` takes."""
-
-        def detect(photo: Image.Image) -> None:
-            self.plain([self.question(photo)], self.rehearsed)
-
-        def flow(size: int) -> int:
-            for _ in range(rounds := max(1, 4 // size)):
-                files = islice(cycle(self.files), size)
-                self.plain([self.question(open_photo(file)) for file in files], self.rehearsed)
-            return rounds * size
-
-        return self.measure("generate", detect, flow, sizes, repeats, self.photos[:2])
-
-    def measure_ours(self, sizes: Sequence[int], repeats: int) -> dict[str, Any]:
-        """What the detector takes."""
-
-        def detect(photo: Image.Image) -> None:
-            self.detector.detect([photo])
-
-        def flow(size: int) -> int:
-            files = list(islice(cycle(self.files), 4 * max(2, size)))
-            return len(list(self.detector.stream(files, batch_size=size)))
-
-        self.decoder.script = self.script
-        return self.measure("ours", detect, flow, sizes, repeats, WARM * self.photos)
-
-    def measure(
-        self,
-        name: str,
-        detect: Callable[[Image.Image], None],
-        flow: Callable[[int], int],
-        sizes: Sequence[int],
-        repeats: int,
-        warm: Sequence[Image.Image],
-    ) -> dict[str, Any]:
-        """Seconds a photo of `detect`, and photos a second of `flow` by batch size."""
-        watch, rates = Stopwatch(self.detector.runtime.device), {}
-        for photo in warm:
-            detect(photo)
-        for photo in tqdm(islice(cycle(self.photos), repeats), f"{name}, one photo", repeats):
+    def latency(self, way: str, repeats: int) -> dict[str, float]:
+        """Seconds from an open photo to its boxes, and the memory it takes in GiB."""
+        ask = self._by_generate if way == "generate" else self.detector.detect
+        watch = Stopwatch(self.detector.runtime.device)
+        for photo in self.photos[:1] if way == "generate" else WARM * self.photos:
+            ask([photo])
+        for photo in tqdm(islice(cycle(self.photos), repeats), f"{way}, one photo", repeats):
             watch.start()
-            detect(photo)
+            ask([photo])
             watch.lap("photo")
-        for size in tqdm(sizes, f"{name}, batches"):
-            flow(size)
+        p50, p95 = np.percentile(watch.laps["photo"], [50, 95]).round(4).tolist()
+        return {"p50": p50, "p95": p95, "peak_gib": watch.peak_gib()}
+
+    def rate(self, way: str, size: int) -> float:
+        """Photos a second from files to boxes, in batches of this size."""
+        watch = Stopwatch(self.detector.runtime.device)
+        count = max(4, size) if way == "generate" else 4 * max(2, size)
+        files = list(islice(cycle(self.files), count))
+        for _ in range(1 if way == "generate" else 2):  # the first of ours is the warm-up
             watch.start()
-            count = flow(size)
-            watch.lap(f"batches of {size}")
-            rates[str(size)] = round(count / watch.laps[f"batches of {size}"][0], 3)
-        p50, p95 = np.percentile(watch.laps["photo"], [50, 95])
-        return {
-            "latency_p50_s": round(float(p50), 4),
-            "latency_p95_s": round(float(p95), 4),
-            "photos_per_s": rates,
-            "tokens_per_s": {size: round(r * len(self.script), 1) for size, r in rates.items()},
-            "peak_gib": watch.peak_gib(),
-        }
+            if way == "generate":
+                for at in range(0, count, size):
+                    self._by_generate([open_photo(file) for file in files[at : at + size]])
+            else:
+                list(self.detector.stream(files, batch_size=size))
+            watch.lap("all")
+        return round(count / watch.laps["all"][-1], 3)
 
     def split(self, size: int) -> dict[str, float]:
         """Seconds that a batch of ours spends in each stage, when none overlaps another."""
         watch = Stopwatch(self.detector.runtime.device)
-        for _ in range(3 * WARM):
+        self.decoder.lap = watch.lap
+        for _ in range(2 * WARM):
             watch.start()
-            questions = [self.question(photo) for photo in islice(cycle(self.photos), size)]
+            questions = self.questions(islice(cycle(self.photos), size))
             watch.lap("preprocessing")
-            self.decoder.lap = watch.lap
             self.decode(questions)
-            self.decoder.lap = lambda stage: None
+        self.decoder.lap = lambda stage: None
         return {stage: round(float(np.median(t[WARM:])), 4) for stage, t in watch.laps.items()}
 
-    def question(self, photo: Image.Image) -> Question:
-        """A photo's question, prepared."""
-        return Question.about(photo, self.detector.processor, self.detector.model)
+    def same(self) -> dict[str, str]:
+        """How many answers, in the model's own words, are the same token by token in other ways."""
+        self.decoder.script = ()
+        questions = self.questions(self.photos[:ALIKE])
+        for _ in range(WARM):
+            ours = [said for asked in questions for said in self.decode([asked])]
+        model, start = self.detector.model, self.decoder.start
+        eager = Decoder(model, start, Eager())
+        others = {
+            "without graphs": [self.decode([asked], eager)[0] for asked in questions],
+            "in one batch": self.decode(questions),
+            "by generate in the grammar": generate(model, questions, inside(start)),
+        }
+        self.decoder.script = self.script
+        count = len(ours)
+        return {way: f"{sum(map(_equal, ours, said))} of {count}" for way, said in others.items()}
+
+    def questions(self, photos: Iterable[Image.Image]) -> list[Question]:
+        """The photos' questions, prepared."""
+        model, processor = self.detector.model, self.detector.processor
+        return [Question.about(photo, processor, model) for photo in photos]
 
     def decode(
         self, questions: Sequence[Question], decoder: Decoder | None = None
@@ -151,13 +122,9 @@ class Bench:
         """Answers by our decoding."""
         return (decoder or self.decoder).decode(questions, self.detector.adapters[0])
 
-    def plain(self, questions: Sequence[Question], follow: Follow) -> list[list[Token] | None]:
-        """Answers by `generate`."""
-        return generate(self.detector.model, questions, follow)
-
-    def rehearsed(self, said: list[int]) -> list[int]:
-        """The next word of the script."""
-        return [self.script[len(said)]]
+    def _by_generate(self, photos: Sequence[Image.Image]) -> None:
+        questions = self.questions(photos)
+        generate(self.detector.model, questions, lambda said: [self.script[len(said)]])
 
 
 class Stopwatch:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.backends import cuda
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedConfig
@@ -71,13 +72,17 @@ def attend(
 def slotted(config: PreTrainedConfig) -> Iterator[None]:
     """Lets the language model of this configuration `attend`, by the math kernel alone.
 
-    Which fused kernel would run depends on the machine, and each rounds its own way.
+    Which fused kernel would run depends on the machine, and each rounds its own way. Scores stay in
+    the type of the model, as in transformers' eager attention: in float32 the vision tower of a 7B
+    takes 81 instead of 50 ms on an H200.
     """
     AttentionInterface.register(GROUPED, attend)
-    before = config._attn_implementation
+    before, wide = config._attn_implementation, cuda.fp16_bf16_reduction_math_sdp_allowed()
     config._attn_implementation = GROUPED
+    cuda.allow_fp16_bf16_reduction_math_sdp(True)
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
         config._attn_implementation = before
+        cuda.allow_fp16_bf16_reduction_math_sdp(wide)
