@@ -141,7 +141,7 @@ def page(found: dict[str, Any]) -> str:
         table(("", *WAYS, "times faster"), [*_latencies(found), *_rates(found)]),
         "Seconds of a batch of ours by stage, when no stage overlaps another:",
         table(("batch", "preprocessing", "vision", "prefill", "decode"), split),
-        f"Answers in the model's own words that are the same token by token: {', '.join(alike)}.",
+        f"Boxes in the model's own words that are the same token by token: {', '.join(alike)}.",
     ]
     return "\n\n".join(parts) + "\n"
 
