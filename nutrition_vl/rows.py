@@ -70,8 +70,9 @@ class Row:
         glimpses = {fork[0]: len(self.chain) + place for place, fork in enumerate(self.forks)}
         for place, following in enumerate([*self.chain[1:], None]):
             self.filled += 1
-            token = self._say(predictions[place])
-            if not self.open:
+            self.overflowed = isnan(predictions[place, -2])
+            token = None if self.overflowed else self._say(predictions[place])
+            if token is None or self.state.ended:
                 return
             if token != following:
                 break
@@ -80,7 +81,6 @@ class Row:
 
     def _say(self, prediction: np.ndarray) -> int:
         token = likeliest(self.state, prediction)
-        self.overflowed = isnan(prediction[-2])
         self.said.append(token)
         self.state = self.state.after(token.id)
         return token.id

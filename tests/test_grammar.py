@@ -172,5 +172,5 @@ def test_a_tokenizer_of_whole_numbers_is_refused():
 
     for tokenizer in (whole, chunks):
         tokenizer.eos_token_id = 0
-        with pytest.raises(ValueError, match="does not spell .* digit by digit.*--free"):
+        with pytest.raises(ValueError, match=r"does not spell .* digit by digit.*--free"):
             Spelling.of(tokenizer)
