@@ -71,11 +71,13 @@ class Row:
         for place, following in enumerate([*self.chain[1:], None]):
             self.filled += 1
             self.overflowed = isnan(predictions[place, -2])
-            token = None if self.overflowed else self._say(predictions[place])
-            if token is None or self.state.ended:
+            if self.overflowed:
                 return
+            token = self._say(predictions[place])
             if token != following:
                 break
+        if self.state.ended:
+            return
         seen = glimpses.get(token) if following is None else None
         self._look_ahead(token, None if seen is None else predictions[seen])
 
