@@ -14,12 +14,14 @@ FORKS = 11  # choices there are within a number at most: ten digits, or its end
 @dataclass(frozen=True)
 class Token:
     """A token that was said, its log probability among the `choices` that the grammar left, and
-    whether the model by itself would have said another of its vocabulary."""
+    whether the model by itself would have said another of its vocabulary. Of a digit also the mean
+    of the digits that might stand there, by their probabilities."""
 
     id: int
     score: float
     choices: int
     overruled: bool = False
+    mean: float | None = None
 
 
 @dataclass
@@ -115,8 +117,20 @@ def ahead(state: State) -> tuple[list[int], State]:
 
 def likeliest(state: State, prediction: np.ndarray) -> Token:
     """The choice with the highest logit (alphabet + 2), the first of equal ones."""
-    alphabet, choices = state.spelling.alphabet, state.choices()
-    logits = prediction[[alphabet.index(token) for token in choices]]
+    spelling, choices = state.spelling, state.choices()
+    logits = prediction[[spelling.alphabet.index(token) for token in choices]]
+    scores = logits - np.logaddexp.reduce(logits)
     best = int(logits.argmax())
-    score = float(logits[best] - np.logaddexp.reduce(logits))
-    return Token(choices[best], score, len(choices), choices[best] != int(prediction[-1]))
+    token, overruled = choices[best], choices[best] != int(prediction[-1])
+    return Token(token, float(scores[best]), len(choices), overruled, _mean(state, token, scores))
+
+
+def _mean(state: State, said: int, scores: np.ndarray) -> float | None:
+    """The mean of the digits among the choices, None where no digit was said."""
+    digits = state.spelling.digits
+    if said not in digits:
+        return None
+    values = {
+        place: digits.index(token) for place, token in enumerate(state.choices()) if token in digits
+    }
+    return float(np.average(list(values.values()), weights=np.exp(scores[list(values)])))
