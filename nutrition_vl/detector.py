@@ -1,6 +1,7 @@
 """Photo in, boxes out: the same detector for the command, the page and the evaluation."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 from nutrition_vl.adapters import NONE, Adapters, fitting
 from nutrition_vl.answers import Answer, read
 from nutrition_vl.checkpoints import Checkpoint, resolve
+from nutrition_vl.confidence import Calibration
 from nutrition_vl.decode import Decoder
 from nutrition_vl.flow import halved, prefetched
 from nutrition_vl.grammar import Spelling, State
@@ -95,6 +97,12 @@ class Detector:
         with self._lock:
             self._adapters[name]
             self._current = name
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Judges what the adapter in use says by this calibration from now on."""
+        with self._lock:
+            loaded = self._adapters.loaded
+            loaded[self._current] = replace(loaded[self._current], calibration=calibration)
 
     def detect(
         self,

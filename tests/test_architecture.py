@@ -45,6 +45,7 @@ ALLOWED = {
         "adapters",
         "answers",
         "checkpoints",
+        "confidence",
         "decode",
         "flow",
         "grammar",
@@ -58,6 +59,7 @@ ALLOWED = {
         "runtime",
     },
     "__main__": {"answers", "detector", "draw", "photos"},
+    "calibrate": {"checkpoints", "confidence", "data", "detector"},
     "measure": {"decode", "detector", "graphs", "photos", "plain", "questions", "rows"},
     "bench": {"architectures", "checkpoints", "detector", "measure", "model", "photos", "runtime"},
 }
