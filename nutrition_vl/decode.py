@@ -18,6 +18,7 @@ from nutrition_vl.graphs import Eager
 from nutrition_vl.questions import Question
 from nutrition_vl.rows import FORKS, Row, Token
 from nutrition_vl.slots import Slots, slotted
+from nutrition_vl.vision import see
 
 
 class Decoder:
@@ -53,16 +54,14 @@ class Decoder:
         self.runner.forget()
 
     def _see(self, question: Question) -> Tensor:
-        """What the vision tower makes of one photo (image tokens, width)."""
-        whole = torch.tensor([0, len(question.pixels)])  # on the CPU, where its ends are read
+        """What the vision tower makes of a photo (image tokens, width)."""
+        tower, device = self.model.model.visual, self.model.device
 
-        def see(pixels: Tensor, places: Tensor) -> Tensor:
-            tower, grid = self.model.model.visual, question.grid
-            seen = tower(pixels, grid_thw=grid, position_ids=places, cu_seqlens=whole)
-            return seen.pooler_output
+        def look(pixels: Tensor, places: Tensor) -> Tensor:
+            return see(tower, pixels, places, question.grid)
 
-        inputs = question.pixels.to(self.model.device), question.places.to(self.model.device)
-        return self.runner.run("vision", see, *inputs).clone()
+        inputs = question.pixels.to(device), question.places.to(device)
+        return self.runner.run("see", look, *inputs).clone()
 
     def _begin(
         self, questions: Sequence[Question], seen: Sequence[Tensor], adapter: str

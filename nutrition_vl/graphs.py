@@ -44,7 +44,8 @@ class Eager:
 class Rounded(Eager):
     """Rounds up, so that few shapes come again and again."""
 
-    spare = 256
+    # A step of a 7B on an H100 took 20 ms for one photo's 32 tokens, 53 ms for the 512 of sixteen.
+    spare = 64
 
     def rows(self, photos: int) -> int:
         return _power_of_two(photos)

@@ -19,6 +19,7 @@ from nutrition_vl.photos import open_photo
 from nutrition_vl.plain import generate, inside
 from nutrition_vl.questions import Question, collate
 from nutrition_vl.runtime import detect_runtime
+from nutrition_vl.vision import see
 
 
 class Counted(Eager):
@@ -145,6 +146,16 @@ def test_forced_and_guessed_tokens_cost_no_steps(demo, shown):
         assert [token.id for token in answer] == decoder.script
         steps[spare] = len(decoder.runner.steps)
     assert steps == {0: 12, 16: 6}
+
+
+def test_the_vision_tower_sees_the_same_by_our_way(demo, shown):
+    tower = demo.model.model.visual
+    for question in shown[:3]:
+        with torch.inference_mode():
+            own = tower(question.pixels, grid_thw=question.grid).pooler_output
+            ours = see(tower, question.pixels, question.places, question.grid)
+        assert torch.allclose(ours, own, atol=1e-3)
+    assert "forward" not in vars(tower.patch_embed)  # the convolution is back
 
 
 def test_a_photo_whose_numbers_overflow_spoils_no_other(demo, shown):
