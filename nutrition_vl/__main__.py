@@ -8,8 +8,10 @@ examples:
 output, boxes in pixels of the upright photo (x to the right, y down):
   {"photo": "pack.jpg", "width": 1200, "height": 1600,
    "boxes": [{"xyxy": [96.0, 700.8, 612.0, 1331.2], "label": "nutrition-table", "confidence": 0.9}],
-   "text": "(the model's own words)", "seconds": 0.81}
-A photo that cannot be read is a line with "photo" and "error"; the others still run.
+   "text": "(the model's own words)", "seconds": 0.81, "overruled": 0}
+An answer keeps to a grammar and so can always be read; "overruled" counts the tokens that the model
+by itself would have said otherwise. A photo that cannot be read is a line with "photo" and "error";
+the others still run.
 
 exit codes: 0 all photos were read, 1 some were not, 2 nothing could be started
 """
@@ -29,10 +31,11 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from tqdm import tqdm
 
-from nutrition_vl.photos import FORMATS, open_photo
+from nutrition_vl.photos import FORMATS
 
 if TYPE_CHECKING:
-    from nutrition_vl.detector import Answer, Detector
+    from nutrition_vl.answers import Answer
+    from nutrition_vl.detector import Found
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,6 +67,8 @@ def parser() -> argparse.ArgumentParser:
     add("--draw", type=Path, metavar="DIR", help="also save every photo with its boxes drawn")
     add("--batch-size", type=_positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
+    add("--threshold", type=_share, default=0.0, help="leave out boxes less sure (0-1, default 0)")
+    add("--free", action="store_true", help="let the model say anything, without the grammar")
     return options
 
 
@@ -99,63 +104,36 @@ def _run(args: argparse.Namespace) -> int:
         if args.draw:
             args.draw.mkdir(parents=True, exist_ok=True)
         detector = Detector.load(args.checkpoint, adapter=args.adapter or True, device=args.device)
-        return _answer_all(detector, photos, args.draw, args.batch_size)
+        options = {"threshold": args.threshold, "free": args.free}
+        found = detector.stream(photos, batch_size=args.batch_size, **options)
+        return _tell(photos, found, args.draw)
     except BrokenPipeError:
         raise
     except torch.OutOfMemoryError:
-        return _refuse(f"the GPU's memory is full: use a --batch-size below {args.batch_size}")
+        return _refuse("the GPU's memory is too small for one photo: use --device cpu")
     except (OSError, ValueError) as error:
         return _refuse(str(error))
 
 
-def _answer_all(
-    detector: "Detector", photos: Sequence[Path], draw: Path | None, batch_size: int
-) -> int:
-    failed = False
-    with tqdm(total=len(photos), unit="photo") as progress:
-        for path, photo, answer in _answers(detector, photos, batch_size):
-            line: dict[str, object] = {"photo": str(path)}
-            if isinstance(photo, str) or isinstance(answer, str):
-                failed = True
-                line |= {"error": answer}
-            else:
-                line |= answer.record(photo.size)
-                if draw:
-                    _draw(photo, answer, draw, path.stem)
-            tqdm.write(json.dumps(line))
-            sys.stdout.flush()
-            progress.update()
-    return int(failed)
-
-
-def _answers(
-    detector: "Detector", paths: Sequence[Path], batch_size: int
-) -> Iterator[tuple[Path, "Image.Image | str", "Answer | str"]]:
-    """Path, photo and answer, in order; the reason in their place where there is none."""
-    for start in range(0, len(paths), batch_size):
-        batch = paths[start : start + batch_size]
-        photos = [_opened(path) for path in batch]
-        said = iter(_look(detector, [photo for photo in photos if not isinstance(photo, str)]))
-        for path, photo in zip(batch, photos, strict=True):
-            yield path, photo, photo if isinstance(photo, str) else next(said)
-
-
-def _opened(path: Path) -> Image.Image | str:
-    try:
-        return open_photo(path)
-    except (OSError, ValueError) as error:
-        return str(error)
-
-
-def _look(detector: "Detector", photos: list[Image.Image]) -> list["Answer | str"]:
-    """One answer a photo, or the reason for none; a photo that fails does not fail its batch."""
-    try:
-        return [*detector.detect(photos)]
-    except ValueError as error:
-        reason = str(error)
-    if len(photos) == 1:
-        return [reason]
-    return [answer for photo in photos for answer in _look(detector, [photo])]
+def _tell(paths: Sequence[Path], found: Iterator["Found"], draw: Path | None) -> int:
+    """Prints a line for each photo, as soon as it is answered, and then what is to be known."""
+    failed = changed = 0
+    for path, one in zip(tqdm(paths, unit="photo"), found, strict=True):
+        line: dict[str, object] = {"photo": str(path)}
+        if isinstance(one, Exception):
+            failed += 1
+            line |= {"error": str(one)}
+        else:
+            photo, answer = one
+            changed += answer.overruled > 0
+            line |= answer.record(photo.size)
+            if draw:
+                _draw(photo, answer, draw, path.stem)
+        tqdm.write(json.dumps(line))
+        sys.stdout.flush()
+    if changed:
+        print(f"the grammar changed {changed} of {len(paths)} answers", file=sys.stderr)
+    return int(failed > 0)
 
 
 def _draw(photo: Image.Image, answer: "Answer", folder: Path, name: str) -> None:
@@ -181,6 +159,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"give a whole number from 1 up, not {text}")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"give a number from 0 to 1, not {text}")
+    return share
 
 
 @contextmanager

@@ -1,59 +1,36 @@
 """Photo in, boxes out: the same detector for the command, the page and the evaluation."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, Self
+from time import perf_counter
+from typing import Literal, Self
 
-import numpy as np
-import supervision as sv
-import torch
-from peft import PeftModel
 from PIL import Image
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import (
-    BatchFeature,
-    GenerationConfig,
-    Qwen2VLForConditionalGeneration,
-    Qwen2VLProcessor,
-)
+from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-from nutrition_vl import prompts
-from nutrition_vl.boxes import LABELS, from_text
+from nutrition_vl.adapters import NONE, Adapters, fitting
+from nutrition_vl.answers import Answer, read
 from nutrition_vl.checkpoints import Checkpoint, resolve
-from nutrition_vl.model import PixelBudget, attach, budget_of, load_base, load_processor
+from nutrition_vl.confidence import Calibration
+from nutrition_vl.decode import Decoder
+from nutrition_vl.flow import halved, prefetched
+from nutrition_vl.grammar import Spelling, State
+from nutrition_vl.graphs import Eager, Graphs
+from nutrition_vl.model import PixelBudget, budget_of, load_base, load_processor
+from nutrition_vl.overflow import watch
+from nutrition_vl.photos import open_photo
+from nutrition_vl.plain import generate, greedy
+from nutrition_vl.questions import Question
+from nutrition_vl.rows import Token
 from nutrition_vl.runtime import Runtime, detect_runtime
 
-MAX_NEW_TOKENS = 128  # a box takes about 26
-NONE = "none"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Boxes in pixels of the photo with confidence, the model's own words, seconds per photo."""
-
-    detections: sv.Detections
-    text: str
-    malformed: int
-    seconds: float
-
-    def record(self, image_wh: tuple[int, int]) -> dict[str, Any]:
-        """The answer as one object of JSON, the photo's size beside it."""
-        found = self.detections
-        assert found.class_id is not None and found.confidence is not None
-        corners = found.xyxy.astype(float).round(1)  # float32 would print as 1.2999999523162842
-        columns = zip(corners, found.class_id, found.confidence, strict=True)
-        boxes = [
-            {"xyxy": box.tolist(), "label": LABELS[kind], "confidence": round(float(p), 4)}
-            for box, kind, p in columns
-        ]
-        said = {"boxes": boxes, "text": self.text, "seconds": round(self.seconds, 3)}
-        return {"width": image_wh[0], "height": image_wh[1]} | said
+Source = Image.Image | str | Path
+Refusal = ValueError | OSError
+Found = tuple[Image.Image, Answer] | Refusal
 
 
 class Detector:
@@ -72,9 +49,8 @@ class Detector:
         self.base, self.model, self.processor, self.runtime = base, model, processor, runtime
         # Replaces the checkpoint's own, which would fill in whatever a call leaves open: the hub's
         # Qwen2-VL asks for a repetition penalty, and that spoils repeated digits.
-        model.generation_config = _greedy(processor)
-        self._peft: PeftModel | None = None  # switches the adapters inside `model`
-        self._adapters: dict[str, tuple[str, Qwen2VLProcessor]] = {}  # with PEFT's name for each
+        model.generation_config = greedy(processor.tokenizer)
+        self._adapters = Adapters(base, model, processor)
         self._current = NONE
         self._lock = Lock()
 
@@ -94,7 +70,7 @@ class Detector:
         own = NONE if found.adapter is None else checkpoint
         chosen = str(own if adapter is True else adapter)
         if chosen != NONE:
-            _fitting(chosen, found.base)  # before the base is loaded, which may take minutes
+            fitting(chosen, found.base)  # before the base is loaded, which may take minutes
         model = load_base(found.base, runtime, found.revision)
         detector = cls(found.base, model, _bare_processor(found), runtime)
         detector.use_adapter(chosen)
@@ -103,7 +79,13 @@ class Detector:
     @property
     def adapters(self) -> list[str]:
         """The names of the adapters that are loaded."""
-        return list(self._adapters)
+        return [name for name in self._adapters.loaded if name != NONE]
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """What decodes inside the grammar; ValueError for a tokenizer that cannot spell in it."""
+        runner = Graphs() if self.runtime.device.type == "cuda" else Eager()
+        return Decoder(self.model, State(Spelling.of(self.processor.tokenizer)), runner)
 
     def use_adapter(self, checkpoint: str | Path | None) -> None:
         """Detects with this adapter from now on; None or "none" is the bare base.
@@ -113,63 +95,121 @@ class Detector:
         """
         name = NONE if checkpoint is None else str(checkpoint)
         with self._lock:
-            self._load_adapter(name)
+            self._adapters[name]
             self._current = name
 
+    def calibrate(self, calibration: Calibration) -> None:
+        """Judges what the adapter in use says by this calibration from now on."""
+        with self._lock:
+            loaded = self._adapters.loaded
+            loaded[self._current] = replace(loaded[self._current], calibration=calibration)
+
     def detect(
-        self, images: Sequence[Image.Image], *, adapter: str | Path | None = None
+        self,
+        images: Sequence[Image.Image],
+        *,
+        adapter: str | Path | None = None,
+        threshold: float = 0.0,
+        free: bool = False,
     ) -> list[Answer]:
         """One answer per upright RGB photo, in one batch, by the adapter in use or the one named.
 
-        Raises ValueError for a photo too long and thin, before any is looked at.
+        Boxes less sure than `threshold` are left out; a `free` answer keeps to no grammar. Raises
+        ValueError for a photo that is too long and thin, or whose numbers overflow.
         """
-        if not images:
-            return []
+        size = max(1, len(images))
+        answers = []
+        for found in self.stream(
+            images, batch_size=size, adapter=adapter, threshold=threshold, free=free
+        ):
+            if isinstance(found, Exception):
+                raise found
+            answers.append(found[1])
+        return answers
+
+    def stream(
+        self,
+        sources: Iterable[Source],
+        *,
+        batch_size: int = 8,
+        adapter: str | Path | None = None,
+        threshold: float = 0.0,
+        free: bool = False,
+    ) -> Iterator[Found]:
+        """Each photo with its answer, or why there is none, which is that photo's alone.
+
+        Photos may be given as files: on a GPU the next ones are read and prepared while the model
+        works on these. A batch that does not fit the GPU's memory is halved.
+        """
         with self._lock:
             name = self._current if adapter is None else str(adapter)
-            processor = self._load_adapter(name)
-            start = time.perf_counter()
-            inputs = _prepare(images, processor).to(self.runtime.device)
-            with self._switched_to(name):
-                tokens, scores = _generate(self.model, inputs)
-            seconds = (time.perf_counter() - start) / len(images)
+            used = self._adapters[name]
+        asked = self._asked(sources, used.processor, 2 * batch_size)
+        while some := list(islice(asked, batch_size)):
+            yield from self._answers(some, name, threshold, free)
+
+    def _asked(
+        self, sources: Iterable[Source], processor: Qwen2VLProcessor, ahead: int
+    ) -> Iterator[Question | Refusal]:
+        """The question about each photo, or why there is none, prepared ahead for a GPU."""
+
+        def ask(source: Source) -> Question | Refusal:
+            try:
+                photo = source if isinstance(source, Image.Image) else open_photo(source)
+                return Question.about(photo, processor, self.model)
+            except (ValueError, OSError) as error:
+                return error
+
+        on_cpu = self.runtime.device.type == "cpu"  # whose cores the model needs itself
+        return map(ask, sources) if on_cpu else prefetched(ask, sources, ahead)
+
+    def _answers(
+        self, asked: Sequence[Question | Refusal], name: str, threshold: float, free: bool
+    ) -> Iterator[Found]:
+        """What comes of a batch, in its order."""
+        questions = [question for question in asked if isinstance(question, Question)]
+        start = perf_counter()
+        with self._lock, self._adapters.switched_to(name):
+            said = iter(self._say(questions, name, free)) if questions else iter([])
+        seconds = (perf_counter() - start) / max(1, len(questions))
+        read_ = partial(self._read, name=name, seconds=seconds, threshold=threshold)
+        for question in asked:
+            yield read_(question, next(said)) if isinstance(question, Question) else question
+
+    def _read(
+        self,
+        question: Question,
+        said: list[Token] | ValueError,
+        name: str,
+        seconds: float,
+        threshold: float,
+    ) -> Found:
+        if isinstance(said, ValueError):
+            return said
+        used = self._adapters[name]
+        size, tokenizer = question.photo.size, used.processor.tokenizer
+        answer = read(said, size, tokenizer, used.calibration, seconds)
+        return question.photo, answer.above(threshold)
+
+    def _say(
+        self, questions: Sequence[Question], name: str, free: bool
+    ) -> list[list[Token] | ValueError]:
+        """The tokens of each answer by the adapter in use, or where its numbers overflowed."""
+        say = partial(generate, self.model) if free else partial(self.decoder.decode, adapter=name)
+        said = halved(say, questions, self.decoder.forget)
         return [
-            read(said, score, image.size, processor, seconds)
-            for said, score, image in zip(tokens, scores, images, strict=True)
+            self._overflow(question, name) if tokens is None else tokens
+            for question, tokens in zip(questions, said, strict=True)
         ]
 
-    def _load_adapter(self, name: str) -> Qwen2VLProcessor:
-        """Puts the adapter on the model unless it is there, and returns its processor."""
-        if name == NONE:
-            return self.processor
-        if name not in self._adapters:
-            folder = _fitting(name, self.base)
-            key, processor = f"adapter{len(self._adapters)}", load_processor(folder)
-            self._peft = attach(self._peft or self.model, folder, key)
-            self._adapters[name] = key, processor
-        return self._adapters[name][1]
-
-    @contextmanager
-    def _switched_to(self, name: str) -> Iterator[None]:
-        if self._peft is None:
-            yield
-        elif name == NONE:
-            with self._peft.disable_adapter():
-                yield
-        else:
-            self._peft.set_adapter(self._adapters[name][0])
-            yield
-
-
-def _greedy(processor: Qwen2VLProcessor) -> GenerationConfig:
-    return GenerationConfig(
-        do_sample=False,
-        max_new_tokens=MAX_NEW_TOKENS,
-        eos_token_id=processor.tokenizer.eos_token_id,
-        pad_token_id=processor.tokenizer.pad_token_id,
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
+    def _overflow(self, question: Question, name: str) -> ValueError:
+        """Asks once more, looking at every layer, and says which one to suspect."""
+        with watch(self.model) as layers:
+            Decoder(self.model, self.decoder.start, Eager()).decode([question], name)
+        first = f", first in {layers[0]}" if layers else ""
+        return ValueError(
+            f"the model overflowed in {self.model.dtype}{first}: use a newer GPU or the CPU"
+        )
 
 
 def _bare_processor(checkpoint: Checkpoint) -> Qwen2VLProcessor:
@@ -184,66 +224,3 @@ def _bare_processor(checkpoint: Checkpoint) -> Qwen2VLProcessor:
     budget = PixelBudget(own.min_tokens, min(own.max_tokens, PixelBudget().max_tokens))
     processor.image_processor.size = budget.size(processor.image_processor)
     return processor
-
-
-def _fitting(name: str, base: str) -> Path:
-    """The folder of an adapter that was made for the base at hand."""
-    found = resolve(name)
-    if found.adapter is None:
-        raise ValueError(f"{name} is a base without an adapter: name a run or a checkpoint")
-    if found.base != base:
-        raise ValueError(f"{name} is an adapter of {found.base}, but the base loaded is {base}")
-    return found.adapter
-
-
-def _prepare(images: Sequence[Image.Image], processor: Qwen2VLProcessor) -> BatchFeature:
-    asked = processor.apply_chat_template(prompts.ask(), tokenize=False, add_generation_prompt=True)
-    budget = budget_of(processor)
-    return processor(
-        text=[asked] * len(images),
-        images=[budget.fit(image, processor.image_processor) for image in images],
-        padding=True,
-        padding_side="left",  # so that every answer starts right after its question
-        return_tensors="pt",
-    )
-
-
-@torch.inference_mode()
-def _generate(model: Any, inputs: BatchFeature) -> tuple[Tensor, Tensor]:
-    """The new tokens (photos, steps) and the log probability of each, on the CPU.
-
-    Math attention only: which fused kernel runs depends on the machine, and each rounds its way.
-    """
-    with sdpa_kernel(SDPBackend.MATH):
-        output = model.generate(**inputs)
-    tokens = output.sequences[:, inputs["input_ids"].shape[1] :]
-    steps = [
-        logits.float().log_softmax(-1).gather(1, chosen[:, None])
-        for logits, chosen in zip(output.logits, tokens.T, strict=True)
-    ]
-    scores = torch.cat(steps, dim=1)
-    if scores.isnan().any():
-        raise ValueError(f"the model overflowed in {model.dtype}: use a newer GPU or the CPU")
-    return tokens.cpu(), scores.cpu()
-
-
-def read(
-    tokens: Tensor,
-    scores: Tensor,
-    image_wh: tuple[int, int],
-    processor: Qwen2VLProcessor,
-    seconds: float,
-) -> Answer:
-    """What the tokens say; a box is as sure as the geometric mean probability of its tokens."""
-    tokenizer = processor.tokenizer
-    said = list(takewhile(lambda token: token != tokenizer.eos_token_id, tokens.tolist()))
-    # Decoded from the start each time: a character may take several tokens.
-    texts = [
-        tokenizer.decode(said[:count], skip_special_tokens=False) for count in range(len(said) + 1)
-    ]
-    parsed = from_text(texts[-1], image_wh)
-    ends = np.array([len(text) for text in texts])
-    inside = [(ends[1:] > start) & (ends[:-1] < end) for start, end in parsed.spans]
-    sure = [scores[: len(said)][where].mean().exp().item() for where in inside]
-    parsed.detections.confidence = np.array(sure, dtype=np.float32)
-    return Answer(parsed.detections, texts[-1], parsed.malformed, seconds)

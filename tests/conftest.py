@@ -1,8 +1,13 @@
 """The real demo, loaded once, and small photos of several shapes."""
 
-import pytest
-from PIL import Image, ImageDraw
+import shutil
 
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from safetensors.torch import load_file, save_file
+
+from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.detector import Detector
 
 
@@ -36,3 +41,20 @@ def photos():
 @pytest.fixture(scope="session")
 def photo(photos):
     return photos[0]
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory):
+    """A second adapter on the demo's base, whose B is noise, so that it answers otherwise."""
+    folder = tmp_path_factory.mktemp("run") / "checkpoint-1"
+    shutil.copytree(DEMO / "adapter", folder)
+    weights = load_file(folder / "adapter_model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    noisy = {
+        name: torch.randn(weight.shape, generator=generator).to(weight.dtype)
+        if "lora_B" in name
+        else weight
+        for name, weight in weights.items()
+    }
+    save_file(noisy, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return str(folder)

@@ -34,9 +34,7 @@ def run(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("runs") / "qlora"
     for step in (9, 10):
         shutil.copytree(DEMO / "adapter", folder / f"checkpoint-{step}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nutrition_vl.detector.MAX_NEW_TOKENS", 12)  # what is said is not tested
-        assert main(["--run", str(folder), "--data", str(data), "--device", "cpu"]) == 0
+    assert main(["--run", str(folder), "--data", str(data), "--device", "cpu"]) == 0
     return folder
 
 
@@ -65,8 +63,7 @@ def test_the_sweep_goes_from_the_base_to_the_last_step(run, data, capsys):
     assert first == second  # the same adapter under two names
 
 
-def test_only_gaps_are_predicted_again(run, data, monkeypatch):
-    monkeypatch.setattr("nutrition_vl.detector.MAX_NEW_TOKENS", 12)
+def test_only_gaps_are_predicted_again(run, data):
     file = run / "eval" / "predictions" / "checkpoint-9.jsonl"
     before = file.read_text().splitlines()
     file.write_text(f"{before[0]}\n{before[1]}\n{before[2][:30]}")  # killed while writing

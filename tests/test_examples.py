@@ -3,10 +3,11 @@
 import pytest
 from labelled import label
 
-from nutrition_vl import detector, prompts
+from nutrition_vl import prompts
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.data import load_split
 from nutrition_vl.model import PixelBudget, load_processor
+from nutrition_vl.questions import Question
 from training.examples import Collator, length, said, to_example, to_examples, trained_tokens
 
 BOXES = [[(0.25, 0.25, 0.75, 0.5)], [], [(0.1, 0.6, 0.4, 0.9), (0.5, 0.1, 0.9, 0.3)]]
@@ -62,15 +63,15 @@ def test_all_text_trains_every_word_but_no_image_token(examples, processor):
     assert (batch["labels"][batch["attention_mask"] == 0] == -100).all()
 
 
-def test_training_and_detection_see_the_very_same_question(rows, examples, processor):
+def test_training_and_detection_see_the_very_same_question(rows, examples, processor, demo):
     batch = Collator(processor, completion_only_loss=True)(examples[:1])
-    asked = detector._prepare([rows[0]["image"]], processor)
-    question = asked["input_ids"].shape[1]
-    assert batch["input_ids"][0, :question].tolist() == asked["input_ids"][0].tolist()
+    asked = Question.about(rows[0]["image"], processor, demo.model)
+    question = len(asked.ids)
+    assert batch["input_ids"][0, :question].tolist() == asked.ids.tolist()
     assert (batch["labels"][0, :question] == -100).all()
     assert (batch["labels"][0, question:] != -100).all()
-    assert batch["pixel_values"].equal(asked["pixel_values"])
-    assert batch["image_grid_thw"].equal(asked["image_grid_thw"])
+    assert batch["pixel_values"].equal(asked.pixels)
+    assert batch["image_grid_thw"].equal(asked.grid)
 
 
 def test_a_batch_names_its_photos(examples, processor):

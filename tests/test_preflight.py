@@ -9,19 +9,13 @@ import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from labelled import label
 
+from nutrition_vl.architectures import random_checkpoint, skeleton
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.data import load_split
 from nutrition_vl.model import load_base
 from nutrition_vl.runtime import detect_runtime
 from training import runs
-from training.architectures import (
-    matched,
-    part_of,
-    quantizable,
-    random_checkpoint,
-    skeleton,
-    trainable,
-)
+from training.architectures import matched, part_of, quantizable, trainable
 from training.config import TrainConfig
 from training.forecast import foresee, step_down
 from training.preflight import Preflight

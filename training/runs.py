@@ -13,9 +13,9 @@ from transformers import Qwen2VLProcessor
 from transformers.trainer_utils import get_last_checkpoint
 
 from nutrition_vl import prompts
+from nutrition_vl.architectures import is_random
 from nutrition_vl.checkpoints import BEST, DEMO, Card, list_checkpoints, read_card
 from nutrition_vl.model import PixelBudget, budget_of, load_processor
-from training.architectures import is_random
 from training.callbacks import CURVE, METRICS, README, SKIPPED, VALIDATION
 from training.config import TrainConfig
 

@@ -16,11 +16,11 @@ from transformers import (
     TrainerCallback,
 )
 
+from nutrition_vl.architectures import is_random, random_checkpoint, skeleton
 from nutrition_vl.data import load_split
 from nutrition_vl.formats import Skipped
 from nutrition_vl.model import load_base
 from training import runs
-from training.architectures import is_random, random_checkpoint, skeleton
 from training.callbacks import Bar, Goodbye, Log
 from training.config import TrainConfig
 from training.examples import Collator, to_example, to_examples
