@@ -114,6 +114,8 @@ def test_merged_is_the_same_as_unmerged(run, tmp_path, capsys):
     merged = load_file(tmp_path / "merged" / "model.safetensors")
     changed = {key for key in base if not base[key].float().equal(merged[key].float())}
     assert changed and all(key.split(".")[-2] in ("q_proj", "v_proj") for key in changed)
+    readme = (tmp_path / "merged" / "README.md").read_text()
+    assert "`demo` merged with a LoRA adapter" in readme and "| checkpoint-4 |" in readme
     assert merge.main([str(run), "--out", str(tmp_path / "merged")]) == 2  # it is not empty
 
 
