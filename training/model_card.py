@@ -9,7 +9,7 @@ from huggingface_hub import ModelCardData
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from nutrition_vl.checkpoints import BEST, Card, list_checkpoints
-from training.callbacks import METRICS, README, VALIDATION, read_metrics
+from training.callbacks import METRICS, README, VALIDATION, read_metrics, write_whole
 
 ADAPTER = "A LoRA adapter for `{card.base_model}`"
 MERGED = "`{card.base_model}` merged with a LoRA adapter"
@@ -74,7 +74,7 @@ def write_model_card(folder: Path, card: Card, run: Path, merged: bool = False) 
         numbers=_numbers(run, card.step),
         settings=_table([("setting", "value"), *_settings(card)]),
     )
-    (folder / README).write_text(text, encoding="utf-8")
+    write_whole(folder / README, text)
 
 
 def _numbers(run: Path, last: int) -> str:
