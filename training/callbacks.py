@@ -111,7 +111,7 @@ def forget(file: Path, step: int) -> None:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Writes a file so that whenever the run is killed all of the old or of the new one is there."""
+    """Writes a file so that a kill at any moment leaves the whole old or the whole new one."""
     new = file.with_name(f".{file.name}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(file)
