@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add("--draw", type=Path, metavar="DIR", help="also save every photo with its boxes drawn")
     add("--batch-size", type=_positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
-    add("--threshold", type=_share, default=0.0, help="leave out boxes less sure (0-1, default 0)")
+    add("--threshold", type=_share, metavar="P", help="leave out boxes less sure (default 0.3)")
     add("--free", action="store_true", help="let the model say anything, without the grammar")
     return options
 
@@ -96,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from nutrition_vl.detector import Detector
+    from nutrition_vl.detector import THRESHOLD, Detector
 
     disable_progress_bar()
     try:
@@ -104,8 +104,12 @@ def _run(args: argparse.Namespace) -> int:
         if args.draw:
             args.draw.mkdir(parents=True, exist_ok=True)
         detector = Detector.load(args.checkpoint, adapter=args.adapter or True, device=args.device)
-        options = {"threshold": args.threshold, "free": args.free}
-        found = detector.stream(photos, batch_size=args.batch_size, **options)
+        found = detector.stream(
+            photos,
+            batch_size=args.batch_size,
+            threshold=THRESHOLD if args.threshold is None else args.threshold,
+            free=args.free,
+        )
         return _tell(photos, found, args.draw)
     except BrokenPipeError:
         raise

@@ -83,10 +83,10 @@ def measure(args: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]]:
     (question,) = bench.questions(bench.photos[:1])
     device = bench.detector.runtime.device.type
     found = machine(bench.detector.runtime) | {
-        "command": f"python -m nutrition_vl.bench --checkpoint {args.checkpoint} --device {device}",
+        "command": f"python -m nutrition_vl.bench --checkpoint {args.checkpoint} --device {device}"
+        f" --batch-sizes {' '.join(map(str, args.batch_sizes))} --repeats {args.repeats}",
         "checkpoint": args.checkpoint,
         "device": device,
-        "repeats": args.repeats,
         "image_tokens": int(question.types.sum()),
         "prompt_tokens": len(question.ids),
         "answer_tokens": len(bench.script),
@@ -143,7 +143,7 @@ def page(found: dict[str, Any]) -> str:
         " ours does it while the model works.",
         "Seconds of a batch of ours by stage, when no stage overlaps another:",
         table(("batch", "preprocessing", "vision", "prefill", "decode"), split),
-        f"Boxes in the model's own words, the same token by token: {', '.join(same) or '?'}.",
+        f"The same box token by token, in own words: {', '.join(same) or 'not measured'}.",
     ]
     return "\n\n".join(parts) + "\n"
 
