@@ -18,12 +18,9 @@ exit codes: 0 all photos were read, 1 some were not, 2 nothing could be started
 
 import argparse
 import json
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +29,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from nutrition_vl.photos import FORMATS
+from nutrition_vl.quiet import quiet
 
 if TYPE_CHECKING:
     from nutrition_vl.answers import Answer
@@ -42,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     args = parser().parse_args(argv)
     try:
-        with _quiet():
+        with quiet():
             return _run(args)
     except BrokenPipeError:  # the reader, `head` perhaps, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -173,18 +171,6 @@ def _share(text: str) -> float:
     if not 0 <= share <= 1:
         raise argparse.ArgumentTypeError(f"give a number from 0 to 1, not {text}")
     return share
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the libraries' remarks off the terminal; their errors still show."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 if __name__ == "__main__":

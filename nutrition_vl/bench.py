@@ -13,11 +13,9 @@ line on stdout is one JSON object; --out keeps it, and a page of Markdown beside
 
 import argparse
 import json
-import logging
 import platform
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -34,6 +32,7 @@ from nutrition_vl.detector import Detector
 from nutrition_vl.measure import Bench
 from nutrition_vl.model import PixelBudget
 from nutrition_vl.photos import open_photo
+from nutrition_vl.quiet import quiet
 from nutrition_vl.runtime import Runtime, detect_runtime
 
 PHONE = (1200, 1600)  # pixels the embedded photos are enlarged to, as a phone would send them
@@ -44,10 +43,12 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     args = parser().parse_args(argv)
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
     try:
-        with opened(args.checkpoint, args.device) as detector, photos(args.photos) as files:
+        with (
+            quiet(),
+            photos(args.photos) as files,
+            opened(args.checkpoint, args.device) as detector,
+        ):
             for found in measure(args, Bench(detector, files)):
                 if args.out:
                     save(found, args.out)
