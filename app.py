@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from nutrition_vl.checkpoints import discover
-from nutrition_vl.detector import NONE, Detector
+from nutrition_vl.detector import NONE, THRESHOLD, Detector
 from nutrition_vl.photos import open_photo
 
 EXAMPLES = Path(__file__).parent / "nutrition_vl" / "demo" / "examples"
@@ -83,12 +83,12 @@ def memory(device: torch.device) -> str:
     return f"{psutil.Process().memory_info().rss / 2**30:.2f} GiB of memory"
 
 
-def look(detector: Detector, path: str, adapter: str) -> tuple[Any, ...]:
+def look(detector: Detector, path: str, adapter: str, threshold: float) -> tuple[Any, ...]:
     """What the page shows of a photo: drawing, rows, line, JSON; gr.Error says what is wrong."""
     try:
         photo = open_photo(path, Path(path).name)
-        [answer] = detector.detect([photo], adapter=adapter)
-    except (OSError, ValueError, FloatingPointError) as error:
+        [answer] = detector.detect([photo], adapter=adapter, threshold=threshold)
+    except (OSError, ValueError) as error:
         raise gr.Error(str(error), print_exception=False) from error
     said = answer.record(photo.size)
     line = note(said, adapter, detector.runtime.device)
@@ -100,13 +100,17 @@ def build_app(detector: Detector, runs: Path) -> gr.Blocks:
     own = next(iter(detector.adapters), NONE)
     adapters = list(dict.fromkeys([own, *discover(runs, detector.base), NONE]))
 
-    def detect(photo: dict[str, Any] | None, adapter: str | None) -> tuple[Any, ...]:
+    def detect(
+        photo: dict[str, Any] | None, adapter: str | None, threshold: float
+    ) -> tuple[Any, ...]:
         if not photo or not photo["path"]:
             return None, [], WAITING, None
         if adapter not in adapters:
             reason = f"there is no adapter {adapter}: choose {', '.join(adapters)}"
             raise gr.Error(reason, print_exception=False)
-        return look(detector, photo["path"], adapter)
+        if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+            raise gr.Error(f"{threshold} is not from 0 to 1", print_exception=False)
+        return look(detector, photo["path"], adapter, threshold)
 
     def list_adapters() -> list[str]:
         return adapters
@@ -122,6 +126,7 @@ def build_app(detector: Detector, runs: Path) -> gr.Blocks:
                 )
                 choices = [(named(name), name) for name in adapters]
                 adapter = gr.Dropdown(choices, value=own, label="Adapter")
+                threshold = gr.Slider(0, 1, THRESHOLD, step=0.05, label="Show boxes this sure")
                 button = gr.Button("Find nutrition tables", variant="primary")
                 if pictures := sorted(map(str, EXAMPLES.glob("*.jpg"))):
                     gr.Examples(pictures, photo, label="Examples")
@@ -139,9 +144,9 @@ def build_app(detector: Detector, runs: Path) -> gr.Blocks:
                     answer = gr.JSON(show_label=False)
                 save = gr.Button("Download JSON", size="sm")
         gr.on(
-            [photo.change, adapter.input, button.click],
+            [photo.change, adapter.input, threshold.release, button.click],
             detect,
-            [photo, adapter],
+            [photo, adapter, threshold],
             [shown, table, line, answer],
             api_name="detect",
             preprocess=False,  # `open_photo` alone judges photos; Gradio's own way has other words

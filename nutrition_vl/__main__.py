@@ -18,12 +18,9 @@ exit codes: 0 all photos were read, 1 some were not, 2 nothing could be started
 
 import argparse
 import json
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +29,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from nutrition_vl.photos import FORMATS
+from nutrition_vl.quiet import quiet
 
 if TYPE_CHECKING:
     from nutrition_vl.answers import Answer
@@ -42,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     args = parser().parse_args(argv)
     try:
-        with _quiet():
+        with quiet():
             return _run(args)
     except BrokenPipeError:  # the reader, `head` perhaps, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     add("--draw", type=Path, metavar="DIR", help="also save every photo with its boxes drawn")
     add("--batch-size", type=_positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
-    add("--threshold", type=_share, default=0.0, help="leave out boxes less sure (0-1, default 0)")
+    add("--threshold", type=_share, metavar="P", help="leave out boxes less sure (default 0.3)")
     add("--free", action="store_true", help="let the model say anything, without the grammar")
     return options
 
@@ -96,7 +94,7 @@ def _run(args: argparse.Namespace) -> int:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from nutrition_vl.detector import Detector
+    from nutrition_vl.detector import THRESHOLD, Detector
 
     disable_progress_bar()
     try:
@@ -104,8 +102,12 @@ def _run(args: argparse.Namespace) -> int:
         if args.draw:
             args.draw.mkdir(parents=True, exist_ok=True)
         detector = Detector.load(args.checkpoint, adapter=args.adapter or True, device=args.device)
-        options = {"threshold": args.threshold, "free": args.free}
-        found = detector.stream(photos, batch_size=args.batch_size, **options)
+        found = detector.stream(
+            photos,
+            batch_size=args.batch_size,
+            threshold=THRESHOLD if args.threshold is None else args.threshold,
+            free=args.free,
+        )
         return _tell(photos, found, args.draw)
     except BrokenPipeError:
         raise
@@ -169,18 +171,6 @@ def _share(text: str) -> float:
     if not 0 <= share <= 1:
         raise argparse.ArgumentTypeError(f"give a number from 0 to 1, not {text}")
     return share
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the libraries' remarks off the terminal; their errors still show."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 if __name__ == "__main__":

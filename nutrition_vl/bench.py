@@ -13,11 +13,9 @@ line on stdout is one JSON object; --out keeps it, and a page of Markdown beside
 
 import argparse
 import json
-import logging
 import platform
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -34,6 +32,7 @@ from nutrition_vl.detector import Detector
 from nutrition_vl.measure import Bench
 from nutrition_vl.model import PixelBudget
 from nutrition_vl.photos import open_photo
+from nutrition_vl.quiet import quiet
 from nutrition_vl.runtime import Runtime, detect_runtime
 
 PHONE = (1200, 1600)  # pixels the embedded photos are enlarged to, as a phone would send them
@@ -44,10 +43,12 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     args = parser().parse_args(argv)
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
     try:
-        with opened(args.checkpoint, args.device) as detector, photos(args.photos) as files:
+        with (
+            quiet(),
+            photos(args.photos) as files,
+            opened(args.checkpoint, args.device) as detector,
+        ):
             for found in measure(args, Bench(detector, files)):
                 if args.out:
                     save(found, args.out)
@@ -83,10 +84,10 @@ def measure(args: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]]:
     (question,) = bench.questions(bench.photos[:1])
     device = bench.detector.runtime.device.type
     found = machine(bench.detector.runtime) | {
-        "command": f"python -m nutrition_vl.bench --checkpoint {args.checkpoint} --device {device}",
+        "command": f"python -m nutrition_vl.bench --checkpoint {args.checkpoint} --device {device}"
+        f" --batch-sizes {' '.join(map(str, args.batch_sizes))} --repeats {args.repeats}",
         "checkpoint": args.checkpoint,
         "device": device,
-        "repeats": args.repeats,
         "image_tokens": int(question.types.sum()),
         "prompt_tokens": len(question.ids),
         "answer_tokens": len(bench.script),
@@ -143,7 +144,7 @@ def page(found: dict[str, Any]) -> str:
         " ours does it while the model works.",
         "Seconds of a batch of ours by stage, when no stage overlaps another:",
         table(("batch", "preprocessing", "vision", "prefill", "decode"), split),
-        f"Boxes in the model's own words, the same token by token: {', '.join(same) or '?'}.",
+        f"The same box token by token, in own words: {', '.join(same) or 'not measured'}.",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -14,9 +14,7 @@ is on other photos. The last line on stdout is one JSON object.
 
 import argparse
 import json
-import logging
 import sys
-import warnings
 from typing import Any
 
 import numpy as np
@@ -29,6 +27,7 @@ from nutrition_vl.checkpoints import resolve
 from nutrition_vl.confidence import Calibration, calibration_error, reliability
 from nutrition_vl.data import load_split, truth
 from nutrition_vl.detector import Detector
+from nutrition_vl.quiet import quiet
 
 IOU = 0.5
 
@@ -36,10 +35,9 @@ IOU = 0.5
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     args = parser().parse_args(argv)
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
     try:
-        found = calibrate(args)
+        with quiet():
+            found = calibrate(args)
     except (OSError, ValueError) as error:
         print(f"nutrition_vl.calibrate: {error}", file=sys.stderr)
         return 2

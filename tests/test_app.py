@@ -8,6 +8,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psutil
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 import app
 from nutrition_vl.checkpoints import DEMO
+from nutrition_vl.detector import THRESHOLD
 
 WORDS = "Nutrition facts\nEnergy 250 kcal\nFat 10 g\nSugars 8 g\nProtein 6 g\nSalt 1.2 g"
 
@@ -64,9 +66,9 @@ def pack(tmp_path):
     return tmp_path / "pack.png"
 
 
-def detect(client, path, adapter="demo"):
+def detect(client, path, adapter="demo", threshold=0.0):
     """The answer without the time it took, which is never the same."""
-    *_, answer = client.predict(handle_file(path), adapter, api_name="/detect")
+    *_, answer = client.predict(handle_file(path), adapter, threshold, api_name="/detect")
     assert answer.pop("seconds") > 0
     return answer
 
@@ -102,6 +104,22 @@ def test_a_photo_on_its_side_is_answered_upright(client, pack, tmp_path):
     photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "side.png", exif=tag)
     assert Image.open(tmp_path / "side.png").size == (640, 480)
     assert detect(client, tmp_path / "side.png") == detect(client, pack)
+
+
+def test_boxes_that_are_less_sure_are_not_shown(client, pack, other):
+    found = {name: detect(client, pack, name) for name in ("demo", str(other), "none")}
+    name, every = max(found.items(), key=lambda pair: len(pair[1]["boxes"]))
+    sure = [box["confidence"] for box in every["boxes"]]
+    assert 0 < max(sure) < 1
+    assert detect(client, pack, name, max(sure) + 1e-3) == every | {"boxes": []}
+    *_, usual = client.predict(handle_file(pack), name, api_name="/detect")
+    assert usual["boxes"] == [box for box in every["boxes"] if box["confidence"] >= THRESHOLD]
+
+
+@pytest.mark.parametrize("threshold", [-1, 1.5, "high", None])
+def test_a_threshold_is_from_0_to_1(client, pack, threshold):
+    with pytest.raises(AppError, match="is not from 0 to 1"):
+        detect(client, pack, threshold=threshold)
 
 
 def test_the_drawing_of_a_large_photo_is_small_and_its_boxes_are_not():
@@ -156,17 +174,38 @@ def test_the_adapters_can_be_asked_for(client, other):
     assert client.predict(api_name="/adapters") == ["demo", str(other), "none"]
 
 
-def test_clients_on_different_adapters_get_their_own_answers(address, client, pack, other):
-    names = ["demo", str(other), "none"]
-    alone = {name: detect(client, pack, name) for name in names}
-    assert alone["demo"]["text"] != alone[str(other)]["text"]
-    clients = [Client(address, verbose=False) for _ in names]
-    with ThreadPoolExecutor() as pool:
-        turns = [
-            pool.submit(detect, *turn)
-            for turn in zip(clients * 2, [pack] * 6, names * 2, strict=True)
-        ]
-    assert [turn.result() for turn in turns] == [alone[name] for name in names * 2]
+@pytest.fixture
+def packs(pack, tmp_path):
+    """A photo for each of eight people, no two of one size."""
+    photo = Image.open(pack)
+    for number in range(8):
+        photo.resize((240 + number, 320)).save(tmp_path / f"pack{number}.png")
+    return sorted(tmp_path.glob("pack?.png"))
+
+
+def crowd(address, packs, adapters, requests):
+    """Eight clients at once, each with its photo and its own mix of adapters: who of them got
+    another answer than alone."""
+    clients = [Client(address, verbose=False) for _ in packs]
+    alone = {(n, name): detect(clients[n], packs[n], name) for n in range(8) for name in adapters}
+    assert len({answer["text"] for answer in alone.values()}) > 1
+    turns = [(n % 8, adapters[(n + n // 8) % 3]) for n in range(requests)]
+    with ThreadPoolExecutor(8) as pool:
+        got = pool.map(lambda turn: detect(clients[turn[0]], packs[turn[0]], turn[1]), turns)
+        return [turn for turn, answer in zip(turns, got, strict=True) if answer != alone[turn]]
+
+
+def test_eight_clients_on_three_adapters_get_their_own_answers(address, packs, other):
+    assert crowd(address, packs, ["demo", str(other), "none"], 24) == []
+
+
+@pytest.mark.slow
+def test_two_hundred_requests_of_eight_clients_take_no_more_memory(address, packs, other):
+    adapters = ["demo", str(other), "none"]
+    assert crowd(address, packs, adapters, 24) == []
+    before = psutil.Process().memory_info().rss
+    assert crowd(address, packs, adapters, 200) == []
+    assert psutil.Process().memory_info().rss < before + 100 * 2**20
 
 
 def test_swapping_adapters_keeps_the_base(client, demo, pack, other):

@@ -59,10 +59,20 @@ ALLOWED = {
         "rows",
         "runtime",
     },
-    "__main__": {"answers", "detector", "draw", "photos"},
-    "calibrate": {"checkpoints", "confidence", "data", "detector"},
+    "quiet": set(),
+    "__main__": {"answers", "detector", "draw", "photos", "quiet"},
+    "calibrate": {"checkpoints", "confidence", "data", "detector", "quiet"},
     "measure": {"decode", "detector", "graphs", "photos", "plain", "questions", "rows"},
-    "bench": {"architectures", "checkpoints", "detector", "measure", "model", "photos", "runtime"},
+    "bench": {
+        "architectures",
+        "checkpoints",
+        "detector",
+        "measure",
+        "model",
+        "photos",
+        "quiet",
+        "runtime",
+    },
 }
 
 # What only one file may say.

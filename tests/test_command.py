@@ -41,7 +41,7 @@ def test_one_process_from_end_to_end(folder, tmp_path):
     done = subprocess.run(order, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     lying, broken, upright = lines(done.stdout)
-    assert lying.keys() == {"photo", "width", "height", "boxes", "text", "seconds"}
+    assert lying.keys() == {"photo", "width", "height", "boxes", "text", "seconds", "overruled"}
     assert lying["photo"] == str(folder / "b" / "pack.jpg")
     assert (lying["width"], lying["height"]) == (320, 140)
     assert (upright["width"], upright["height"]) == (180, 240)
