@@ -10,10 +10,10 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from labelled import paint
 
+from nutrition_vl.architectures import skeleton
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.model import PixelBudget
 from training.__main__ import main
-from training.architectures import skeleton
 from training.config import TrainConfig, parse
 from training.recipes import RECIPES, adapted, lora_config
 
