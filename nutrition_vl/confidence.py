@@ -19,7 +19,7 @@ CALIBRATION = "calibration.json"
 def sureness(tokens: Sequence[Token]) -> float:
     """The probability of a box's first token, where the model decides that there is one.
 
-    Its other tokens say how sharp the edges are. On real photos the first alone ranks boxes best:
+    Its other tokens say how sharp the edges are. On 100 real photos the first ranked boxes best:
     average precision 0.61 where the geometric mean of all has 0.53 and equal scores have 0.52.
     """
     return math.exp(tokens[0].score)

@@ -37,7 +37,7 @@ class Decoder:
         The adapter in use is named so that what is kept of one is not used for another.
         """
         with slotted(self.model.model.language_model.config):
-            seen = [self._see(question) for question in questions]
+            seen = [self._see(question, adapter) for question in questions]
             self.lap("vision")
             rows = self._begin(questions, seen, adapter)
             self.lap("prefill")
@@ -53,7 +53,7 @@ class Decoder:
         self.slots = None
         self.runner.forget()
 
-    def _see(self, question: Question) -> Tensor:
+    def _see(self, question: Question, adapter: str) -> Tensor:
         """What the vision tower makes of a photo (image tokens, width)."""
         tower, device = self.model.model.visual, self.model.device
 
@@ -61,7 +61,7 @@ class Decoder:
             return see(tower, pixels, places, question.grid)
 
         inputs = question.pixels.to(device), question.places.to(device)
-        return self.runner.run("see", look, *inputs).clone()
+        return self.runner.run((adapter, "see"), look, *inputs).clone()
 
     def _begin(
         self, questions: Sequence[Question], seen: Sequence[Tensor], adapter: str
@@ -135,10 +135,10 @@ class Decoder:
         """The logits after the places to read (photos, reads, alphabet + 2): the alphabet's, the
         logarithm of all's summed exponentials, and the likeliest token of all."""
         assert self.slots is not None
-        _, self.slots.where, upto, since, *_ = plan
-        self.slots.extent = extent
+        _, where, upto, since, *_ = plan
+        self.slots.where, self.slots.extent = where, extent
         slot = torch.arange(extent, device=plan.device)
-        own = (slot >= since[..., None]) & (slot <= self.slots.where[..., None])
+        own = (slot >= since[..., None]) & (slot <= where[..., None])
         mask = (slot <= upto[..., None]) | own
         hidden = self.model.model.language_model(
             inputs_embeds=embeds,
@@ -157,12 +157,13 @@ class Decoder:
                 row.hear(prediction)
 
     def _make_room(self, photos: int, width: int) -> None:
-        """Slots for prompts of this width and any answers; larger ones end what used the old."""
+        """Slots for prompts of this width and any answers: new ones, so that nothing depends on
+        what was asked before, or those that graphs know, as long as they are large enough."""
         longest = self.start.spelling.longest(self.start.most)
         length = self.runner.extent(width + longest + self.runner.width(4 * FORKS))
-        if self.slots and self.slots.photos >= photos and self.slots.length >= length:
-            return
-        if self.slots:
+        if self.slots and self.runner.fixed:
+            if self.slots.photos >= photos and self.slots.length >= length:
+                return
             photos, length = max(photos, self.slots.photos), max(length, self.slots.length)
         self.forget()
         weight = self.model.get_input_embeddings().weight

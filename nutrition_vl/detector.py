@@ -173,11 +173,40 @@ class Detector:
         questions = [question for question in asked if isinstance(question, Question)]
         start = perf_counter()
         with self._lock, self._adapters.switched_to(name):
-            said = iter(self._say(questions, name, free)) if questions else iter([])
+            said = iter(self._say(questions, name, free))
         seconds = (perf_counter() - start) / max(1, len(questions))
-        read_ = partial(self._read, name=name, seconds=seconds, threshold=threshold)
         for question in asked:
-            yield read_(question, next(said)) if isinstance(question, Question) else question
+            if isinstance(question, Question):
+                yield self._read(question, next(said), name, seconds, threshold)
+            else:
+                yield question
+
+    def _say(
+        self, questions: Sequence[Question], name: str, free: bool
+    ) -> list[list[Token] | ValueError]:
+        """The tokens of each answer by the adapter in use, or where its numbers overflowed."""
+        if not questions:
+            return []
+        say = partial(generate, self.model) if free else partial(self.decoder.decode, adapter=name)
+        said = halved(say, questions, self._forget)
+        return [
+            self._overflow(question) if tokens is None else tokens
+            for question, tokens in zip(questions, said, strict=True)
+        ]
+
+    def _forget(self) -> None:
+        if "decoder" in vars(self):  # which a tokenizer that cannot spell does without
+            self.decoder.forget()
+
+    def _overflow(self, question: Question) -> ValueError:
+        """Asks once more, looking at every layer, and says which one to suspect."""
+        end = self.processor.tokenizer.eos_token_id
+        with watch(self.model) as layers:
+            generate(self.model, [question], lambda said: [end])
+        first = f", first in {layers[0]}" if layers else ""
+        return ValueError(
+            f"the model overflowed in {self.model.dtype}{first}: use a newer GPU or the CPU"
+        )
 
     def _read(
         self,
@@ -189,30 +218,10 @@ class Detector:
     ) -> Found:
         if isinstance(said, ValueError):
             return said
-        used = self._adapters[name]
-        size, tokenizer = question.photo.size, used.processor.tokenizer
-        answer = read(said, size, tokenizer, used.calibration, seconds)
-        return question.photo, answer.above(threshold)
-
-    def _say(
-        self, questions: Sequence[Question], name: str, free: bool
-    ) -> list[list[Token] | ValueError]:
-        """The tokens of each answer by the adapter in use, or where its numbers overflowed."""
-        say = partial(generate, self.model) if free else partial(self.decoder.decode, adapter=name)
-        said = halved(say, questions, self.decoder.forget)
-        return [
-            self._overflow(question, name) if tokens is None else tokens
-            for question, tokens in zip(questions, said, strict=True)
-        ]
-
-    def _overflow(self, question: Question, name: str) -> ValueError:
-        """Asks once more, looking at every layer, and says which one to suspect."""
-        with watch(self.model) as layers:
-            Decoder(self.model, self.decoder.start, Eager()).decode([question], name)
-        first = f", first in {layers[0]}" if layers else ""
-        return ValueError(
-            f"the model overflowed in {self.model.dtype}{first}: use a newer GPU or the CPU"
-        )
+        used, photo = self._adapters[name], question.photo
+        seconds += question.seconds
+        answer = read(said, photo.size, used.processor.tokenizer, used.calibration, seconds)
+        return photo, answer.above(threshold)
 
 
 def _bare_processor(checkpoint: Checkpoint) -> Qwen2VLProcessor:

@@ -111,16 +111,10 @@ class State:
 
     def guess(self) -> int | None:
         """What most answers say here, to look ahead to: that there is a box, of the first label."""
-        first = self.spelling.heads[0]
-        begun = self.head or not self.boxes  # after a box most answers end
-        if (
-            self.digits is None
-            and not self.joint
-            and begun
-            and self.head == first[: len(self.head)]
-        ):
-            return first[len(self.head)]
-        return None
+        if self.joint or self.digits is not None or (self.boxes and not self.head):
+            return None  # of numbers nobody knows, and after a box most answers end
+        first, said = self.spelling.heads[0], len(self.head)
+        return first[said] if self.head == first[:said] else None
 
     def _head(self) -> set[int]:
         said = len(self.head)
@@ -165,25 +159,22 @@ def _beginnings() -> defaultdict[str, list[int]]:
     return begins
 
 
-@cache
-def _rooms() -> tuple[np.ndarray, np.ndarray]:
-    numbers = np.arange(GRID + 1)
-    return numbers, GRID - numbers
-
-
 def _free(said: Box, boxes: Sequence[Box]) -> np.ndarray:
     """Which numbers may come next in a box, as booleans (GRID + 1,): those that leave a box with
     an area that is not among `boxes`."""
-    numbers, beyond = _rooms()
-    place = len(said)
+    numbers, place = np.arange(GRID + 1), len(said)
+    x, y, *_ = (*said, 0, 0)
     # How many boxes begin with `said` and each number: far edges lie beyond near ones.
-    room = [beyond * (GRID * (GRID + 1) // 2), beyond * (GRID - said[0]) if said else beyond]
-    room += [np.full(GRID + 1, GRID - said[1]) if place > 1 else beyond, np.ones(GRID + 1)]
-    left = room[place].copy()
+    room = (
+        (GRID - numbers) * (GRID * (GRID + 1) // 2),
+        (GRID - numbers) * (GRID - x),
+        np.full(GRID + 1, GRID - y),
+        np.ones(GRID + 1),
+    )[place]
     for box in boxes:
         if box[:place] == said:
-            left[box[place]] -= 1
-    return (left > 0) & (numbers > said[place - 2]) if place > 1 else left > 0
+            room[box[place]] -= 1
+    return (room > 0) & (numbers > (said[place - 2] if place > 1 else -1))
 
 
 def _between(ids: Sequence[int], digits: Sequence[int]) -> list[tuple[int, ...]]:

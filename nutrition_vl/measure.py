@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from nutrition_vl.adapters import NONE
 from nutrition_vl.decode import Decoder
 from nutrition_vl.detector import Detector
 from nutrition_vl.graphs import Eager
@@ -127,7 +128,8 @@ class Bench:
         self, questions: Sequence[Question], decoder: Decoder | None = None
     ) -> list[list[Token] | None]:
         """Answers by our decoding."""
-        return (decoder or self.decoder).decode(questions, self.detector.adapters[0])
+        name = next(iter(self.detector.adapters), NONE)
+        return (decoder or self.decoder).decode(questions, name)
 
     def _by_generate(self, photos: Sequence[Image.Image]) -> None:
         questions = self.questions(photos)

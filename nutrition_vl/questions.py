@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Self
 
 import torch
@@ -19,7 +20,7 @@ from nutrition_vl.model import budget_of
 class Question:
     """The prompt about a photo, on the CPU: token `ids` and `types` (1 where the photo is), their
     rotary `positions` (3, tokens), `pixels` (patches, values) in the model's dtype, their `places`
-    in the photo (patches, 2), and its `grid` of patches (1, 3)."""
+    in the photo (patches, 2), its `grid` of patches (1, 3), and the seconds that all this took."""
 
     photo: Image.Image
     ids: Tensor
@@ -28,6 +29,7 @@ class Question:
     pixels: Tensor
     places: Tensor
     grid: Tensor
+    seconds: float
 
     @classmethod
     def about(
@@ -37,6 +39,7 @@ class Question:
         model: Qwen2VLForConditionalGeneration,
     ) -> Self:
         """The question about an upright RGB photo; ValueError for one too long and thin."""
+        start = perf_counter()
         asked = _ask(photo, processor)
         grid, ids, types = (
             asked[key] for key in ("image_grid_thw", "input_ids", "mm_token_type_ids")
@@ -44,7 +47,8 @@ class Question:
         positions, _ = model.model.get_rope_index(ids, types, grid)
         places = get_vision_position_ids(grid, processor.image_processor.merge_size)
         pixels = asked["pixel_values"].to(model.dtype)
-        return cls(photo, ids[0], types[0], positions[:, 0], pixels, places, grid)
+        seconds = perf_counter() - start
+        return cls(photo, ids[0], types[0], positions[:, 0], pixels, places, grid, seconds)
 
     @property
     def shift(self) -> int:

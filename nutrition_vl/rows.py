@@ -26,11 +26,11 @@ class Token:
 
 @dataclass
 class Row:
-    """An answer, whose prompt and settled tokens fill the slots up to `filled`, all but the last.
+    """An answer. What is settled, prompt and all, fills the slots up to `filled`, but for the last
+    token: that begins the `chain`, and the tokens looked ahead to follow it.
 
-    That last token begins the `chain`; tokens looked ahead to follow. `forks` are the ways on from
-    the chain's end, one for each choice, if there is to be any; in the slots they lie behind the
-    chain, one after the other. `shift` leads from a place in the sequence to its rotary position.
+    `forks`, if `forking`, are the ways on from the chain's end, one for each choice, in the slots
+    behind it. `shift` leads from a place in the sequence to its rotary position.
     """
 
     state: State
@@ -99,7 +99,7 @@ class Row:
                 more, state = ahead(state.after(guess))
                 self.chain += [guess, *more]
         choices = state.choices() if self.forking else ()
-        ends = state.spelling.end in choices  # which there is nothing to look at behind
+        ends = state.spelling.end in choices  # and after an end nothing comes
         self.forks = [] if ends else [[one, *ahead(state.after(one))[0]] for one in choices]
 
 

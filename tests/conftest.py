@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.detector import Detector
+from nutrition_vl.photos import open_photo
 
 
 def pytest_addoption(parser):
@@ -44,6 +45,12 @@ def photo(photos):
 
 
 @pytest.fixture(scope="session")
+def table():
+    """A photo with a table that the demo finds."""
+    return open_photo(DEMO / "examples" / "pack_1.jpg")
+
+
+@pytest.fixture(scope="session")
 def other(tmp_path_factory):
     """A second adapter on the demo's base, whose B is noise, so that it answers otherwise."""
     folder = tmp_path_factory.mktemp("run") / "checkpoint-1"
@@ -51,7 +58,7 @@ def other(tmp_path_factory):
     weights = load_file(folder / "adapter_model.safetensors")
     generator = torch.Generator().manual_seed(0)
     noisy = {
-        name: torch.randn(weight.shape, generator=generator).to(weight.dtype)
+        name: torch.randn(weight.shape, generator=generator).mul(0.5).to(weight.dtype)
         if "lora_B" in name
         else weight
         for name, weight in weights.items()

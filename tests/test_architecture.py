@@ -62,7 +62,7 @@ ALLOWED = {
     "quiet": set(),
     "__main__": {"answers", "detector", "draw", "photos", "quiet"},
     "calibrate": {"checkpoints", "confidence", "data", "detector", "quiet"},
-    "measure": {"decode", "detector", "graphs", "photos", "plain", "questions", "rows"},
+    "measure": {"adapters", "decode", "detector", "graphs", "photos", "plain", "questions", "rows"},
     "bench": {
         "architectures",
         "checkpoints",
@@ -83,6 +83,8 @@ HOMES = {
     "AutoModelForImageTextToText.from_pretrained(": "nutrition_vl/model.py",
     "Processor.from_pretrained(": "nutrition_vl/model.py",
     "import gradio": "app.py",
+    "CUDAGraph(": "nutrition_vl/graphs.py",
+    "past_key_values": "nutrition_vl/decode.py",
 }
 # Nothing but vocabulary: there is no logic in it to be read.
 DATA_ONLY = {"training/render/words.py"}

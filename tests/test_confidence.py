@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from labelled import label
 
 from nutrition_vl.boxes import make_detections
 from nutrition_vl.calibrate import is_right, main
@@ -19,6 +18,7 @@ from nutrition_vl.confidence import (
     sureness,
 )
 from nutrition_vl.detector import Detector
+from nutrition_vl.photos import open_photo
 from nutrition_vl.rows import Token
 
 
@@ -96,41 +96,55 @@ def test_one_box_is_right_for_one_true_box():
 
 
 @pytest.fixture
-def noisy(other, tmp_path):
-    """An adapter that finds boxes anywhere."""
-    return shutil.copytree(other, tmp_path / "noisy")
+def adapter(tmp_path):
+    """The demo's, not calibrated."""
+    folder = shutil.copytree(DEMO / "adapter", tmp_path / "adapter")
+    (folder / CALIBRATION).unlink(missing_ok=True)
+    return folder
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    boxes = [[(0.25, 0.25, 0.75, 0.5)], [], [(0.1, 0.1, 0.9, 0.9)], [(0.0, 0.0, 0.5, 1.0)]]
-    return label(tmp_path_factory.mktemp("data") / "set", boxes)
-
-
-def test_the_command_fits_saves_and_checks(noisy, data, capsys):
-    command = ["--checkpoint", str(noisy), "--data", str(data), "--split", "train"]
+def test_the_command_fits_saves_and_checks(adapter, capsys):
+    command = [
+        "--checkpoint",
+        str(adapter),
+        "--data",
+        str(DEMO / "examples"),
+        "--split",
+        "examples",
+    ]
     assert main([*command, "--device", "cpu"]) == 0
     fitted = json.loads(capsys.readouterr().out.splitlines()[-1])
-    saved = Calibration.load(noisy)
-    assert fitted["photos"] == 4
+    saved = Calibration.load(adapter)
+    assert fitted["photos"] == 6
     assert fitted["boxes"] == saved.boxes > 0
-    before = (noisy / CALIBRATION).read_bytes()
+    before = (adapter / CALIBRATION).read_bytes()
     assert main([*command, "--device", "cpu", "--check"]) == 0
     checked = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert checked["boxes"] == fitted["boxes"]
-    assert (noisy / CALIBRATION).read_bytes() == before
+    assert "calibration_error_before" not in checked
+    assert (adapter / CALIBRATION).read_bytes() == before
 
 
-def test_what_is_detected_is_judged_by_the_calibration(noisy, photos):
-    raw = Detector.load(noisy, device="cpu").detect(photos)
-    Calibration(0.5, -1.0).save(noisy)
-    judged = Detector.load(noisy, device="cpu").detect(photos)
+def test_what_is_detected_is_judged_by_the_calibration(adapter):
+    packs = [open_photo(file) for file in sorted((DEMO / "examples").glob("*.jpg"))]
+    raw = Detector.load(adapter, device="cpu").detect(packs)
+    Calibration(0.5, -1.0).save(adapter)
+    judged = Detector.load(adapter, device="cpu").detect(packs)
+    assert sum(len(answer.detections) for answer in raw) > 0
     for one, other in zip(raw, judged, strict=True):
         wanted = Calibration(0.5, -1.0)(one.detections.confidence)
         assert other.detections.confidence == pytest.approx(wanted, abs=1e-4)
         assert other.text == one.text
 
 
-def test_a_base_cannot_be_calibrated(data, capsys):
-    assert main(["--checkpoint", str(DEMO), "--data", str(data), "--split", "train"]) == 2
-    assert "is a base without an adapter" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("checkpoint", "data", "reason"),
+    [
+        (DEMO, DEMO / "examples", "is a base without an adapter"),
+        ("demo", DEMO / "nowhere", "nowhere"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_one_sentence(checkpoint, data, reason, capsys):
+    assert main(["--checkpoint", str(checkpoint), "--data", str(data), "--split", "examples"]) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert reason in said

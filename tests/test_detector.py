@@ -18,7 +18,9 @@ from nutrition_vl.boxes import LABELS, from_text, make_detections, to_text
 from nutrition_vl.checkpoints import CARD, DEMO, read_card, write_card
 from nutrition_vl.confidence import Calibration
 from nutrition_vl.detector import Detector
+from nutrition_vl.grammar import Spelling
 from nutrition_vl.model import PixelBudget, budget_of, linear4bit_layers, load_processor
+from nutrition_vl.photos import open_photo
 from nutrition_vl.plain import MAX_NEW_TOKENS
 from nutrition_vl.rows import Token
 
@@ -139,40 +141,40 @@ def test_decoding_is_greedy_whatever_the_checkpoint_asks_for(demo):
     assert config.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
 
 
-def test_adapters_are_switched_on_one_base(demo, other, photo):
+def test_adapters_are_switched_on_one_base(demo, other, table):
     base = demo.model
-    first = said(demo.detect([photo]))
+    first = said(demo.detect([table]))
     demo.use_adapter(other)
-    second = said(demo.detect([photo]))
+    second = said(demo.detect([table]))
     demo.use_adapter(None)
-    bare = said(demo.detect([photo]))
+    bare = said(demo.detect([table]))
     assert demo.model is base
     assert {"demo", other} <= set(demo.adapters)
-    assert said(demo.detect([photo], adapter="demo")) == first
-    assert said(demo.detect([photo], adapter=other)) == second != first
-    assert said(demo.detect([photo], adapter="none")) == bare
+    assert said(demo.detect([table], adapter="demo")) == first
+    assert said(demo.detect([table], adapter=other)) == second != first
+    assert said(demo.detect([table], adapter="none")) == bare
     demo.use_adapter("demo")  # as the other tests expect it
 
 
-def test_a_switched_adapter_answers_like_one_loaded_alone(demo, other, photo):
+def test_a_switched_adapter_answers_like_one_loaded_alone(demo, other, table):
     alone = Detector.load(other, device="cpu")
     assert alone.adapters == [other]
-    assert said(alone.detect([photo])) == said(demo.detect([photo], adapter=other))
+    assert said(alone.detect([table])) == said(demo.detect([table], adapter=other))
     bare = Detector.load("demo", adapter="none", device="cpu")
     assert bare.adapters == []
-    assert said(bare.detect([photo])) == said(demo.detect([photo], adapter="none"))
+    assert said(bare.detect([table])) == said(demo.detect([table], adapter="none"))
 
 
-def test_threads_get_the_answers_of_the_adapter_they_asked(demo, other, photo):
+def test_threads_get_the_answers_of_the_adapter_they_asked(demo, other, table):
     names = ["demo", other, "none"] * 2
-    wanted = [said(demo.detect([photo], adapter=name)) for name in names[:3]] * 2
+    wanted = [said(demo.detect([table], adapter=name)) for name in names[:3]] * 2
     with ThreadPoolExecutor(len(names)) as pool:
-        got = list(pool.map(lambda name: said(demo.detect([photo], adapter=name)), names))
+        got = list(pool.map(lambda name: said(demo.detect([table], adapter=name)), names))
     assert got == wanted
 
 
-def test_a_refused_adapter_changes_nothing(demo, photo, other, tmp_path):
-    before = said(demo.detect([photo]))
+def test_a_refused_adapter_changes_nothing(demo, table, other, tmp_path):
+    before = said(demo.detect([table]))
     spoilt = shutil.copytree(other, tmp_path / "spoilt")
     (spoilt / CARD).write_text("{")
     alien = shutil.copytree(other, tmp_path / "alien")
@@ -185,7 +187,7 @@ def test_a_refused_adapter_changes_nothing(demo, photo, other, tmp_path):
     ]:
         with pytest.raises((FileNotFoundError, ValueError), match=message):
             demo.use_adapter(name)
-    assert said(demo.detect([photo])) == before
+    assert said(demo.detect([table])) == before
 
 
 def test_an_adapter_comes_with_its_own_pixel_budget(other, tmp_path, photo):
@@ -265,6 +267,17 @@ def test_numbers_that_overflow_are_an_error_that_names_the_layer(demo, photos):
     assert said(demo.detect(photos[1:])) == alone
 
 
+def test_a_tokenizer_that_cannot_spell_is_asked_freely(photo, monkeypatch):
+    def refuse(tokenizer):
+        raise ValueError("spells otherwise: use --free")
+
+    detector = Detector.load("demo", device="cpu")
+    monkeypatch.setattr(Spelling, "of", refuse)
+    with pytest.raises(ValueError, match="--free"):
+        detector.detect([photo])
+    assert len(detector.detect([photo], free=True)) == 1
+
+
 @pytest.mark.parametrize("free", [False, True])
 def test_a_batch_that_does_not_fit_is_halved(demo, photos, monkeypatch, free):
     wanted, sizes = said(demo.detect(photos, free=free)), []
@@ -309,11 +322,11 @@ def test_photos_are_taken_as_they_are_needed(demo, photos):
     assert len(taken) == 1
 
 
-def test_boxes_below_the_threshold_are_left_out(demo, other, photos):
-    every = demo.detect(photos, adapter=other)
+def test_boxes_below_the_threshold_are_left_out(demo):
+    packs = [open_photo(file) for file in sorted((DEMO / "examples").glob("*.jpg"))]
+    every = demo.detect(packs)
     sure = sorted(p for answer in every for p in answer.detections.confidence.tolist())
-    assert len(sure) >= 2, "noise says boxes"
-    some = demo.detect(photos, adapter=other, threshold=sure[1])
+    some = demo.detect(packs, threshold=sure[1])
     assert sum(len(answer.detections) for answer in some) == len(sure) - 1
     assert said(some) == said(every)
 
