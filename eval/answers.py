@@ -158,5 +158,9 @@ def _flat(
         [label for of_photo in labels for label in of_photo],
         confidence,
     )
+    # As precisely as the file has them: float32 would decide close calls at an IoU threshold.
+    boxes.xyxy = np.array([box for of_photo in xyxy for box in of_photo], float).reshape(-1, 4)
+    if confidence is not None:
+        boxes.confidence = np.array(confidence, dtype=float)
     boxes.data["photo"] = np.repeat(np.arange(len(xyxy)), [len(of_photo) for of_photo in xyxy])
     return boxes

@@ -66,7 +66,7 @@ def _curves(axes: Axes, results: Sequence[Result]) -> None:
 
 def _histogram(axes: Axes, results: Sequence[Result]) -> None:
     rows = [results[0]] if best(results) is results[0] else [results[0], best(results)]
-    values = [np.concatenate([best_iou(photo.iou) for photo in row.pairings]) for row in rows]
+    values = [row.pairing.per_true(best_iou) for row in rows]
     axes.hist(values, bins=10, range=(0, 1), label=[row.name for row in rows])
     axes.set(xlabel="IoU of the best found box", ylabel="true boxes")
 
@@ -77,7 +77,7 @@ def _recall(axes: Axes, row: Result) -> None:
 
 
 def _calibration(axes: Axes, row: Result) -> None:
-    bins = calibration(row.pairings)
+    bins = calibration(row.answers, row.pairing)
     axes.plot([0, 1], [0, 1], "--", color=GRAY, label="as sure as right")
     sure, right = [at["confidence"] for at in bins], [at["precision"] for at in bins]
     axes.plot(sure, right, "o-", label="boxes, ten bins")
@@ -85,7 +85,7 @@ def _calibration(axes: Axes, row: Result) -> None:
 
 
 def _operating(axes: Axes, row: Result) -> None:
-    points = operating_points(row.pairings)
+    points = operating_points(row.answers, row.pairing)
     axes.plot([at["coverage"] for at in points], [at["precision"] for at in points], "o-")
     for at in points[::3]:
         axes.annotate(f"{at['confidence']:.1f}", (at["coverage"], at["precision"]), fontsize=8)

@@ -20,7 +20,7 @@ class Result:
 
     answers: Answers
     target: Target | None
-    pairings: list[Pairing]
+    pairing: Pairing
     counts: Tally
     drawn: np.ndarray
     precision: AveragePrecision
@@ -84,10 +84,10 @@ class Difference:
 
 def evaluate(answers: Answers, target: Target | None = None) -> Result:
     """Scores one model's answers; `target` says which row of a sweep they are."""
-    pairings = pair(answers)
-    counts = tally(answers, pairings)
-    precision = average_precision(pairings)
-    return Result(answers, target, pairings, counts, resample(counts), precision)
+    pairing = pair(answers)
+    counts = tally(answers, pairing)
+    precision = average_precision(answers, pairing)
+    return Result(answers, target, pairing, counts, resample(counts), precision)
 
 
 def best(results: Sequence[Result]) -> Result:

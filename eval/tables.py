@@ -61,9 +61,9 @@ def details(results: Sequence[Result]) -> list[Sheet]:
     names = {*row.answers.truth.data["class_name"], *row.answers.found.data["class_name"]}
     labels = {"by label": by_label(row.answers)} if len(names) > 1 else {}
     tables = labels | {
-        "by size of the table": by_size(row.answers, row.pairings),
+        "by size of the table": by_size(row.answers, row.pairing),
         "by number of tables": by_tables(row.answers, row.counts),
-        "used with one box of confidence >= t": operating_points(row.pairings),
+        "used with one box of confidence >= t": operating_points(row.answers, row.pairing),
     }
     return [
         *_seeds(results),
@@ -137,7 +137,7 @@ def _slice(title: str, found: Sequence[Row]) -> Sheet:
 
 
 def _confusion(row: Result) -> Sheet:
-    counts = confusion(row.answers, row.pairings)
+    counts = confusion(row.answers, row.pairing)
     names = [*LABELS, "nothing"]
     rows = [[name, *map(str, line)] for name, line in zip(names, counts, strict=True)]
     return Sheet(f"{row.name}, labels: true down, found across", ["", *names], rows)

@@ -40,6 +40,10 @@ def answers(*photos, malformed=0, seconds=float("nan")) -> Answers:
     return join("row", truths, found)
 
 
+def paired(row: Answers):
+    return row, pair(row)
+
+
 def scores(*photos, **more):
     return tally(answers(*photos, **more)).scores()
 
@@ -90,7 +94,7 @@ def test_the_surer_box_chooses_first():
     photo = ([LEFT], [HALF_OF_LEFT, MOST_OF_LEFT], [0.9, 0.4])
     assert scores(photo)["recall@0.5"] == 1
     assert scores(photo)["recall@0.75"] == 1  # at 0.75 the surer one fits nothing
-    assert average_precision(pair(answers(photo))).ap75 == pytest.approx(0.5)
+    assert average_precision(*paired(answers(photo))).ap75 == pytest.approx(0.5)
 
 
 def test_boxes_on_photos_without_a_table():
@@ -112,7 +116,7 @@ def test_malformed_answers_and_seconds():
 
 
 def test_boxes_without_area_or_with_swapped_corners_fit_nothing():
-    found = iou(np.array([LEFT]), np.array([[5, 5, 5, 9], [10, 10, 0, 0], LEFT]))
+    found = iou(np.array([LEFT], float), np.array([[5, 5, 5, 9], [10, 10, 0, 0], LEFT], float))
     assert found.tolist() == [[0, 0, 1]]
 
 
@@ -176,7 +180,7 @@ def by_pycocotools(row: Answers, by_label: bool) -> np.ndarray:
 
 
 def numbers(row: Answers) -> list[float]:
-    return list(average_precision(pair(row)).scores().values())
+    return list(average_precision(*paired(row)).scores().values())
 
 
 def test_average_precision_by_hand():
@@ -223,13 +227,13 @@ def test_labels_are_confused_only_where_boxes_match():
 
 def test_slices_by_number_and_size_of_tables():
     row = answers(([LEFT], [LEFT]), ([LEFT, [0, 0, 50, 50]], [LEFT]))
-    pairings = pair(row)
-    number = by_tables(row, tally(row, pairings))
+    pairing = pair(row)
+    number = by_tables(row, tally(row, pairing))
     assert [(entry["slice"], entry["recall@0.5"]) for entry in number] == [
         ("one table", 1),
         ("two tables", 0.5),
     ]
-    size = by_size(row, pairings)  # 1 % and 25 % of the photo
+    size = by_size(row, pairing)  # 1 % and 25 % of the photo
     assert [(entry["boxes"], entry["recall@0.5"]) for entry in size] == [(2, 1), (1, 0)]
 
 
@@ -237,7 +241,7 @@ def test_the_operating_point_wants_exactly_one_sure_box():
     row = answers(
         ([LEFT], [LEFT, FAR], [0.95, 0.35]), ([LEFT], [FAR], [0.55]), ([LEFT], [LEFT], [0.75])
     )
-    points = {round(at["confidence"], 1): at for at in operating_points(pair(row))}
+    points = {round(at["confidence"], 1): at for at in operating_points(*paired(row))}
     assert (points[0.0]["coverage"], points[0.0]["precision"]) == (pytest.approx(2 / 3), 0.5)
     assert (points[0.4]["coverage"], points[0.4]["precision"]) == (1, pytest.approx(2 / 3))
     assert (points[0.6]["coverage"], points[0.6]["precision"]) == (pytest.approx(2 / 3), 1)
@@ -245,7 +249,7 @@ def test_the_operating_point_wants_exactly_one_sure_box():
 
 def test_calibration_holds_confidence_against_what_was_right():
     row = answers(([LEFT], [LEFT, FAR], [0.92, 0.98]), ([LEFT], [LEFT], [0.31]))
-    low, high = calibration(pair(row))
+    low, high = calibration(*paired(row))
     assert (low["boxes"], low["precision"]) == (1, 1)
     assert (high["boxes"], high["precision"]) == (2, 0.5)
     assert high["confidence"] == pytest.approx(0.95)
