@@ -1,70 +1,85 @@
 """python -m eval: see `python -m eval --help`."""
 
-import logging
 import sys
-import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from eval.command import guarded
 from eval.config import EvalConfig, parse
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from eval.evaluate import Result
+    from eval.answers import Answers
+    from eval.evaluate import Report
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     config = parse(argv)
-    logging.disable(logging.WARNING)  # the libraries' remarks; their errors still show
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _run(config)
-    except (OSError, ValueError) as error:
-        print(f"eval: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        logging.disable(logging.NOTSET)
+    return guarded("eval", lambda: _run(config))
 
 
 def _run(config: EvalConfig) -> int:
     # Here and not above, as below: they take seconds, which --help need not wait for.
-    from eval.report import line, show, write
-    from eval.targets import home
+    from eval.screen import line, show
 
-    results, rows = _of_files(config) if config.predictions else _of_models(config)
-    show(results)
+    report = _of_files(config) if config.predictions else _of_models(config)
+    if report is None:  # one of several processes, of which another reports
+        return 0
+    show(report)
     if config.out or not config.predictions:
-        write(results, rows, home(config))
-    print(line(results))
+        from eval.report import write
+        from eval.targets import home
+
+        write(report, home(config))
+    print(line(report))
     return 0
 
 
-def _of_files(config: EvalConfig) -> tuple[list["Result"], "Dataset | None"]:
+def _of_files(config: EvalConfig) -> "Report":
     from eval.answers import truth_of
-    from eval.evaluate import evaluate
+    from eval.evaluate import Report, evaluate
     from eval.predictions import read
     from nutrition_vl.data import load_split
 
-    rows = load_split(config.data, config.split, config.limit) if config.data else None
+    data, limit = config.data, config.limit
+    rows = load_split(data, config.split, limit, config.corrections) if data else None
     truths = truth_of(rows) if rows is not None else None
     answers = [read(file, truths, config.data) for file in config.predictions]
-    return [evaluate(found) for found in answers], rows
+    _refuse(answers, config.force)
+    stems = [file.stem for file in config.predictions]
+    if len(set(stems)) < len(stems):
+        paths = [str(file.with_suffix("")) for file in config.predictions]
+        answers = [replace(found, name=path) for found, path in zip(answers, paths, strict=True)]
+    return Report([evaluate(found) for found in answers], rows=rows)
 
 
-def _of_models(config: EvalConfig) -> tuple[list["Result"], "Dataset"]:
-    from eval.evaluate import evaluate
-    from eval.sweep import sweep
+def _of_models(config: EvalConfig) -> "Report | None":
+    from eval.evaluate import Report, best, evaluate
+    from eval.sweep import Sweep
     from eval.targets import targets
     from nutrition_vl.data import DATASET, load_split
 
-    plan = targets(config)
-    rows = load_split(config.data or DATASET, config.split, config.limit)
-    found = sweep(plan, rows, config)
-    return [evaluate(*row) for row in zip(found, plan, strict=True)], rows
+    with TemporaryDirectory() as scratch:
+        plan = targets(config, Path(scratch))
+        source = config.data or DATASET
+        rows = load_split(source, config.split, config.limit, config.corrections)
+        sweep = Sweep(rows, config)
+        results = [*map(evaluate, sweep.answers(plan), plan)]
+        chosen = {id(row): row.target for row in (results[0], best(results)) if row.target}
+        spoilt = [target.perturbed(name) for target in chosen.values() for name in config.perturb]
+        perturbed = [*map(evaluate, sweep.answers(spoilt), spoilt)] if spoilt else []
+    return Report(results, perturbed, rows) if sweep.sharing.leads else None
+
+
+def _refuse(answers: Iterable["Answers"], force: bool) -> None:
+    """ValueError for answers whose file says that they were asked otherwise than the card says."""
+    for found in answers:
+        if found.differs and not force:
+            differs = "; ".join(found.differs)
+            raise ValueError(f"{found.name} is not comparable ({differs}): --force flags it")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def _judged(photos: Photos, counted: Counted) -> np.ndarray:
     true, found = counted.true[photos.true], counted.found[photos.found]
     matches = match(photos.iou, photos.confidence, true)
     verdicts = np.where(found[..., None], WRONG, np.full(matches.shape, UNJUDGED))
-    photo, box, column = (matches != NOTHING).nonzero()
+    photo, box, column = np.nonzero(matches != NOTHING)
     of_match = true[photo, matches[photo, box, column]]
     verdicts[photo, box, column] = np.where(of_match, RIGHT, UNJUDGED)
     return verdicts

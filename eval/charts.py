@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from io import StringIO
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 

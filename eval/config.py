@@ -4,6 +4,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from eval.perturb import PERTURBATIONS
+
 ABOUT = "Scores checkpoints, or predictions of any model, against the true boxes of a split."
 DETAILS = """
 examples:
@@ -12,11 +14,16 @@ examples:
   python -m eval --run runs/a --run runs/b --split val --out compared/
   python -m eval --predictions baseline_samples.csv exp1a_samples.csv
   python -m eval --predictions yolo.json --data instances.json
+  python -m eval --checkpoint demo --data photos/ --perturb blur,dark    # or all
+  accelerate launch -m eval --run runs/qlora           # photos shared by all GPUs
 
 Predictions are kept in RUN/eval/predictions and only gaps are filled: stop and start at will.
+A checkpoint that would be asked otherwise than its card says (prompt, token budget, quantisation,
+attention) is refused, or scored and flagged with --force.
 The last line on stdout is one JSON object with every number.
 exit codes: 0 all is scored, 2 something is wrong and nothing was overwritten
 """
+PERTURB = "also the base and the best row on worse photos: rotate90,blur,jpeg,... or all"
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,17 @@ class EvalConfig:
     batch_size: int = 8
     device: str = "auto"
     out: Path | None = None
+    perturb: tuple[str, ...] = ()
+    corrections: Path | None = None
+    force: bool = False
 
 
 def parse(argv: list[str] | None = None) -> EvalConfig:
     """The command line; argparse exits with 2 and one sentence for what it does not understand."""
-    found = parser().parse_args(argv)
+    options = parser()
+    found = options.parse_args(argv)
+    if found.perturb and found.predictions:
+        options.error("--perturb asks a model anew: give --run or --checkpoint")
     return EvalConfig(
         runs=tuple(found.run),
         checkpoint=found.checkpoint,
@@ -47,6 +60,9 @@ def parse(argv: list[str] | None = None) -> EvalConfig:
         batch_size=found.batch_size,
         device=found.device,
         out=found.out,
+        perturb=found.perturb,
+        corrections=found.corrections,
+        force=found.force,
     )
 
 
@@ -73,7 +89,19 @@ def parser() -> argparse.ArgumentParser:
     add("--batch-size", type=_positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
     add("--out", type=Path, metavar="DIR", help="where the report goes (default RUN/eval)")
+    add("--perturb", type=_perturbations, default=(), metavar="NAMES", help=PERTURB)
+    add("--corrections", type=Path, metavar="FILE", help="of python -m eval.audit, to the truth")
+    add("--force", action="store_true", help="score rows that are not comparable, flagged")
     return options
+
+
+def _perturbations(text: str) -> tuple[str, ...]:
+    names = tuple(PERTURBATIONS) if text == "all" else tuple(text.split(","))
+    if unknown := [name for name in names if name not in PERTURBATIONS]:
+        raise argparse.ArgumentTypeError(
+            f"there is no {unknown[0]!r}: choose from {', '.join(PERTURBATIONS)}, or all"
+        )
+    return names
 
 
 def _positive(text: str) -> int:

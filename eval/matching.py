@@ -29,10 +29,9 @@ class Photos:
     confidence: np.ndarray
     matches: np.ndarray
 
-    @property
-    def hits(self) -> np.ndarray:
-        """How many boxes are matched at each of THRESHOLDS, (n, 10)."""
-        return (self.matches != NOTHING).sum(1)
+    def hits(self, threshold: float) -> np.ndarray:
+        """How many boxes of each photo are matched at one of THRESHOLDS, (n,)."""
+        return (self.matches[..., column_of(threshold)] != NOTHING).sum(1)
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def match(
         fit = overlap[rows, :, box]
         open_to_it = free & (fit[:, None] >= THRESHOLDS[:, None])
         chosen = np.where(open_to_it, (fit + first)[:, None], NOTHING).argmax(-1)
-        photo, column = open_to_it.any(-1).nonzero()
+        photo, column = np.nonzero(open_to_it.any(-1))
         taken = chosen[photo, column]
         matches[photo, box[photo], column] = taken
         free[photo, column, taken] = False

@@ -1,18 +1,19 @@
 """The numbers, each defined once: a share of two sums over photos, so that all resample alike.
 
-A measure takes photos with equally many boxes and returns what each adds to the sum above and to the
-sum below the line; 0 / 0 counts as 0. Labels are disregarded: a table found under another label is
-found.
+A measure takes photos with equally many boxes and returns what each adds to the sum above and to
+the sum below the line; 0 / 0 counts as 0. Labels are disregarded: a table found under another label
+is found.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from eval.answers import Answers
-from eval.matching import Pairing, Photos, column_of, pair
+from eval.matching import Pairing, Photos, pair
 
 Share = tuple[np.ndarray | float, np.ndarray | float]
 
@@ -133,7 +134,7 @@ def tally(answers: Answers, pairing: Pairing | None = None) -> Tally:
     true = pairing.per_photo(lambda photos: photos.true.shape[1])
     found = pairing.per_photo(lambda photos: photos.found.shape[1])
     for iou in STRICTNESS:
-        hits = pairing.per_photo(lambda photos, at=column_of(iou): photos.hits[:, at])
+        hits = pairing.per_photo(partial(Photos.hits, threshold=iou))
         columns += precision_recall_f1(hits, found, true)
     timed = np.isfinite(answers.seconds)
     columns.append((answers.malformed > 0, np.ones(len(timed))))

@@ -10,7 +10,7 @@ from datasets import Dataset
 from PIL import Image
 
 from eval.charts import charts
-from eval.evaluate import Result, best, called
+from eval.evaluate import Report, Result, best, called
 from eval.tables import Sheet
 from nutrition_vl.draw import annotate
 
@@ -33,12 +33,12 @@ figure { margin: 0; } figcaption { font-size: .85rem; color: #5a606b; overflow-w
 """
 
 
-def page(results: Sequence[Result], sheets: Sequence[Sheet], rows: Dataset | None) -> str:
-    """The HTML of a report of these tables; the split's rows hold the photos of the gallery."""
-    first, *others = sheets
+def page(report: Report, sheets: Sequence[Sheet]) -> str:
+    """The HTML of a report of these tables."""
+    results, (first, *others) = report.results, sheets
     parts = [_table(first, called(best(results), results)), _charts(results)]
-    if rows is not None:
-        parts += _gallery(best(results), rows)
+    if report.rows is not None:
+        parts += _gallery(best(results), report.rows)
     parts += [_table(sheet) for sheet in others]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation</title>'

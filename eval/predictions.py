@@ -6,6 +6,7 @@ Every reader ends in `Answers`; a mistake in a file is a ValueError that names f
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def read(file: Path, truths: Sequence[Truth] | None = None, data: str | None = N
     if truths is None:
         raise ValueError(f"{file} holds no truth: name the data set with --data and --split")
     if file.suffix == ".jsonl":
-        return join(file.stem, truths, read_lines(file))
+        return replace(join(file.stem, truths, read_lines(file)), differs=_differs(file))
     return join(file.stem, truths, read_coco(file, truths, data))
 
 
@@ -75,22 +76,41 @@ def line_found(row: Any, where: str) -> Found:
     )
 
 
+def _differs(file: Path) -> tuple[str, ...]:
+    """How the model was asked otherwise than trained, which the sweep notes beside its files."""
+    try:
+        found = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # no note, or a file of that name that is none
+        return ()
+    return tuple(found.get("differs", ())) if isinstance(found, dict) else ()
+
+
 def read_samples(file: Path) -> Answers:
     """The original notebook's table: a row a photo, truth inside, all boxes in shares of the sides.
 
     `pred_boxes` are [x_min, y_min, x_max, y_max] but `gt_boxes` [y_min, x_min, y_max, x_max];
     `prediction` is the model's text. Labels are not compared: the table has none for the truth.
     """
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
-        if missing := set(SAMPLE_COLUMNS) - set(reader.fieldnames or ()):
-            raise ValueError(f"{file} lacks the column {', '.join(sorted(missing))}")
-        rows = [(f"{file}, line {reader.line_num}", row) for row in reader]
+    rows = _rows(file)
     for where, row in rows:
         if not row["image_id"] or None in row or None in row.values():
             raise ValueError(f"{where}: has more or fewer cells than the header, or no image_id")
     truths = [_sample_truth(row, where) for where, row in rows]
     return join(file.stem, truths, [_sample_found(row, where) for where, row in rows])
+
+
+def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
+    """The rows of the table, each with the line that it ends on."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, strict=True)
+        try:
+            if missing := set(SAMPLE_COLUMNS) - set(reader.fieldnames or ()):
+                raise ValueError(f"{file} lacks the column {', '.join(sorted(missing))}")
+            return [(f"{file}, line {reader.line_num}", row) for row in reader]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is not UTF-8 text: {error.reason}") from error
+        except csv.Error as error:
+            raise ValueError(f"{file}, line {reader.line_num}: no CSV ({error})") from error
 
 
 def _sample_truth(row: Mapping[str, str], where: str) -> Truth:

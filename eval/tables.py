@@ -1,12 +1,21 @@
 """The tables of a report as text: rows, differences, definitions, slices and seeds."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from eval.bootstrap import COMPARED, spread
-from eval.evaluate import Difference, Result, best, called, differences
+from eval.bootstrap import COMPARED, Interval, spread
+from eval.evaluate import (
+    Difference,
+    Report,
+    Result,
+    best,
+    by_recipe,
+    called,
+    compare,
+    differences,
+    same_photos,
+)
 from eval.slices import Row, by_label, by_size, by_tables, confusion, operating_points
 from nutrition_vl.boxes import LABELS
 
@@ -50,26 +59,35 @@ class Sheet:
     rows: list[list[str]]
 
 
-def summary(results: Sequence[Result]) -> list[Sheet]:
-    """The rows, and how the best differs from the others."""
-    return [_main(results), _differences(differences(results))]
+def summary(report: Report) -> list[Sheet]:
+    """The rows, how the best differs from the others, seeds, and what worse photos cost."""
+    results = report.results
+    return [
+        _main(results),
+        *_flags(results),
+        *_differences(differences(results)),
+        *_seeds(results),
+        *_drops(report),
+    ]
 
 
-def details(results: Sequence[Result]) -> list[Sheet]:
-    """Seeds, other definitions, and where the best row is good and where not."""
-    row = best(results)
+def details(report: Report) -> list[Sheet]:
+    """Other definitions, every pair of rows, and where the best row is good and where not."""
+    results, row = report.results, best(report.results)
     names = {*row.answers.truth.data["class_name"], *row.answers.found.data["class_name"]}
-    labels = {"by label": by_label(row.answers)} if len(names) > 1 else {}
-    tables = labels | {
+    labelled = len(names) > 1
+    tables = {"by label": by_label(row.answers)} if labelled else {}
+    tables |= {
         "by size of the table": by_size(row.answers, row.pairing),
         "by number of tables": by_tables(row.answers, row.counts),
         "used with one box of confidence >= t": operating_points(row.answers, row.pairing),
     }
+    called_best = called(row, results)
     return [
-        *_seeds(results),
         _definitions(results),
-        *(_slice(f"{row.name}, {title}", found) for title, found in tables.items()),
-        _confusion(row),
+        *_pairs(results),
+        *(_slice(f"{called_best}, {title}", found) for title, found in tables.items()),
+        *([_confusion(row, called_best)] if labelled else []),
     ]
 
 
@@ -79,46 +97,87 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def _main(results: Sequence[Result]) -> Sheet:
-    answers = results[0].answers
-    title = f"{len(answers.ids)} photos, {len(answers.truth)} true boxes"
     rows = []
     for row in results:
         scores, sure = row.scores(), row.sure("mean_iou")
         bounds = f"{number(sure.value)} [{number(sure.low)}, {number(sure.high)}]"
         rows.append([called(row, results), bounds, *(number(scores[name]) for name in SHOWN)])
-    return Sheet(title, ["row", "mean IoU [95 %]", *SHOWN.values()], rows)
+    head = ["row", "mean IoU [95 %]", *SHOWN.values()]
+    if len({_size(row) for row in results}) == 1:
+        return Sheet(_size(results[0]), head, rows)
+    rows = [[*cells, _size(row)] for cells, row in zip(rows, results, strict=True)]
+    return Sheet("rows about different photos, which compare with nothing", [*head, "of"], rows)
 
 
-def _differences(found: Sequence[Difference]) -> Sheet:
+def _size(row: Result) -> str:
+    return f"{len(row.answers.ids)} photos, {len(row.answers.truth)} true boxes"
+
+
+def _flags(results: Sequence[Result]) -> list[Sheet]:
+    """The starred rows."""
     rows = [
-        [
-            f"{entry.first} - {entry.second}",
-            NAMES[entry.measure],
-            f"{entry.interval.value:+.3f}",
-            f"[{entry.interval.low:+.3f}, {entry.interval.high:+.3f}]",
-            "not distinguishable" if entry.interval.holds_zero else "different",
-        ]
+        [called(row, results), "; ".join(row.answers.differs)]
+        for row in results
+        if row.answers.differs
+    ]
+    title = "* not comparable: asked otherwise than its card says"
+    return [Sheet(title, ["row", "what differs"], rows)] if rows else []
+
+
+def _differences(found: Sequence[Difference]) -> list[Sheet]:
+    rows = [
+        [f"{entry.first} - {entry.second}", NAMES[entry.measure], *_compared(entry.interval)]
         for entry in found
     ]
     head = ["pair", "number", "difference", "95 %", "verdict"]
-    return Sheet("the best row against the others, photo for photo", head, rows)
+    title = "the best row against the others, photo for photo"
+    return [Sheet(title, head, rows)] if rows else []
+
+
+def _compared(found: Interval) -> list[str]:
+    verdict = "not distinguishable" if found.holds_zero else "different"
+    return [f"{found.value:+.3f}", f"[{found.low:+.3f}, {found.high:+.3f}]", verdict]
+
+
+def _drops(report: Report) -> list[Sheet]:
+    """What each way to spoil the photos costs the rows that were asked again."""
+    results = {(row.run, row.name): row for row in report.results}
+    rows = []
+    for spoilt in report.perturbed:
+        clean = results[spoilt.run, spoilt.name]
+        scores = [number(spoilt.scores()[name]) for name in COMPARED]
+        named = [called(clean, report.results), spoilt.perturb]
+        rows.append(named + scores + _compared(compare(spoilt, clean, "mean_iou")))
+    head = ["row", "photos", *(NAMES[name] for name in COMPARED), "mean IoU changes by", "95 %", ""]
+    return [Sheet("on worse photos, the truth moved with them", head, rows)] if rows else []
+
+
+def _pairs(results: Sequence[Result]) -> list[Sheet]:
+    """Every row less every other in mean IoU; a difference that may be noise stands in brackets."""
+    if len(results) < 3:  # the differences say it already
+        return []
+    rows = [[called(row, results), *(_pair(row, column) for column in results)] for row in results]
+    head = ["row less column, (not distinguishable)", *(called(row, results) for row in results)]
+    return [Sheet("mean IoU, every pair of rows, photo for photo", head, rows)]
+
+
+def _pair(row: Result, column: Result) -> str:
+    if row is column or not same_photos(row, column):
+        return ""
+    found = compare(row, column, "mean_iou")
+    return f"({found.value:+.3f})" if found.holds_zero else f"{found.value:+.3f}"
 
 
 def _seeds(results: Sequence[Result]) -> list[Sheet]:
     """Mean and standard deviation over runs of one recipe that differ by seed, step by step."""
-    groups: dict[tuple[str, int], list[Result]] = defaultdict(list)
-    for row in results:
-        if row.target and row.target.card and row.step is not None:
-            groups[row.target.card.recipe, row.step].append(row)
     rows = []
-    for (recipe, step), members in groups.items():
-        seeds = {row.target.card.seed for row in members if row.target and row.target.card}
-        if 1 < len(seeds) == len(members):
+    for (recipe, step), members in by_recipe(results).items():
+        if len(members) > 1:
             found = [spread([row.scores()[name] for row in members]) for name in COMPARED]
             cells = [f"{number(mean)} ± {number(deviation)}" for mean, deviation in found]
-            rows.append([f"{recipe}, step {step}", str(len(seeds)), *cells])
-    head = ["recipe", "seeds", *(NAMES[name] for name in COMPARED)]
-    return [Sheet("over seeds", head, rows)] if rows else []
+            rows.append([recipe, str(step), str(len(members)), *cells])
+    head = ["recipe", "step", "seeds", *(NAMES[name] for name in COMPARED)]
+    return [Sheet("mean ± standard deviation over seeds", head, rows)] if rows else []
 
 
 def _definitions(results: Sequence[Result]) -> Sheet:
@@ -136,11 +195,13 @@ def _slice(title: str, found: Sequence[Row]) -> Sheet:
     return Sheet(title, [NAMES.get(name, name.replace("_", " ")) for name in head], rows)
 
 
-def _confusion(row: Result) -> Sheet:
+def _confusion(row: Result, called_so: str) -> Sheet:
     counts = confusion(row.answers, row.pairing)
     names = [*LABELS, "nothing"]
     rows = [[name, *map(str, line)] for name, line in zip(names, counts, strict=True)]
-    return Sheet(f"{row.name}, labels: true down, found across", ["", *names], rows)
+    return Sheet(
+        f"{called_so}, labels of boxes at IoU 0.5: true down, found across", ["", *names], rows
+    )
 
 
 def _text(value: float | str) -> str:

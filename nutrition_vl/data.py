@@ -47,7 +47,10 @@ _COUNTED = Features(FEATURES | {"dropped": Value("int32")})
 
 
 def load_split(
-    source: str | Path = DATASET, split: str = "val", limit: int | None = None
+    source: str | Path = DATASET,
+    split: str = "val",
+    limit: int | None = None,
+    corrections: Path | None = None,
 ) -> Dataset:
     """The first `limit` photos of a split as rows of FEATURES; boxes in the upright photo's pixels.
 

@@ -100,7 +100,7 @@ def test_a_file_of_the_sweep_scores_like_the_sweep(run, data, capsys):
     assert main(["--run", str(run), "--data", str(data)]) == 0
     swept = last_line(capsys)["results"][2]
     assert main(["--predictions", str(file), "--data", str(data)]) == 0
-    assert last_line(capsys)["results"][0] == swept | {"run": "", "step": None}
+    assert last_line(capsys)["results"][0] == swept | {"run": "", "step": None, "seed": None}
 
 
 def test_a_broken_line_inside_is_named(tmp_path):
@@ -110,8 +110,8 @@ def test_a_broken_line_inside_is_named(tmp_path):
         gaps(Dataset.from_dict({"id": ["a"]}), file)
 
 
-def test_a_single_checkpoint_is_named_after_its_folder(run):
-    (bare, tuned) = targets(EvalConfig(checkpoint=str(run / "checkpoint-10")))
+def test_a_single_checkpoint_is_named_after_its_folder(run, tmp_path):
+    (bare, tuned) = targets(EvalConfig(checkpoint=str(run / "checkpoint-10")), tmp_path)
     assert (bare.name, bare.adapter) == ("base", "none")
     assert (tuned.name, tuned.step) == ("checkpoint-10", 10)
     assert tuned.file == run / "eval" / "predictions" / "checkpoint-10.jsonl"
@@ -120,7 +120,7 @@ def test_a_single_checkpoint_is_named_after_its_folder(run):
 def test_runs_that_share_a_base_ask_it_once(run, tmp_path):
     second = shutil.copytree(run, tmp_path / "second")
     config = EvalConfig(runs=(run, second))
-    rows = [(target.run, target.name) for target in targets(config)]
+    rows = [(target.run, target.name) for target in targets(config, tmp_path)]
     assert rows[0] == ("qlora", "base")
     assert rows[3:] == [("second", "checkpoint-9"), ("second", "checkpoint-10")]
     assert home(config) == run.parent / "eval"
