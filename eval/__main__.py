@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from eval.command import guarded
@@ -57,21 +55,15 @@ def _of_files(config: EvalConfig) -> "Report":
 
 
 def _of_models(config: EvalConfig) -> "Report | None":
-    from eval.evaluate import Report, best, evaluate
-    from eval.sweep import Sweep
-    from eval.targets import targets
+    from eval.targets import checkpoints
     from nutrition_vl.data import DATASET, load_split
 
-    with TemporaryDirectory() as scratch:
-        plan = targets(config, Path(scratch))
-        source = config.data or DATASET
-        rows = load_split(source, config.split, config.limit, config.corrections)
-        sweep = Sweep(rows, config)
-        results = [*map(evaluate, sweep.answers(plan), plan)]
-        chosen = {id(row): row.target for row in (results[0], best(results)) if row.target}
-        spoilt = [target.perturbed(name) for target in chosen.values() for name in config.perturb]
-        perturbed = [*map(evaluate, sweep.answers(spoilt), spoilt)] if spoilt else []
-    return Report(results, perturbed, rows) if sweep.sharing.leads else None
+    for folder in config.runs:
+        checkpoints(folder)  # before the data, which may have to be fetched
+    rows = load_split(config.data or DATASET, config.split, config.limit, config.corrections)
+    from eval.sweep import run  # with PyTorch, which a mistake in the data need not wait for
+
+    return run(rows, config)
 
 
 def _refuse(answers: Iterable["Answers"], force: bool) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from nutrition_vl import prompts
 from nutrition_vl.checkpoints import CARD, Card, read_card
-from nutrition_vl.model import QUANTIZATIONS, budget_of, load_processor
-from nutrition_vl.runtime import detect_runtime
 
 ANYWAY = "--force scores it all the same, flagged"
 
@@ -36,6 +34,10 @@ def admit(
 
 def _compared(card: Card, asked: Path, device: str) -> dict[str, tuple[object, object]]:
     """What is on the card and what holds here."""
+    # Not above: with them comes PyTorch, which a run without checkpoints need not wait for.
+    from nutrition_vl.model import QUANTIZATIONS, budget_of, load_processor
+    from nutrition_vl.runtime import detect_runtime
+
     return {
         "prompt": (card.prompt, prompts.fingerprint()),
         "token budget": (card.max_tokens, budget_of(load_processor(asked)).max_tokens),

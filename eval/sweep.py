@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from datasets import Dataset
@@ -12,15 +13,32 @@ from transformers.utils.logging import disable_progress_bar
 
 from eval.answers import Answers, Truth, join, truth_of
 from eval.config import EvalConfig
+from eval.evaluate import Report, Result, best, evaluate
 from eval.perturb import PERTURBATIONS
 from eval.predict import gaps, predict
 from eval.predictions import read_lines
 from eval.sharing import Sharing
-from eval.targets import BARE, Target
+from eval.targets import BARE, Target, targets
 from nutrition_vl import prompts
 from nutrition_vl.checkpoints import resolve
 from nutrition_vl.data import DATASET
 from nutrition_vl.detector import Detector
+
+
+def run(rows: Dataset, config: EvalConfig) -> Report | None:
+    """Everything the command was asked for; None where another of several processes reports it.
+
+    Worse photos are shown to the first row, which is the base, and to the best.
+    """
+    with TemporaryDirectory() as scratch:
+        plan = targets(config, Path(scratch))
+        sweep = Sweep(rows, config)
+        results = sweep.results(plan)
+        chosen = [results[0]] if best(results) is results[0] else [results[0], best(results)]
+        asked = [row.target for row in chosen if row.target]
+        spoilt = [target.perturbed(name) for target in asked for name in config.perturb]
+        perturbed = sweep.results(spoilt)
+    return Report(results, perturbed, rows) if sweep.sharing.leads else None
 
 
 class Sweep:
@@ -32,8 +50,10 @@ class Sweep:
         self._detectors: dict[str, Detector] = {}
         disable_progress_bar()  # of the weights, which would break ours
 
-    def answers(self, plan: Sequence[Target]) -> list[Answers]:
-        """Predicts what is missing and reads all of it back, in the order of the plan."""
+    def results(self, plan: Sequence[Target]) -> list[Result]:
+        """Predicts what is missing, reads all of it back, scores it: in the order of the plan."""
+        if not plan:
+            return []
         for target in plan:
             _settle(target, self.config)
             self.sharing.settle(target.file, self.rows["id"])
@@ -41,10 +61,10 @@ class Sweep:
         with tqdm(total=total, unit="photo", disable=not self.sharing.leads) as progress:
             for target in plan:
                 progress.set_description(f"{target.name} {target.perturb}".strip())
-                self._fill(target, progress)
-        return [_answers(target, self.rows) for target in plan]
+                self._fill(target, plan, progress)
+        return [evaluate(_answers(target, self.rows), target) for target in plan]
 
-    def _fill(self, target: Target, progress: tqdm) -> None:
+    def _fill(self, target: Target, plan: Sequence[Target], progress: tqdm) -> None:
         todo = gaps(self.rows, target.file)
         progress.update(len(self.rows) - len(todo))
         if not todo:  # no model is loaded for what is all there
@@ -52,7 +72,7 @@ class Sweep:
         size, sharing = self.config.batch_size, self.sharing
         own = sharing.share([todo[at : at + size] for at in range(0, len(todo), size)])
         try:
-            detector = self._detector(target)
+            detector = self._detector(target, plan)
             predict(detector, target, self.rows, own, sharing.part(target.file), progress)
         except torch.OutOfMemoryError as error:
             raise ValueError(
@@ -61,12 +81,18 @@ class Sweep:
         sharing.settle(target.file, self.rows["id"])
         progress.update(len(todo) - sum(map(len, own)))  # by the others
 
-    def _detector(self, target: Target) -> Detector:
-        """The one detector of the target's base."""
+    def _detector(self, target: Target, plan: Sequence[Target]) -> Detector:
+        """The one detector of the target's base, with all adapters of the plan.
+
+        All before the first answer: bitsandbytes (0.50) then packs a CPU's weights for AVX-512, and
+        the next adapter would have them unpacked, which rounds them.
+        """
         if target.base not in self._detectors:
-            self._detectors[target.base] = Detector.load(
-                target.checkpoint, adapter=BARE, device=self.config.device
-            )
+            detector = Detector.load(target.checkpoint, adapter=BARE, device=self.config.device)
+            for other in plan:
+                if other.base == target.base:
+                    detector.use_adapter(other.adapter)
+            self._detectors[target.base] = detector
         return self._detectors[target.base]
 
 

@@ -57,10 +57,23 @@ def targets(config: EvalConfig, scratch: Path) -> list[Target]:
         known = {target.base for target in found}
         found += [
             target
-            for target in _of_run(run, config.out, admitted)
+            for target in _rows(checkpoints(run), run, config.out, admitted)
             if target.adapter != BARE or target.base not in known
         ]
     return found
+
+
+def checkpoints(run: Path) -> dict[str, Path]:
+    """The checkpoint folders of a run by name, in the order of their steps.
+
+    Raises FileNotFoundError for a folder without any.
+    """
+    found = list_checkpoints(run)
+    if not found:
+        raise FileNotFoundError(
+            f"{run} holds no checkpoint-N folder: name a run that python -m training has made"
+        )
+    return {path.name: path for path in found}
 
 
 def home(config: EvalConfig) -> Path:
@@ -96,22 +109,11 @@ def _predictions(run: Path, out: Path | None) -> Path:
     return run / "eval" / "predictions" if out is None else out / "predictions" / run.resolve().name
 
 
-def _of_run(run: Path, out: Path | None, admitted: Admit) -> list[Target]:
-    checkpoints = list_checkpoints(run)
-    if not checkpoints:
-        raise FileNotFoundError(
-            f"{run} holds no checkpoint-N folder: name a run that python -m training has made"
-        )
-    return _rows({path.name: path for path in checkpoints}, run, out, admitted)
-
-
-def _rows(
-    checkpoints: dict[str, Path], run: Path, out: Path | None, admitted: Admit
-) -> list[Target]:
+def _rows(folders: dict[str, Path], run: Path, out: Path | None, admitted: Admit) -> list[Target]:
     """The base of the first checkpoint, then the checkpoints under their names."""
     files, called = _predictions(run, out), run.resolve().name
     rows = []
-    for name, path in checkpoints.items():
+    for name, path in folders.items():
         asked, card, differs = admitted(path)
         base, folder, file = resolve(asked).base, str(asked), files / f"{name}.jsonl"
         row = Target(name, called, _step(name), base, folder, folder, file, card, differs)
