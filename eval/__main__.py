@@ -22,11 +22,12 @@ def main(argv: list[str] | None = None) -> int:
 def _run(config: EvalConfig) -> int:
     # Here and not above, as below: they take seconds, which --help need not wait for.
     from eval.screen import line, show
+    from eval.tables import summary
 
     report = _of_files(config) if config.predictions else _of_models(config)
     if report is None:  # one of several processes, of which another reports
         return 0
-    show(report)
+    show(summary(report))
     if config.out or not config.predictions:
         from eval.report import write
         from eval.targets import home

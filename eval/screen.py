@@ -1,6 +1,7 @@
 """What the command prints: tables for people, and one line of JSON for programs."""
 
 import json
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
@@ -9,18 +10,18 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.evaluate import Report, best, called, differences
-from eval.tables import summary
+from eval.tables import Sheet
 
 
-def show(report: Report) -> None:
-    """Prints the rows and their differences as tables."""
+def show(sheets: Sequence[Sheet]) -> None:
+    """Prints tables."""
     console = Console()
     if not console.is_terminal:
         console.width = 160  # into a file or a pipe, where nothing need be squeezed
-    for sheet in summary(report):
+    for sheet in sheets:
         table = Table(title=sheet.title, box=box.SIMPLE)
-        for heading in sheet.head:
-            left = heading == sheet.head[0]
+        for number, heading in enumerate(sheet.head):
+            left = number == 0 or sheet.words
             table.add_column(heading, justify="left" if left else "right", overflow="fold")
         for row in sheet.rows:
             table.add_row(*row)

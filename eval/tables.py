@@ -52,11 +52,12 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table: its title, its headings and its rows, all as text."""
+    """A table: its title, its headings and its rows, all as text, in `words` or mostly numbers."""
 
     title: str
     head: list[str]
     rows: list[list[str]]
+    words: bool = False
 
 
 def summary(report: Report) -> list[Sheet]:
@@ -121,7 +122,7 @@ def _flags(results: Sequence[Result]) -> list[Sheet]:
         if row.answers.differs
     ]
     title = "* not comparable: asked otherwise than its card says"
-    return [Sheet(title, ["row", "what differs"], rows)] if rows else []
+    return [Sheet(title, ["row", "what differs"], rows, words=True)] if rows else []
 
 
 def _differences(found: Sequence[Difference]) -> list[Sheet]:

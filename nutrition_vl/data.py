@@ -2,7 +2,8 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -14,6 +15,7 @@ from PIL import Image
 
 from nutrition_vl import formats
 from nutrition_vl.boxes import LABELS, make_detections
+from nutrition_vl.corrections import correct
 from nutrition_vl.formats import Sample
 from nutrition_vl.photos import open_photo, photo_size
 
@@ -55,8 +57,8 @@ def load_split(
     """The first `limit` photos of a split as rows of FEATURES; boxes in the upright photo's pixels.
 
     `source` is a hub id, a folder (metadata.jsonl, parquet, YOLO or Pascal VOC) or a file (parquet,
-    COCO JSON, conversation JSON); one without splits serves as any. Raises ValueError or
-    FileNotFoundError with the reason.
+    COCO JSON, conversation JSON); one without splits serves as any. `corrections` is a file for
+    `corrections.correct`. Raises ValueError or FileNotFoundError with the reason.
     """
     found = _read(source, split)
     if not len(found):
@@ -73,7 +75,24 @@ def load_split(
             source,
             dropped,
         )
-    return _with_unique_ids(rows.remove_columns("dropped"))
+    rows = rows.remove_columns("dropped")
+    rows = rows.remove_columns("id").add_column("id", _unique(rows["id"]))
+    return rows if corrections is None else correct(rows, corrections, split, limit is None)
+
+
+def read_samples(source: str | Path, split: str) -> list[Sample]:
+    """What a source says of each photo of a split, unchecked, under the ids of `load_split`."""
+    found = _read(source, split)
+    if isinstance(found, Dataset):
+        formats.require(("image", "objects"), found.features, source)
+        found = [_sample(row, row["image"], source) for row in _undecoded(found)]
+    ids = _unique([sample.id for sample in found])
+    return [replace(sample, id=name) for sample, name in zip(found, ids, strict=True)]
+
+
+def photo_of(sample: Sample) -> Image.Image:
+    """The upright RGB photo of a sample; ValueError names the file that cannot be read."""
+    return open_photo(*_stored(sample.image))
 
 
 def truth(row: Mapping) -> sv.Detections:
@@ -147,14 +166,16 @@ def _rows_of_table(table: Dataset, limit: int | None, source: str | Path) -> Dat
         label for found in table["objects"] for label in _objects(found, source)["category_name"]
     }
     names = _renaming(labels, source)
-    table = table.cast_column("image", datasets.Image(decode=False)).select(
-        range(len(table))[:limit]
-    )
+    table = _undecoded(table).select(range(len(table))[:limit])
     # Not Dataset.map: it would copy all photos into its cache, and find old rows there later.
     rows = [_row(_sample(row, row["image"], source), names) | {"image": None} for row in table]
     facts = Dataset.from_list(rows, _COUNTED).remove_columns("image")
     joined = concatenate_datasets([table.select_columns("image"), facts], axis=1)
     return joined.cast_column("image", Photo(mode="RGB"))
+
+
+def _undecoded(table: Dataset) -> Dataset:
+    return table.cast_column("image", datasets.Image(decode=False))
 
 
 def _sample(row: Mapping, image: str | dict, source: str | Path) -> Sample:
@@ -168,7 +189,14 @@ def _sample(row: Mapping, image: str | dict, source: str | Path) -> Sample:
         raise ValueError(f"{source}, {name}: each box needs four numbers and a category_name")
     if any(abs(number) > 2 for number in numbers):
         raise ValueError(f"{source}, {name}: bbox must be [y_min, x_min, y_max, x_max] from 0 to 1")
-    return Sample(name, image, [[x0, y0, x1, y1] for y0, x0, y1, x1 in boxes], labels)
+    return Sample(
+        id=name,
+        image=image,
+        xyxy=[[x0, y0, x1, y1] for y0, x0, y1, x1 in boxes],
+        labels=labels,
+        stored_size=(row["width"], row["height"]) if {"width", "height"} <= row.keys() else None,
+        product=str(row.get("group") or (row.get("meta") or {}).get("barcode") or ""),
+    )
 
 
 def _objects(found: dict | None, source: str | Path) -> dict:
@@ -212,11 +240,11 @@ def _renaming(labels: set[str], source: str | Path) -> dict[str, str]:
     raise ValueError(f"{source} has the labels {named}: rename them to {', '.join(LABELS)}")
 
 
-def _with_unique_ids(rows: Dataset) -> Dataset:
+def _unique(names: Iterable[str]) -> list[str]:
     """Ids name photos in result files, so the second `a` (of another folder) becomes `a-2`."""
     seen: Counter[str] = Counter()
     ids = []
-    for name in rows["id"]:
+    for name in names:
         seen[name] += 1
         ids.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return rows if len(seen) == len(ids) else rows.remove_columns("id").add_column("id", ids)
+    return ids

@@ -17,7 +17,8 @@ from nutrition_vl.boxes import EXAMPLE, from_text
 @dataclass(frozen=True)
 class Sample:
     """A labelled photo: boxes (n, 4) as x0, y0, x1, y1, from 0 to 1 of the upright photo when
-    `normalized` and in its pixels otherwise, and how many boxes could not be read."""
+    `normalized` and in its pixels otherwise, and how many boxes could not be read; what the source
+    says of its width and height, and which product it shows (barcode or group), if it does."""
 
     id: str
     image: str | dict
@@ -25,6 +26,8 @@ class Sample:
     labels: list[str]
     normalized: bool = True
     malformed: int = 0
+    stored_size: tuple[int, int] | None = None
+    product: str = ""
 
 
 def read_json(file: Path, split: str) -> list[Sample]:
