@@ -70,10 +70,10 @@ def false_alarm_rate(photos: Photos) -> Share:
 def precision_recall_f1(
     hits: np.ndarray, found: np.ndarray, true: np.ndarray
 ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """From each photo's boxes matched one-to-one (`matching.match`), and those found and true.
+    """Precision is the share of found boxes matched one-to-one to true ones, recall the share of
+    true ones so matched, F1 their harmonic mean: twice the matched over found and true together.
 
-    Precision is the matched share of the found boxes, recall that of the true ones, and F1, their
-    harmonic mean, twice the matched over found and true together.
+    Of the boxes of each photo that are matched (`matching.match`), found and true.
     """
     return (hits, found), (hits, true), (2 * hits, found + true)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from eval.charts import charts
 from eval.evaluate import Report, Result, best, called
-from eval.tables import Sheet
+from eval.tables import Sheet, details, summary
 from nutrition_vl.draw import annotate
 
 SHOWN = 4  # photos of each kind
@@ -28,20 +28,22 @@ td:first-child, th:first-child, .words td, .words th { text-align: left; }
 th { color: #5a606b; font-weight: 600; }
 tr.best td { font-weight: 700; background: #f2f7f3; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 1rem; }
+.grid img { width: 100%; height: 300px; object-fit: contain; background: #f4f5f7; }
 .charts { grid-template-columns: repeat(auto-fill, minmax(360px, 1fr)); }
 .charts h2 { margin: .5rem 0; } svg, img { max-width: 100%; height: auto; }
 figure { margin: 0; } figcaption { font-size: .85rem; color: #5a606b; overflow-wrap: anywhere; }
 """
 
 
-def page(report: Report, sheets: Sequence[Sheet]) -> str:
-    """The HTML of a report of these tables."""
-    results, (first, *others) = report.results, sheets
-    parts = [table(first, called(best(results), results)), _charts(results)]
+def page(report: Report) -> str:
+    """The HTML of a report: rows, curves, differences, photos, details."""
+    results, (first, *others) = report.results, summary(report)
+    marked = called(best(results), results)
+    note = f"<p>Set off is {escape(marked)}, the best by F1 at IoU 0.5.</p>"
+    parts = [table(first, marked), note, _charts(results), *map(table, others)]
     if report.rows is not None:
         parts += _gallery(report, report.rows)
-    parts += [table(sheet) for sheet in others]
-    return document("Evaluation", parts)
+    return document("Evaluation", [*parts, *map(table, details(report))])
 
 
 def document(title: str, parts: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ def write(report: Report, folder: Path) -> None:
         "checkpoints.csv": checkpoints(results),
         "samples.csv": samples(best(results)),
         "report.md": "\n".join(markdown(sheet) for sheet in sheets),
-        "report.html": page(report, sheets),
+        "report.html": page(report),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():

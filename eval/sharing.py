@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from accelerate import PartialState
 
-from eval.predict import whole_lines
+from eval.gaps import whole_lines
 
 Item = TypeVar("Item")
 

@@ -12,7 +12,11 @@ from eval.metrics import Tally, best, tally
 from nutrition_vl.boxes import LABELS
 
 # Shares of the photo's area: pixels would say more about the camera than about the table.
-SIZES = {"small (< 5 %)": (0, 0.05), "medium": (0.05, 0.2), "large (>= 20 %)": (0.2, np.inf)}
+SIZES = {
+    "small (< 5 %)": (0, 0.05),
+    "medium (5-20 %)": (0.05, 0.2),
+    "large (>= 20 %)": (0.2, np.inf),
+}
 THRESHOLDS = np.linspace(0, 0.9, 10)  # of confidence
 BINS = 10  # of confidence
 Row = dict[str, Any]

@@ -14,8 +14,9 @@ from transformers.utils.logging import disable_progress_bar
 from eval.answers import Answers, Truth, join, truth_of
 from eval.config import EvalConfig
 from eval.evaluate import Report, Result, best, evaluate
+from eval.gaps import gaps
 from eval.perturb import PERTURBATIONS
-from eval.predict import gaps, predict
+from eval.predict import predict
 from eval.predictions import read_lines
 from eval.sharing import Sharing
 from eval.targets import BARE, Target, targets

@@ -1,12 +1,13 @@
 """The tables of a report as text: rows, differences, definitions, slices and seeds."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+from eval.average_precision import AveragePrecision
 from eval.bootstrap import COMPARED, Interval, spread
 from eval.evaluate import (
-    Difference,
     Report,
     Result,
     best,
@@ -16,6 +17,7 @@ from eval.evaluate import (
     differences,
     same_photos,
 )
+from eval.metrics import MEASURES, precision_recall_f1
 from eval.slices import Row, by_label, by_size, by_tables, confusion, operating_points
 from nutrition_vl.boxes import LABELS
 
@@ -41,6 +43,7 @@ DEFINITIONS = {
     "ap75": "AP75",
     "ar": "AR",
 }
+MATRIX = 12  # rows to be compared each with each
 NAMES = {
     "mean_iou": "mean IoU",
     "precision@0.5": "P@.5",
@@ -66,8 +69,8 @@ def summary(report: Report) -> list[Sheet]:
     return [
         _main(results),
         *_flags(results),
-        *_differences(differences(results)),
         *_seeds(results),
+        *_differences(results),
         *_drops(report),
     ]
 
@@ -89,7 +92,22 @@ def details(report: Report) -> list[Sheet]:
         *_pairs(results),
         *(_slice(f"{called_best}, {title}", found) for title, found in tables.items()),
         *([_confusion(row, called_best)] if labelled else []),
+        _meanings(),
     ]
+
+
+def _meanings() -> Sheet:
+    """The first sentence of each measure's docstring, where it is defined."""
+    documented: dict[str, object] = dict(MEASURES)
+    documented["precision, recall, F1"] = precision_recall_f1
+    documented["AP, AP50, AP75, AR"] = AveragePrecision
+    documented["used with one box"] = operating_points
+    rows = [[name, " ".join(_paragraph(what).split())] for name, what in documented.items()]
+    return Sheet("what the numbers mean", ["number", "meaning"], rows, words=True)
+
+
+def _paragraph(documented: object) -> str:
+    return (documented.__doc__ or "").split("\n\n")[0]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -125,14 +143,17 @@ def _flags(results: Sequence[Result]) -> list[Sheet]:
     return [Sheet(title, ["row", "what differs"], rows, words=True)] if rows else []
 
 
-def _differences(found: Sequence[Difference]) -> list[Sheet]:
-    rows = [
-        [f"{entry.first} - {entry.second}", NAMES[entry.measure], *_compared(entry.interval)]
-        for entry in found
-    ]
-    head = ["pair", "number", "difference", "95 %", "verdict"]
-    title = "the best row against the others, photo for photo"
-    return [Sheet(title, head, rows)] if rows else []
+def _differences(results: Sequence[Result]) -> list[Sheet]:
+    """A line a row, the best less the row, unless it is alone."""
+    rows: dict[str, list[str]] = defaultdict(list)
+    for entry in differences(results):
+        rows[entry.second] += _compared(entry.interval)
+    head = ["row"]
+    for name in COMPARED:
+        head += [f"{NAMES[name]} above by", "95 %", ""]
+    title = f"{called(best(results), results)} above the others, photo for photo"
+    lines = [[name, *cells] for name, cells in rows.items()]
+    return [Sheet(title, head, lines)] if lines else []
 
 
 def _compared(found: Interval) -> list[str]:
@@ -154,12 +175,23 @@ def _drops(report: Report) -> list[Sheet]:
 
 
 def _pairs(results: Sequence[Result]) -> list[Sheet]:
-    """Every row less every other in mean IoU; a difference that may be noise stands in brackets."""
-    if len(results) < 3:  # the differences say it already
+    """Each row less each other in mean IoU; a difference that may be noise stands in brackets.
+
+    Of many rows only the first, which is the base, and the best of each run.
+    """
+    rows = [*results]
+    if len(rows) > MATRIX:
+        runs = {row.run for row in rows}
+        leaders = [best([row for row in rows if row.run == run]) for run in runs]
+        rows = [row for row in rows if row is rows[0] or any(row is leader for leader in leaders)]
+    if len(rows) < 3:  # the differences say it already
         return []
-    rows = [[called(row, results), *(_pair(row, column) for column in results)] for row in results]
-    head = ["row less column, (not distinguishable)", *(called(row, results) for row in results)]
-    return [Sheet("mean IoU, every pair of rows, photo for photo", head, rows)]
+    lines = [
+        [f"{number}. {called(row, results)}", *(_pair(row, column) for column in rows)]
+        for number, row in enumerate(rows, 1)
+    ]
+    head = ["row less column", *(f"{number}." for number in range(1, len(rows) + 1))]
+    return [Sheet("mean IoU of pairs, in brackets where not distinguishable", head, lines)]
 
 
 def _pair(row: Result, column: Result) -> str:

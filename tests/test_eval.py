@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from eval.__main__ import main
 from eval.config import EvalConfig
-from eval.predict import gaps
+from eval.gaps import gaps
 from eval.targets import home, targets
 from nutrition_vl.checkpoints import DEMO
 
