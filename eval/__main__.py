@@ -9,6 +9,8 @@ from eval.command import guarded
 from eval.config import EvalConfig, parse
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from eval.answers import Answers
     from eval.evaluate import Report
 
@@ -24,11 +26,11 @@ def _run(config: EvalConfig) -> int:
     from eval.screen import line, show
     from eval.tables import summary
 
-    report = _of_files(config) if config.predictions else _of_models(config)
+    report = _report(config)
     if report is None:  # one of several processes, of which another reports
         return 0
     show(summary(report))
-    if config.out or not config.predictions:
+    if config.out or config.asks_models:
         from eval.report import write
         from eval.targets import home
 
@@ -37,34 +39,44 @@ def _run(config: EvalConfig) -> int:
     return 0
 
 
-def _of_files(config: EvalConfig) -> "Report":
-    from eval.answers import truth_of
+def _report(config: EvalConfig) -> "Report | None":
+    """The models' rows, then those of the predictions files."""
     from eval.evaluate import Report, evaluate
-    from eval.predictions import read
-    from nutrition_vl.data import load_split
-
-    data, limit = config.data, config.limit
-    rows = load_split(data, config.split, limit, config.corrections) if data else None
-    truths = truth_of(rows) if rows is not None else None
-    answers = [read(file, truths, config.data) for file in config.predictions]
-    _refuse(answers, config.force)
-    stems = [file.stem for file in config.predictions]
-    if len(set(stems)) < len(stems):
-        paths = [str(file.with_suffix("")) for file in config.predictions]
-        answers = [replace(found, name=path) for found, path in zip(answers, paths, strict=True)]
-    return Report([evaluate(found) for found in answers], rows=rows)
-
-
-def _of_models(config: EvalConfig) -> "Report | None":
     from eval.targets import checkpoints
-    from nutrition_vl.data import DATASET, load_split
 
     for folder in config.runs:
         checkpoints(folder)  # before the data, which may have to be fetched
-    rows = load_split(config.data or DATASET, config.split, config.limit, config.corrections)
-    from eval.sweep import run  # with PyTorch, which a mistake in the data need not wait for
+    rows = _rows(config)
+    results = [evaluate(found) for found in _read(config, rows)]
+    if rows is None or not config.asks_models:
+        return Report(results, rows=rows)
+    from eval.sweep import run  # with PyTorch, which a mistake above need not wait for
 
-    return run(rows, config)
+    report = run(rows, config)
+    return report and replace(report, results=[*report.results, *results])
+
+
+def _rows(config: EvalConfig) -> "Dataset | None":
+    """The split; None where the predictions bring the truth themselves."""
+    from nutrition_vl.data import DATASET, load_split
+
+    if not config.data and not config.asks_models:
+        return None
+    return load_split(config.data or DATASET, config.split, config.limit, config.corrections)
+
+
+def _read(config: EvalConfig, rows: "Dataset | None") -> list["Answers"]:
+    """The predictions files, named by their paths where two have one name."""
+    from eval.answers import truth_of
+    from eval.predictions import read
+
+    truths = truth_of(rows) if rows is not None else None
+    answers = [read(file, truths, config.data) for file in config.predictions]
+    _refuse(answers, config.force)
+    if len({found.name for found in answers}) == len(answers):
+        return answers
+    paths = [str(file.with_suffix("")) for file in config.predictions]
+    return [replace(found, name=path) for found, path in zip(answers, paths, strict=True)]
 
 
 def _refuse(answers: Iterable["Answers"], force: bool) -> None:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from io import StringIO
+from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -54,9 +55,9 @@ def _drawn(draw: Callable[[Axes], None]) -> str:
 
 def _curves(axes: Axes, results: Sequence[Result], name: str) -> None:
     """A line a run with its 95 % band; runs that differ by seed alone thin, and their mean."""
-    for row in results:
-        if row.step is None:
-            axes.axhline(row.scores()[name], color=GRAY, linestyle="--", label=row.name)
+    flat = [row for row in results if row.step is None]
+    for row, style in zip(flat, cycle(("--", ":", "-.")), strict=False):
+        axes.axhline(row.scores()[name], color=GRAY, linestyle=style, label=row.name)
     repeated = {key: rows for key, rows in by_recipe(results).items() if len(rows) > 1}
     recipe_of = {row.run: recipe for (recipe, _), rows in repeated.items() for row in rows}
     colours: dict[str, str] = {}

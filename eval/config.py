@@ -14,6 +14,7 @@ examples:
   python -m eval --run runs/a --run runs/b --split val --out compared/
   python -m eval --predictions baseline_samples.csv exp1a_samples.csv
   python -m eval --predictions yolo.json --data instances.json
+  python -m eval --run runs/qlora --predictions ocr.jsonl     # of python -m eval.ocr
   python -m eval --checkpoint demo --data photos/ --perturb blur,dark    # or all
   accelerate launch -m eval --run runs/qlora           # photos shared by all GPUs
 
@@ -28,7 +29,7 @@ PERTURB = "also the base and the best row on worse photos: rotate90,blur,jpeg,..
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """One of `runs`, `checkpoint` and `predictions` says what to score; `out` gets the report."""
+    """What to score are `runs` or a `checkpoint`, `predictions`, or both; `out` gets the report."""
 
     runs: tuple[Path, ...] = ()
     checkpoint: str | None = None
@@ -43,12 +44,19 @@ class EvalConfig:
     corrections: Path | None = None
     force: bool = False
 
+    @property
+    def asks_models(self) -> bool:
+        """Whether models are to be asked, and not only files to be read."""
+        return bool(self.runs or self.checkpoint)
+
 
 def parse(argv: list[str] | None = None) -> EvalConfig:
     """The command line; argparse exits with 2 and one sentence for what it does not understand."""
     options = parser()
     found = options.parse_args(argv)
-    if found.perturb and found.predictions:
+    if not (found.run or found.checkpoint or found.predictions):
+        options.error("say what to score: --run, --checkpoint or --predictions")
+    if found.perturb and not (found.run or found.checkpoint):
         options.error("--perturb asks a model anew: give --run or --checkpoint")
     return EvalConfig(
         runs=tuple(found.run),
@@ -74,15 +82,13 @@ def parser() -> argparse.ArgumentParser:
         epilog=DETAILS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = options.add_mutually_exclusive_group(required=True)
+    what = options.add_mutually_exclusive_group()
     what.add_argument(
         "--run", type=Path, action="append", default=[], help="a run folder; may be repeated"
     )
     what.add_argument("--checkpoint", help="demo, a checkpoint folder, a run (its best) or a base")
-    what.add_argument(
-        "--predictions", type=Path, nargs="+", default=[], metavar="FILE", help="no model needed"
-    )
     add = options.add_argument
+    add("--predictions", type=Path, nargs="+", default=[], metavar="FILE", help="no model needed")
     add("--data", metavar="SOURCE", help="folder, file or hub id (default the Open Food Facts set)")
     add("--split", default="val", help="default val")
     add("--limit", type=_positive, metavar="N", help="only the first N photos")

@@ -110,7 +110,7 @@ def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
         except UnicodeDecodeError as error:
             raise ValueError(f"{file} is not UTF-8 text: {error.reason}") from error
         except csv.Error as error:
-            raise ValueError(f"{file}, line {reader.line_num}: no CSV ({error})") from error
+            raise ValueError(f"{file}, after line {reader.line_num}: no CSV ({error})") from error
 
 
 def _sample_truth(row: Mapping[str, str], where: str) -> Truth:

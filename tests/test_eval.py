@@ -152,10 +152,44 @@ def test_bad_predictions_overwrite_nothing(tmp_path, data, capsys):
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["--run", "a", "--checkpoint", "demo"], ["--checkpoint", "demo", "--limit", "0"]]
+    "argv",
+    [
+        [],
+        ["--run", "a", "--checkpoint", "demo"],
+        ["--checkpoint", "demo", "--limit", "0"],
+        ["--checkpoint", "demo", "--perturb", "rain"],
+        ["--predictions", "row.csv", "--perturb", "blur"],
+    ],
 )
 def test_commands_that_are_not_understood(argv, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(argv)
     assert stopped.value.code == 2
     assert "error" in capsys.readouterr().err
+
+
+def test_files_stand_beside_the_models(run, data, tmp_path, capsys):
+    file = tmp_path / "ocr.jsonl"
+    rows = [{"id": f"pack{number}", "boxes": []} for number in range(3)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["--run", str(run), "--data", str(data), "--predictions", str(file)]) == 0
+    found = last_line(capsys)
+    assert [row["name"] for row in found["results"]][2:] == ["checkpoint-10", "ocr"]
+    assert {entry["second"] for entry in found["differences"]} | {found["best"]} == {
+        "base", "checkpoint-9", "checkpoint-10", "ocr"
+    }  # fmt: skip
+
+
+def test_worse_photos_are_shown_to_the_base_and_the_best(run, data, capsys, monkeypatch):
+    monkeypatch.setattr("nutrition_vl.detector.MAX_NEW_TOKENS", 2)  # what is said is not tested
+    options = ["--run", str(run), "--data", str(data), "--device", "cpu"]
+    assert main([*options, "--perturb", "rotate90,small"]) == 0
+    found = last_line(capsys)
+    asked = dict.fromkeys(["base", found["best"]])
+    assert [(row["name"], row["perturb"]) for row in found["perturbed"]] == [
+        (name, how) for name in asked for how in ("rotate90", "small")
+    ]
+    lines = (run / "eval" / "predictions" / "base+rotate90.jsonl").read_text().splitlines()
+    sizes = [(row["width"], row["height"]) for row in map(json.loads, lines)]
+    assert sizes == [(240, 180), (140, 320), (150, 150)]  # what was seen lay on its side
+    assert "## on worse photos" in (run / "eval" / "report.md").read_text()
