@@ -324,4 +324,4 @@ def test_a_hundred_thousand_boxes_are_scored_while_one_waits():
     start = time.perf_counter()
     result = evaluate(join("many", truths, told))
     assert time.perf_counter() - start < 10
-    assert result.scores()["ap50"] > 0.9
+    assert result.scores()["ap50"] > 0.8
