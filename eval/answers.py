@@ -120,7 +120,7 @@ def join(name: str, truths: Sequence[Truth], found: Iterable[Found]) -> Answers:
     if missing:
         named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ValueError(
-            f"{name} lacks {len(missing)} of the split's {len(photos)} photos ({named}):"
+            f"{name}: {len(missing)} of the split's {len(photos)} photos are missing ({named});"
             " a photo without a find needs a line with no boxes"
         )
     return _gather(name, truths, [by_id[truth.id] for truth in truths])

@@ -1,6 +1,7 @@
 """What all commands of the evaluation have in common: how they fail."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,9 @@ def guarded(name: str, run: Callable[[], int]) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return run()
+    except BrokenPipeError:  # the reader, `head` perhaps, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{name}: {error}\n")
         return 2

@@ -58,6 +58,8 @@ def parse(argv: list[str] | None = None) -> EvalConfig:
         options.error("say what to score: --run, --checkpoint or --predictions")
     if found.perturb and not (found.run or found.checkpoint):
         options.error("--perturb asks a model anew: give --run or --checkpoint")
+    if (found.limit or found.corrections) and not (found.data or found.run or found.checkpoint):
+        options.error("--limit and --corrections are about the photos: name them with --data")
     return EvalConfig(
         runs=tuple(found.run),
         checkpoint=found.checkpoint,

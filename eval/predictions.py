@@ -23,13 +23,13 @@ SAMPLE_COLUMNS = ("image_id", "prediction", "pred_boxes", "gt_boxes")
 def read(file: Path, truths: Sequence[Truth] | None = None, data: str | None = None) -> Answers:
     """The predictions in a file (.jsonl, .json or .csv) beside the truth, named after the file.
 
-    A .csv brings its own truth; the others need `truths`, COCO results also the
+    A .csv may bring its own truth; the others need `truths`, COCO results also the
     `data` they are about: if that is COCO, it says what their numbers stand for.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no predictions file {file}")
     if file.suffix == ".csv":
-        return read_samples(file)
+        return read_samples(file, truths)
     if file.suffix not in (".jsonl", ".json"):
         raise ValueError(f"{file} is no predictions file: give a .jsonl, .json (COCO) or .csv")
     if truths is None:
@@ -85,18 +85,23 @@ def _differs(file: Path) -> tuple[str, ...]:
     return tuple(found.get("differs", ())) if isinstance(found, dict) else ()
 
 
-def read_samples(file: Path) -> Answers:
+def read_samples(file: Path, truths: Sequence[Truth] | None = None) -> Answers:
     """The original notebook's table: a row a photo, truth inside, all boxes in shares of the sides.
 
     `pred_boxes` are [x_min, y_min, x_max, y_max] but `gt_boxes` [y_min, x_min, y_max, x_max];
     `prediction` is the model's text. Labels are not compared: the table has none for the truth.
+    Where there are `truths`, they hold, and not those inside.
     """
     rows = _rows(file)
     for where, row in rows:
         if not row["image_id"] or None in row or None in row.values():
             raise ValueError(f"{where}: has more or fewer cells than the header, or no image_id")
-    truths = [_sample_truth(row, where) for where, row in rows]
-    return join(file.stem, truths, [_sample_found(row, where) for where, row in rows])
+    if not rows:
+        raise ValueError(f"{file} has no row below its header: there is nothing to score")
+    inside = [_sample_truth(row, where) for where, row in rows]
+    known = {truth.id: truth for truth in truths or inside}
+    found = [_sample_found(row, where) for where, row in rows]
+    return join(file.stem, [*known.values()], [_in_pixels(entry, known) for entry in found])
 
 
 def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
@@ -130,6 +135,16 @@ def _sample_found(row: Mapping[str, str], where: str) -> Found:
         malformed=from_text(row["prediction"], (1, 1)).malformed,
         text=row["prediction"],
     )
+
+
+def _in_pixels(entry: Found, known: Mapping[str, Truth]) -> Found:
+    """The boxes, in shares of the sides, in the units of the truth; `join` refuses strangers."""
+    photo = known.get(entry.photo)
+    if photo is None:
+        return entry
+    scale = (photo.width, photo.height) * 2
+    boxes = [[share * side for share, side in zip(box, scale, strict=True)] for box in entry.xyxy]
+    return replace(entry, xyxy=boxes)
 
 
 def _cell(row: Mapping[str, str], column: str, where: str) -> Any:

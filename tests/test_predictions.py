@@ -133,7 +133,7 @@ def changed(**box):
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        ([LINE], "row lacks 1 of the split's 2 photos .b."),
+        ([LINE], "row: 1 of the split's 2 photos are missing .b."),
         ([LINE, EMPTY, LINE], "entry 3: photo a is there twice, first in .*entry 1"),
         ([LINE, EMPTY, EMPTY | {"id": "c"}], "entry 3: photo c is not in the split"),
         ([changed(xyxy=[1, 2, 3]), EMPTY], "entry 1: a box needs four finite numbers"),
@@ -186,7 +186,7 @@ def test_mistakes_in_coco_results(tmp_path, entry, reason):
         ("0,a,0,[]", "line 2: has more or fewer cells"),
         ("0,a,0,,[],[]\n1,a,0,,[],[]", "line 3: photo a is there twice"),
         ('0,a,0,"never closed,[],[]', "after line 1: no CSV .unexpected end"),
-        ("", "the split is empty"),
+        ("", "has no row below its header"),
     ],
 )
 def test_mistakes_in_samples(tmp_path, row, reason):
