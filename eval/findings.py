@@ -76,7 +76,7 @@ def turned(photo: Photo) -> Iterator[Finding]:
         return
     fits = [_fit(turn(photo.xyxy, turns), photo.found) for turns in range(4)]
     turns = int(np.argmax(fits))
-    if fits[0] < MISFIT and fits[turns] >= FIT:
+    if fits[turns] >= max(FIT, fits[0] + GAIN):
         what = (
             f"the prediction fits with IoU {fits[0]:.2f}, and with {fits[turns]:.2f} once the boxes"
             f" are turned by {90 * turns} degrees anticlockwise"

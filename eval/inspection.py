@@ -27,6 +27,7 @@ from nutrition_vl.draw import annotate
 
 CORRECTIONS = "corrections.jsonl"
 SHOWN = 12  # photos of each check
+NOTE = f"<p>Labels are green, predictions red; at most {SHOWN} photos of each check are shown.</p>"
 MEANS = {
     "turned": "a prediction fits after a quarter turn: stored unturned",
     "stored size": "width and height in the data are not the photo's",
@@ -81,11 +82,15 @@ class Inspection:
 
     def write(self, folder: Path) -> None:
         """Puts report.md, report.html and the corrections there, all made before the first."""
-        sheets = [self.summary(), *self._details()]
+        struck = [check for check in MEANS if self._of(check)]
+        sheets = [self.summary(), *map(self._sheet, struck)]
+        parts = [
+            part for check in struck for part in (table(self._sheet(check)), self._shown(check))
+        ]
         lines = [json.dumps(entry) + "\n" for entry in corrections(self.findings)]
         files = {
-            "report.md": "\n".join(markdown(sheet) for sheet in sheets),
-            "report.html": document("Audit of the labels", [*map(table, sheets), *self._shown()]),
+            "report.md": "\n".join(map(markdown, sheets)),
+            "report.html": document("Audit of the labels", [table(sheets[0]), NOTE, *parts]),
             CORRECTIONS: "".join(lines),
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,29 +100,13 @@ class Inspection:
     def _of(self, check: str) -> list[Finding]:
         return [finding for finding in self.findings if finding.check == check]
 
-    def _details(self) -> list[Sheet]:
-        head = ["split", "photo", "what", "proposed"]
-        return [
-            Sheet(
-                f"{check}: {MEANS[check]}",
-                head,
-                [[at.photo.split, at.photo.id, at.what, at.proposal] for at in self._of(check)],
-                words=True,
-            )
-            for check in MEANS
-            if self._of(check)
-        ]
+    def _sheet(self, check: str) -> Sheet:
+        rows = [[at.photo.split, at.photo.id, at.what, at.proposal] for at in self._of(check)]
+        return Sheet(f"{check}: {MEANS[check]}", ["split", "photo", "what", "proposed"], rows, True)
 
-    def _shown(self) -> list[str]:
-        """Pictures of what was found, the labels green, the predictions red."""
-        return [
-            gallery(
-                f"{check}: labels green, predictions red",
-                [figure(_drawn(at.photo), f"{at.photo.id}: {at.what}") for at in found[:SHOWN]],
-            )
-            for check in MEANS
-            if (found := self._of(check))
-        ]
+    def _shown(self, check: str) -> str:
+        found = self._of(check)[:SHOWN]
+        return gallery([figure(_drawn(at.photo), f"{at.photo.id}: {at.what}") for at in found])
 
 
 def told(args: argparse.Namespace, split: str, file: Path | None) -> dict[str, list]:

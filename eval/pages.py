@@ -85,9 +85,10 @@ def figure(photo: Image.Image, caption: str) -> str:
     )
 
 
-def gallery(title: str, figures: Sequence[str]) -> str:
-    """Figures side by side under a title."""
-    return f'<h2>{escape(title)}</h2><div class="grid">{"".join(figures)}</div>'
+def gallery(figures: Sequence[str], title: str = "") -> str:
+    """Figures side by side, under a title if there is one."""
+    heading = f"<h2>{escape(title)}</h2>" if title else ""
+    return f'{heading}<div class="grid">{"".join(figures)}</div>'
 
 
 def _charts(results: Sequence[Result]) -> str:
@@ -109,8 +110,8 @@ def _gallery(report: Report, rows: Dataset) -> list[str]:
     name = called(row, report.results)
     return [
         gallery(
-            f"{name}, {kind} photos: truth green, found red",
             [_figure(row, rows, at, fits[at]) for at in chosen],
+            f"{name}, {kind} photos: truth green, found red",
         )
         for kind, chosen in kinds.items()
     ]

@@ -164,14 +164,21 @@ def _compared(found: Interval) -> list[str]:
 def _drops(report: Report) -> list[Sheet]:
     """What each way to spoil the photos costs the rows that were asked again."""
     results = {(row.run, row.name): row for row in report.results}
+    asked = dict.fromkeys((row.run, row.name) for row in report.perturbed)
     rows = []
-    for spoilt in report.perturbed:
-        clean = results[spoilt.run, spoilt.name]
-        scores = [number(spoilt.scores()[name]) for name in COMPARED]
-        named = [called(clean, report.results), spoilt.perturb]
-        rows.append(named + scores + _compared(compare(spoilt, clean, "mean_iou")))
+    for clean in (results[key] for key in asked):
+        name = called(clean, report.results)
+        rows.append([name, "as they are", *_two(clean), "", "", ""])
+        for row in report.perturbed:
+            if (row.run, row.name) == (clean.run, clean.name):
+                changed = _compared(compare(row, clean, "mean_iou"))
+                rows.append([name, row.perturb, *_two(row), *changed])
     head = ["row", "photos", *(NAMES[name] for name in COMPARED), "mean IoU changes by", "95 %", ""]
     return [Sheet("on worse photos, the truth moved with them", head, rows)] if rows else []
+
+
+def _two(row: Result) -> list[str]:
+    return [number(row.scores()[name]) for name in COMPARED]
 
 
 def _pairs(results: Sequence[Result]) -> list[Sheet]:
