@@ -15,9 +15,6 @@ TINY = 0.01  # of the photo's width or height: in a photo of 1000 pixels a line 
 SAME = 0.9  # IoU of two boxes of one table
 # IoU with a prediction after quarter turns that speaks for them, and how much better than without.
 FIT, GAIN = 0.6, 0.3
-    0.3,
-    0.7,
-)  # IoU below which a prediction contradicts the label, and from which it agrees
 
 
 @dataclass(frozen=True)
