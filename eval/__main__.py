@@ -62,7 +62,9 @@ def _rows(config: EvalConfig) -> "Dataset | None":
 
     if not config.data and not config.asks_models:
         return None
-    return load_split(config.data or DATASET, config.split, config.limit, config.corrections)
+    return load_split(
+        config.data or DATASET, config.split, config.limit, corrections=config.corrections
+    )
 
 
 def _read(config: EvalConfig, rows: "Dataset | None") -> list["Answers"]:

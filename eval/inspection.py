@@ -22,11 +22,14 @@ from eval.predictions import read
 from eval.report import markdown
 from eval.tables import Sheet
 from nutrition_vl.boxes import LABELS, make_detections
-from nutrition_vl.data import load_split, photo_of, read_samples
+from nutrition_vl.data import load_split
 from nutrition_vl.draw import annotate
+from nutrition_vl.formats import Skipped, attempt
+from nutrition_vl.sources import photo_of, read_samples
 
 CORRECTIONS = "corrections.jsonl"
 SHOWN = 12  # photos of each check
+TITLE = "Audit of the labels"
 NOTE = f"<p>Labels are green, predictions red; at most {SHOWN} photos of each check are shown.</p>"
 MEANS = {
     "turned": "a prediction fits after a quarter turn: stored unturned",
@@ -45,6 +48,7 @@ class Inspection:
 
     photos: list[Photo]
     findings: list[Finding]
+    unreadable: list[Skipped]
 
     @classmethod
     def of(
@@ -52,45 +56,49 @@ class Inspection:
     ) -> Self:
         """Looks at every photo; `found` has, for each split, boxes in shares of the sides by id.
 
-        Raises ValueError for a split that is empty or not there and a photo that cannot be read.
+        Raises ValueError for a split that is not there or holds no photo that can be read.
         """
         photos, hashes = [], []
+        unreadable: list[Skipped] = []
         for split, boxes in zip(splits, found, strict=True):
-            samples = read_samples(data, split)
-            if not samples:
-                raise ValueError(f"{data} holds no photos")
-            for sample in tqdm(samples, desc=split, unit="photo"):
-                image = photo_of(sample)
-                photos.append(Photo.of(split, sample, image.size, boxes.get(sample.id)))
-                hashes.append(dhash(image))
+            for sample in tqdm(read_samples(data, split, unreadable), desc=split, unit="photo"):
+                if image := attempt(unreadable, sample.id, photo_of, sample):
+                    photos.append(Photo.of(split, sample, image.size, boxes.get(sample.id)))
+                    hashes.append(dhash(image))
+        if not photos:
+            raise ValueError(f"{data} holds no photo that can be read")
         findings = [finding for check in CHECKS for photo in photos for finding in check(photo)]
         findings += [*leaks(photos, splits), *copies(photos, np.array(hashes), splits)]
-        return cls(photos, findings)
+        return cls(photos, findings, unreadable)
 
     def summary(self) -> Sheet:
         """How often each check struck."""
         checked = sum(photo.found is not None for photo in self.photos)
         notes = MEANS if checked else MEANS | {"turned": "not looked for: give --checkpoint"}
         rows = [[check, str(len(self._of(check))), note] for check, note in notes.items()]
+        rows.append(["unreadable", str(len(self.unreadable)), "left out of everything else"])
         return Sheet(f"{len(self.photos)} photos", ["check", "findings", "meaning"], rows, True)
 
     def record(self) -> dict[str, Any]:
         """The summary as one object of JSON."""
         counts = {check: len(self._of(check)) for check in MEANS}
+        counts["unreadable"] = len(self.unreadable)
         corrected = len(corrections(self.findings))
         return {"photos": len(self.photos), "findings": counts, "corrections": corrected}
 
     def write(self, folder: Path) -> None:
         """Puts report.md, report.html and the corrections there, all made before the first."""
         struck = [check for check in MEANS if self._of(check)]
-        sheets = [self.summary(), *map(self._sheet, struck)]
+        broken = [[row.id, row.error] for row in self.unreadable]
+        last = [Sheet("unreadable", ["row", "reason"], broken, words=True)] if broken else []
+        sheets = [self.summary(), *map(self._sheet, struck), *last]
         parts = [
             part for check in struck for part in (table(self._sheet(check)), self._shown(check))
         ]
         lines = [json.dumps(entry) + "\n" for entry in corrections(self.findings)]
         files = {
             "report.md": "\n".join(map(markdown, sheets)),
-            "report.html": document("Audit of the labels", [table(sheets[0]), NOTE, *parts]),
+            "report.html": document(TITLE, [table(sheets[0]), NOTE, *parts, *map(table, last)]),
             CORRECTIONS: "".join(lines),
         }
         folder.mkdir(parents=True, exist_ok=True)

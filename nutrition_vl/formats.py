@@ -1,7 +1,7 @@
 """Readers of the formats others label in, one each: COCO, YOLO, Pascal VOC, conversations."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,7 @@ from nutrition_vl.boxes import EXAMPLE, from_text
 @dataclass(frozen=True)
 class Sample:
     """A labelled photo: boxes (n, 4) as x0, y0, x1, y1, from 0 to 1 of the upright photo when
-    `normalized` and in its pixels otherwise, and how many boxes could not be read; what the source
-    says of its width and height, and which product it shows (barcode or group), if it does."""
+    `normalized`, else in its pixels; how many could not be read; its size and product as stored."""
 
     id: str
     image: str | dict
@@ -30,13 +29,34 @@ class Sample:
     product: str = ""
 
 
-def read_json(file: Path, split: str) -> list[Sample]:
+@dataclass(frozen=True)
+class Skipped:
+    """A row that could not be read, and why."""
+
+    id: str
+    error: str
+
+
+def attempt(
+    skipped: list[Skipped] | None, name: str | None, read: Callable[..., Any], *what: Any
+) -> Any:
+    """What `read` makes of `what`; with a list, None where it cannot, noted there by its name."""
+    try:
+        return read(*what)
+    except (OSError, ValueError) as error:
+        if skipped is None:
+            raise
+        skipped.append(Skipped(name or "a row without a name", str(error)))
+        return None
+
+
+def read_json(file: Path, split: str, skipped: list[Skipped] | None = None) -> list[Sample]:
     """COCO where the file holds an object, conversations where it holds a list or JSON lines."""
     if file.suffix == ".jsonl":
-        return read_conversations(file, read_jsonl(file), split)
+        return read_conversations(file, read_jsonl(file, skipped), split, skipped)
     content = _parse_json(file, _read_text(file))
     if isinstance(content, list):
-        return read_conversations(file, content, split)
+        return read_conversations(file, content, split, skipped)
     return read_coco(file, content)
 
 
@@ -125,10 +145,16 @@ def _voc_sample(file: Path, folder: Path) -> Sample:
     )
 
 
-def read_conversations(file: Path, entries: list[dict], split: str) -> list[Sample]:
+def read_conversations(
+    file: Path, entries: list[dict], split: str, skipped: list[Skipped] | None = None
+) -> list[Sample]:
     """Chats, [{"image": ..., "conversations" or "messages": [...]}], with boxes in the answers."""
     with _naming(file):
-        samples = [_conversation(entry, file) for entry in of_split(entries, split, file)]
+        read = [
+            attempt(skipped, entry.get("image"), _conversation, entry, file)
+            for entry in of_split(entries, split, file)
+        ]
+    samples = [sample for sample in read if sample]
     if samples and not any(sample.xyxy for sample in samples):
         raise ValueError(f"no answer in {file} holds a box; one is written {EXAMPLE}")
     return samples
@@ -174,11 +200,9 @@ def of_split(rows: list[dict], split: str, source: object) -> list[dict]:
     if not all(isinstance(row, Mapping) for row in rows):
         raise ValueError(f"{source} must hold one object a photo")
     splits = {row["split"] for row in rows if row.get("split")}
-    return (
-        [row for row in rows if row.get("split") == choose(split, splits, source)]
-        if splits
-        else rows
-    )
+    if not splits:
+        return rows
+    return [row for row in rows if row.get("split") == choose(split, splits, source)]
 
 
 def require(columns: Iterable[str], found: object, source: object) -> None:
@@ -198,9 +222,14 @@ def _naming(file: Path) -> Iterator[None]:
         raise ValueError(f"{file} does not follow its format: {error!r}") from error
 
 
-def read_jsonl(file: Path) -> list[dict]:
-    lines = _read_text(file).split("\n")
-    return [_parse_json(file, line, number) for number, line in enumerate(lines, 1) if line.strip()]
+def read_jsonl(file: Path, skipped: list[Skipped] | None = None) -> list[dict]:
+    """The objects of a file, one a line."""
+    rows = [
+        attempt(skipped, f"line {number}", _parse_json, file, line, number)
+        for number, line in enumerate(_read_text(file).split("\n"), 1)
+        if line.strip()
+    ]
+    return [row for row in rows if row is not None]
 
 
 def _read_text(file: Path) -> str:

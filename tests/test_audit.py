@@ -23,7 +23,7 @@ GOOD = (0.2, 0.3, 0.6, 0.8)
 def row(name, boxes, size=(100, 80), split="val", **more):
     """A row of metadata.jsonl; boxes as x0, y0, x1, y1 from 0 to 1."""
     objects = {
-        "bbox": [[y0, x0, y1, x1] for x0, y0, x1, y1 in boxes],
+        "bbox": [[y0, x0, *rest[::-1]] for x0, y0, *rest in boxes],
         "category_name": [LABELS[0]] * len(boxes),
     }
     stored = {"image_id": name, "width": size[0], "height": size[1], "split": split}
@@ -62,7 +62,7 @@ def test_each_fault_is_found_once(tmp_path, capsys):
     counts, corrections = audited(data, tmp_path / "audit", capsys)
     assert counts == {
         "turned": 0, "stored size": 1, "out of range": 1, "tiny": 2, "twice": 1,
-        "same product": 0, "near-duplicate": 0,
+        "same product": 0, "near-duplicate": 0, "unreadable": 0,
     }  # fmt: skip
     assert corrections.keys() == {"tiny", "only-tiny", "twice"}
     assert corrections["only-tiny"]["leave_out"]
@@ -102,6 +102,15 @@ def test_photos_in_two_splits_leave_the_first(tmp_path, capsys):
         load_split(data, "train", corrections=file)
     with pytest.raises(ValueError, match="has no split 'val': it has train"):
         load_split(data, "val", corrections=file)
+
+
+def test_what_cannot_be_read_is_listed(tmp_path, capsys):
+    data = written(tmp_path, [row("a", [GOOD]), row("b", [GOOD]), row("c", [(0, 0, 1)])])
+    (data / "b.png").write_bytes(b"no photo")
+    counts, _ = audited(data, tmp_path / "audit", capsys)
+    assert counts["unreadable"] == 2
+    report = (tmp_path / "audit" / "report.md").read_text()
+    assert "b.png is not a photo" in report and "each box needs four numbers" in report
 
 
 def test_hashes_tell_photos_apart():
@@ -157,7 +166,7 @@ def test_bad_input_is_one_sentence_and_overwrites_nothing(tmp_path, capsys):
         capsys, "--data", data, "--split", "train", "--out", out
     )
     (data / "a.png").write_bytes(b"no photo")
-    assert "a.png is not a photo" in refused(capsys, "--data", data, "--out", out)
+    assert "holds no photo that can be read" in refused(capsys, "--data", data, "--out", out)
     assert not out.exists()
     paint((100, 80), [], 0).save(data / "a.png")
     audited(data, out, capsys)
