@@ -43,17 +43,19 @@ def _report(config: EvalConfig) -> "Report | None":
     """The models' rows, then those of the predictions files."""
     from eval.evaluate import Report, evaluate
     from eval.targets import checkpoints
+    from nutrition_vl.data import DATASET
 
     for folder in config.runs:
         checkpoints(folder)  # before the data, which may have to be fetched
     rows = _rows(config)
     results = [evaluate(found) for found in _read(config, rows)]
+    about = "" if rows is None else f"{config.data or DATASET}, split {config.split}"
     if rows is None or not config.asks_models:
-        return Report(results, rows=rows)
+        return Report(results, rows=rows, about=about)
     from eval.sweep import run  # with PyTorch, which a mistake above need not wait for
 
     report = run(rows, config)
-    return report and replace(report, results=[*report.results, *results])
+    return report and replace(report, results=[*report.results, *results], about=about)
 
 
 def _rows(config: EvalConfig) -> "Dataset | None":

@@ -20,8 +20,11 @@ RIGHT, WRONG, UNJUDGED = 1, 0, -1
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """AP over IoU 0.50 to 0.95, at 0.50, at 0.75, and AR at 100 boxes a photo; the precision at
-    RECALL_POINTS for IoU 0.50 is `curve`. All boxes are one class: restrict `Answers` for more."""
+    """COCO's average precision, labels disregarded: the mean over IoU 0.50 to 0.95, at 0.50 and at
+    0.75, and the mean recall AR, with 100 boxes a photo at most.
+
+    `curve` is the precision at RECALL_POINTS for IoU 0.50.
+    """
 
     ap: float
     ap50: float

@@ -24,6 +24,7 @@ attention) is refused, or scored and flagged with --force.
 The last line on stdout is one JSON object with every number.
 exit codes: 0 all is scored, 2 something is wrong and nothing was overwritten
 """
+FILES = "of any model: our JSON lines, COCO results, or the original's table of samples"
 PERTURB = "also the base and the best row on worse photos: rotate90,blur,jpeg,... or all"
 
 
@@ -90,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--checkpoint", help="demo, a checkpoint folder, a run (its best) or a base")
     add = options.add_argument
-    add("--predictions", type=Path, nargs="+", default=[], metavar="FILE", help="no model needed")
+    add("--predictions", type=Path, nargs="+", default=[], metavar="FILE", help=FILES)
     add("--data", metavar="SOURCE", help="folder, file or hub id (default the Open Food Facts set)")
     add("--split", default="val", help="default val")
     add("--limit", type=_positive, metavar="N", help="only the first N photos")
@@ -98,7 +99,12 @@ def parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
     add("--out", type=Path, metavar="DIR", help="where the report goes (default RUN/eval)")
     add("--perturb", type=_perturbations, default=(), metavar="NAMES", help=PERTURB)
-    add("--corrections", type=Path, metavar="FILE", help="of python -m eval.audit, to the truth")
+    add(
+        "--corrections",
+        type=Path,
+        metavar="FILE",
+        help="of python -m eval.audit, to the truth",
+    )
     add("--force", action="store_true", help="score rows that are not comparable, flagged")
     return options
 

@@ -78,11 +78,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows, those on spoilt photos (`target.perturb` says how), and the split if it is here."""
+    """All rows, those on spoilt photos (`target.perturb` says how), the split if it is here, and in
+    words what it is."""
 
     results: list[Result]
     perturbed: list[Result] = field(default_factory=list)
     rows: "Dataset | None" = None
+    about: str = ""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ def page(report: Report) -> str:
     results, (first, *others) = report.results, summary(report)
     marked = called(best(results), results)
     note = f"<p>Set off is {escape(marked)}, the best by F1 at IoU 0.5.</p>"
-    parts = [table(first, marked), note, _charts(results), *map(table, others)]
+    about = f"<p>{escape(report.about)}</p>"
+    parts = [about, table(first, marked), note, _charts(results), *map(table, others)]
     if report.rows is not None:
         parts += _gallery(report, report.rows)
     return document("Evaluation", [*parts, *map(table, details(report))])

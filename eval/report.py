@@ -31,7 +31,7 @@ def write(report: Report, folder: Path) -> None:
     files = {
         "checkpoints.csv": checkpoints(results),
         "samples.csv": samples(best(results)),
-        "report.md": "\n".join(markdown(sheet) for sheet in sheets),
+        "report.md": "\n".join([f"# Evaluation\n\n{report.about}\n", *map(markdown, sheets)]),
         "report.html": page(report),
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ then puts the parts together. So the results are the same, and a stopped sweep l
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -20,28 +21,35 @@ class Sharing:
     """This process among those that accelerate, or nobody, has started."""
 
     def __init__(self, device: str) -> None:
-        self.state = PartialState(cpu=device == "cpu")
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        # Not made for one alone: it settles the device of all that runs in the process later.
+        self._state = PartialState(cpu=device == "cpu") if several else None
+        self.index = self._state.process_index if self._state else 0
+        self.count = self._state.num_processes if self._state else 1
 
     @property
     def leads(self) -> bool:
         """Whether this process puts together, shows and writes."""
-        return self.state.is_main_process
+        return self.index == 0
 
     def share(self, batches: Sequence[Item]) -> Sequence[Item]:
         """The batches that this process answers."""
-        return batches[self.state.process_index :: self.state.num_processes]
+        return batches[self.index :: self.count]
 
     def part(self, file: Path) -> Path:
         """Where this process puts its lines of a predictions file."""
-        alone = self.state.num_processes == 1
-        return file if alone else _part(file, str(self.state.process_index))
+        return file if self.count == 1 else _part(file, str(self.index))
 
     def settle(self, file: Path, ids: Sequence[str]) -> None:
         """Waits for all processes and appends their parts to the file, in the order of the ids."""
-        self.state.wait_for_everyone()
+        self._wait()
         if self.leads:
             _put_together(file, ids)
-        self.state.wait_for_everyone()
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._state:
+            self._state.wait_for_everyone()
 
 
 def _put_together(file: Path, ids: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """The tables of a report as text: rows, differences, definitions, slices and seeds."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -17,7 +17,7 @@ from eval.evaluate import (
     differences,
     same_photos,
 )
-from eval.metrics import MEASURES, precision_recall_f1
+from eval.metrics import MEASURES, STRICTNESS, precision_recall_f1
 from eval.slices import Row, by_label, by_size, by_tables, confusion, operating_points
 from nutrition_vl.boxes import LABELS
 
@@ -44,6 +44,11 @@ DEFINITIONS = {
     "ar": "AR",
 }
 MATRIX = 12  # rows to be compared each with each
+STRICT = {
+    f"{name}@{iou}": f"{short}@{iou:g}".replace("0.", ".")
+    for iou in STRICTNESS[1:]
+    for name, short in (("precision", "P"), ("recall", "R"), ("f1", "F1"))
+}
 NAMES = {
     "mean_iou": "mean IoU",
     "precision@0.5": "P@.5",
@@ -88,7 +93,8 @@ def details(report: Report) -> list[Sheet]:
     }
     called_best = called(row, results)
     return [
-        _definitions(results),
+        _numbers("the same answers by other definitions, and COCO's", DEFINITIONS, results),
+        _numbers("at stricter IoU", STRICT, results),
         *_pairs(results),
         *(_slice(f"{called_best}, {title}", found) for title, found in tables.items()),
         *([_confusion(row, called_best)] if labelled else []),
@@ -220,13 +226,11 @@ def _seeds(results: Sequence[Result]) -> list[Sheet]:
     return [Sheet("mean ± standard deviation over seeds", head, rows)] if rows else []
 
 
-def _definitions(results: Sequence[Result]) -> Sheet:
+def _numbers(title: str, shown: Mapping[str, str], results: Sequence[Result]) -> Sheet:
     rows = [
-        [called(row, results), *(number(row.scores()[name]) for name in DEFINITIONS)]
-        for row in results
+        [called(row, results), *(number(row.scores()[name]) for name in shown)] for row in results
     ]
-    head = ["row", *DEFINITIONS.values()]
-    return Sheet("the same answers by other definitions, and COCO's", head, rows)
+    return Sheet(title, ["row", *shown.values()], rows)
 
 
 def _slice(title: str, found: Sequence[Row]) -> Sheet:
