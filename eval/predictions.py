@@ -62,7 +62,7 @@ def line_found(row: Any, where: str) -> Found:
         raise ValueError(f'{where}: needs "boxes", a list of objects with "xyxy"')
     text = str(row.get("text", ""))
     malformed = row["malformed"] if "malformed" in row else from_text(text, (1, 1)).malformed
-    size = (row["width"], row["height"]) if "width" in row and "height" in row else None
+    sides = [a_number(row[side], where) for side in ("width", "height") if side in row]
     return Found(
         photo=photo,
         xyxy=corners([box.get("xyxy") for box in boxes], where),
@@ -71,7 +71,7 @@ def line_found(row: Any, where: str) -> Found:
         where=where,
         malformed=int(a_number(malformed, where)),
         seconds=a_number(row.get("seconds", nan), where),
-        size=size,
+        size=(sides[0], sides[1]) if len(sides) == 2 else None,
         text=text,
     )
 

@@ -81,7 +81,7 @@ def sample_of(row: Mapping, image: str | dict, source: str | Path) -> Sample:
         image=image,
         xyxy=[[x0, y0, x1, y1] for y0, x0, y1, x1 in boxes],
         labels=labels,
-        stored_size=(row["width"], row["height"]) if {"width", "height"} <= row.keys() else None,
+        stored_size=_size(row),
         product=str(row.get("group") or (row.get("meta") or {}).get("barcode") or ""),
     )
 
@@ -113,6 +113,11 @@ def unique(names: Iterable[str]) -> list[str]:
         seen[name] += 1
         ids.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
     return ids
+
+
+def _size(row: Mapping) -> tuple[int, int] | None:
+    width, height = row.get("width"), row.get("height")
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
 def _read_hub(name: str, split: str) -> Dataset:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from labelled import paint
 from PIL import Image
 
@@ -102,6 +103,31 @@ def test_photos_in_two_splits_leave_the_first(tmp_path, capsys):
         load_split(data, "train", corrections=file)
     with pytest.raises(ValueError, match="has no split 'val': it has train"):
         load_split(data, "val", corrections=file)
+
+
+def test_the_set_of_open_food_facts_names_its_products_by_barcode(tmp_path, capsys):
+    rows = [row(name, [GOOD]) for name in "abc"]
+    folder = written(tmp_path, rows)
+    splits = {"train": rows[:1], "val": rows[1:]}
+    for split, those in splits.items():
+        table = [
+            {
+                "image_id": entry["image_id"],
+                "image": {"bytes": (folder / entry["file_name"]).read_bytes(), "path": None},
+                "width": 100,
+                "height": 80,
+                "meta": {"barcode": {"a": "0041", "b": "0041", "c": "0042"}[entry["image_id"]]},
+                "objects": entry["objects"],
+            }
+            for entry in those
+        ]
+        file = tmp_path / "hub" / "data" / f"{split}-00000-of-00001.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Dataset.from_list(table).to_parquet(file)
+    options = ["--split", "train", "val"]
+    counts, corrections = audited(tmp_path / "hub", tmp_path / "audit", capsys, *options)
+    assert (counts["same product"], counts["stored size"]) == (1, 0)
+    assert corrections["a"]["why"] == "product 0041 is also in val, as b"
 
 
 def test_what_cannot_be_read_is_listed(tmp_path, capsys):

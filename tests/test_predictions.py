@@ -142,6 +142,7 @@ def changed(**box):
         ([changed(label="table"), EMPTY], "the label 'table' is none of nutrition-table"),
         ([changed(confidence=7), EMPTY], "confidence must be from 0 to 1, not 7"),
         ([LINE | {"width": 20}, EMPTY], "photo a is 20 x 100 there, but 200 x 100 in the split"),
+        ([LINE | {"width": "20"}, EMPTY], "'20' stands where a number belongs"),
         ([LINE | {"seconds": "fast"}, EMPTY], "'fast' stands where a number belongs"),
         ([LINE, {"photo": "b", "error": "damaged"}], "entry 2: that photo was not read .damaged"),
         ([LINE, {"boxes": []}], 'entry 2: needs an "id" or a "photo"'),
