@@ -13,8 +13,8 @@ from eval.average_precision import RECALL_POINTS
 from eval.bootstrap import COMPARED, spread
 from eval.evaluate import Result, best, by_recipe, called
 from eval.metrics import best as best_iou
+from eval.sheets import NAMES
 from eval.slices import calibration, operating_points
-from eval.tables import NAMES
 
 GRAY = "#8a8f98"
 

@@ -20,7 +20,7 @@ from eval.findings import CHECKS, Finding, Photo, copies, leaks, turn
 from eval.pages import document, figure, gallery, table
 from eval.predictions import read
 from eval.report import markdown
-from eval.tables import Sheet
+from eval.sheets import Sheet
 from nutrition_vl.boxes import LABELS, make_detections
 from nutrition_vl.data import load_split
 from nutrition_vl.draw import annotate

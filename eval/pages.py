@@ -11,7 +11,8 @@ from PIL import Image
 
 from eval.charts import charts
 from eval.evaluate import Report, Result, best, called
-from eval.tables import Sheet, details, summary
+from eval.sheets import Sheet
+from eval.tables import details, summary
 from nutrition_vl.draw import annotate
 
 SHOWN = 4  # photos of each kind

@@ -10,7 +10,8 @@ from typing import Any
 from eval.evaluate import Report, Result, best
 from eval.pages import page
 from eval.screen import known
-from eval.tables import Sheet, details, summary
+from eval.sheets import Sheet
+from eval.tables import details, summary
 
 ORIGINAL = {
     "checkpoint": "name",

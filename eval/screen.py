@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.evaluate import Report, best, called, differences
-from eval.tables import Sheet
+from eval.sheets import Sheet
 
 
 def show(sheets: Sequence[Sheet]) -> None:

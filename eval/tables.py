@@ -1,23 +1,12 @@
-"""The tables of a report as text: rows, differences, definitions, slices and seeds."""
+"""The tables of a report about single rows: numbers, definitions, slices and labels."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
 
 from eval.average_precision import AveragePrecision
-from eval.bootstrap import COMPARED, Interval, spread
-from eval.evaluate import (
-    Report,
-    Result,
-    best,
-    by_recipe,
-    called,
-    compare,
-    differences,
-    same_photos,
-)
+from eval.comparisons import above, drops, pairs, seeds
+from eval.evaluate import Report, Result, best, called
 from eval.metrics import MEASURES, STRICTNESS, precision_recall_f1
+from eval.sheets import NAMES, Sheet, number
 from eval.slices import Row, by_label, by_size, by_tables, confusion, operating_points
 from nutrition_vl.boxes import LABELS
 
@@ -43,29 +32,11 @@ DEFINITIONS = {
     "ap75": "AP75",
     "ar": "AR",
 }
-MATRIX = 12  # rows to be compared each with each
 STRICT = {
     f"{name}@{iou}": f"{short}@{iou:g}".replace("0.", ".")
     for iou in STRICTNESS[1:]
     for name, short in (("precision", "P"), ("recall", "R"), ("f1", "F1"))
 }
-NAMES = {
-    "mean_iou": "mean IoU",
-    "precision@0.5": "P@.5",
-    "recall@0.5": "R@.5",
-    "f1@0.5": "F1@.5",
-    "ap": "AP",
-}
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table: its title, its headings and its rows, all as text, in `words` or mostly numbers."""
-
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-    words: bool = False
 
 
 def summary(report: Report) -> list[Sheet]:
@@ -74,9 +45,9 @@ def summary(report: Report) -> list[Sheet]:
     return [
         _main(results),
         *_flags(results),
-        *_seeds(results),
-        *_differences(results),
-        *_drops(report),
+        *seeds(results),
+        *above(results),
+        *drops(report),
     ]
 
 
@@ -95,7 +66,7 @@ def details(report: Report) -> list[Sheet]:
     return [
         _numbers("the same answers by other definitions, and COCO's", DEFINITIONS, results),
         _numbers("at stricter IoU", STRICT, results),
-        *_pairs(results),
+        *pairs(results),
         *(_slice(f"{called_best}, {title}", found) for title, found in tables.items()),
         *([_confusion(row, called_best)] if labelled else []),
         _meanings(),
@@ -114,11 +85,6 @@ def _meanings() -> Sheet:
 
 def _paragraph(documented: object) -> str:
     return (documented.__doc__ or "").split("\n\n")[0]
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number as text, a dash where there is none."""
-    return f"{value:.{digits}f}" if value is not None and isfinite(value) else "-"
 
 
 def _main(results: Sequence[Result]) -> Sheet:
@@ -147,83 +113,6 @@ def _flags(results: Sequence[Result]) -> list[Sheet]:
     ]
     title = "* not comparable: asked otherwise than its card says"
     return [Sheet(title, ["row", "what differs"], rows, words=True)] if rows else []
-
-
-def _differences(results: Sequence[Result]) -> list[Sheet]:
-    """A line a row, the best less the row, unless it is alone."""
-    rows: dict[str, list[str]] = defaultdict(list)
-    for entry in differences(results):
-        rows[entry.second] += _compared(entry.interval)
-    head = ["row"]
-    for name in COMPARED:
-        head += [f"{NAMES[name]} above by", "95 %", ""]
-    title = f"{called(best(results), results)} above the others, photo for photo"
-    lines = [[name, *cells] for name, cells in rows.items()]
-    return [Sheet(title, head, lines)] if lines else []
-
-
-def _compared(found: Interval) -> list[str]:
-    verdict = "not distinguishable" if found.holds_zero else "different"
-    return [f"{found.value:+.3f}", f"[{found.low:+.3f}, {found.high:+.3f}]", verdict]
-
-
-def _drops(report: Report) -> list[Sheet]:
-    """What each way to spoil the photos costs the rows that were asked again."""
-    results = {(row.run, row.name): row for row in report.results}
-    asked = dict.fromkeys((row.run, row.name) for row in report.perturbed)
-    rows = []
-    for clean in (results[key] for key in asked):
-        name = called(clean, report.results)
-        rows.append([name, "as they are", *_two(clean), "", "", ""])
-        for row in report.perturbed:
-            if (row.run, row.name) == (clean.run, clean.name):
-                changed = _compared(compare(row, clean, "mean_iou"))
-                rows.append([name, row.perturb, *_two(row), *changed])
-    head = ["row", "photos", *(NAMES[name] for name in COMPARED), "mean IoU changes by", "95 %", ""]
-    return [Sheet("on worse photos, the truth moved with them", head, rows)] if rows else []
-
-
-def _two(row: Result) -> list[str]:
-    return [number(row.scores()[name]) for name in COMPARED]
-
-
-def _pairs(results: Sequence[Result]) -> list[Sheet]:
-    """Each row less each other in mean IoU; a difference that may be noise stands in brackets.
-
-    Of many rows only the first, which is the base, and the best of each run.
-    """
-    rows = [*results]
-    if len(rows) > MATRIX:
-        runs = {row.run for row in rows}
-        leaders = [best([row for row in rows if row.run == run]) for run in runs]
-        rows = [row for row in rows if row is rows[0] or any(row is leader for leader in leaders)]
-    if len(rows) < 3:  # the differences say it already
-        return []
-    lines = [
-        [f"{number}. {called(row, results)}", *(_pair(row, column) for column in rows)]
-        for number, row in enumerate(rows, 1)
-    ]
-    head = ["row less column", *(f"{number}." for number in range(1, len(rows) + 1))]
-    return [Sheet("mean IoU of pairs, in brackets where not distinguishable", head, lines)]
-
-
-def _pair(row: Result, column: Result) -> str:
-    if row is column or not same_photos(row, column):
-        return ""
-    found = compare(row, column, "mean_iou")
-    return f"({found.value:+.3f})" if found.holds_zero else f"{found.value:+.3f}"
-
-
-def _seeds(results: Sequence[Result]) -> list[Sheet]:
-    """Mean and standard deviation over runs of one recipe that differ by seed, step by step."""
-    rows = []
-    for (recipe, step), members in by_recipe(results).items():
-        if len(members) > 1:
-            found = [spread([row.scores()[name] for row in members]) for name in COMPARED]
-            cells = [f"{number(mean)} ± {number(deviation)}" for mean, deviation in found]
-            rows.append([recipe, str(step), str(len(members)), *cells])
-    head = ["recipe", "step", "seeds", *(NAMES[name] for name in COMPARED)]
-    return [Sheet("mean ± standard deviation over seeds", head, rows)] if rows else []
 
 
 def _numbers(title: str, shown: Mapping[str, str], results: Sequence[Result]) -> Sheet:

@@ -106,3 +106,34 @@ def test_seeds_are_averaged_step_by_step(results, tmp_path):
     # Mean IoU 0.9 and 0.4: mean 0.65, deviation 0.5 / sqrt(2).
     assert found[0].rows[0][:4] == ["llm-attention", "9", "2", "0.650 ± 0.354"]
     assert not [sheet for sheet in sheets(results) if sheet.title.endswith("over seeds")]
+
+
+def sheet_of(results, title):
+    return next(sheet for sheet in sheets(results) if title in sheet.title)
+
+
+def test_every_pair_of_rows_is_compared(results):
+    same = replace(results[1], answers=replace(results[1].answers, name="again"))
+    found = sheet_of([*results, same], "pairs")
+    assert found.head == ["row less column", "1.", "2.", "3."]
+    # 0.9 - 0.25, in brackets: one in 27 samples of three photos is thrice the one without a table.
+    assert found.rows[1] == ["2. checkpoint-9", "(+0.650)", "", "(+0.000)"]
+    assert not [sheet for sheet in sheets(results) if "pairs" in sheet.title]
+
+
+def test_of_many_rows_the_best_of_each_run_is_compared(results, monkeypatch):
+    monkeypatch.setattr("eval.comparisons.MATRIX", 3)
+    tuned = results[1]
+    other = replace(tuned, target=replace(tuned.target, run="second"))
+    target = replace(tuned.target, run="second", step=5, name="checkpoint-5")
+    worse = result("checkpoint-5", [], [[0, 0, 50, 25]], [], target=target)
+    names = [row[0] for row in sheet_of([*results, worse, other], "pairs").rows]
+    assert names == ["1. base", "2. qlora/checkpoint-9", "3. second/checkpoint-9"]
+
+
+def test_rows_about_other_photos_are_told_apart(results):
+    answers = results[1].answers
+    some = replace(answers, name="some", ids=["x", "y", "z"])
+    rows = [*results, evaluate(some)]
+    assert {entry.second for entry in differences(rows)} == {"base"}
+    assert sheet_of([*results, evaluate(some)], "pairs").rows[0][3] == ""
