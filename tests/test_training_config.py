@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate.commands.config.config_args import load_config_from_file
 from labelled import paint
 
+from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.model import PixelBudget
 from training.__main__ import main
+from training.architectures import skeleton
 from training.config import TrainConfig, parse
 from training.recipes import RECIPES, adapted, lora_config
 
@@ -84,6 +87,14 @@ def test_shipped_files_hold_only_differences(file):
     config, default = parse(["--config", str(file)]), TrainConfig()
     for key in yaml.safe_load(file.read_text()):
         assert getattr(config, key) != getattr(default, key), key
+
+
+def test_the_shipped_fsdp_file_is_read_and_names_layers_that_there_are():
+    shipped = load_config_from_file(str(CONFIGS / "accelerate/fsdp_qlora.yaml"))
+    assert shipped.distributed_type == "FSDP"
+    wrapped = shipped.fsdp_config["fsdp_transformer_layer_cls_to_wrap"].split(",")
+    there = {type(module).__name__ for module in skeleton("demo", DEMO, "main").modules()}
+    assert set(wrapped) <= there
 
 
 @pytest.mark.parametrize(

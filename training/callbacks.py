@@ -107,7 +107,14 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
 def forget(file: Path, step: int) -> None:
     """Keeps only the lines up to a step."""
     kept = [row for row in read_metrics(file) if row["step"] <= step]
-    file.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    write_whole(file, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file so that a kill at any moment leaves the whole old or the whole new one."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:

@@ -3,8 +3,7 @@
 A GPU job of minutes. Faces are rendered into a pool, photos are composed from it on the GPU, the
 small Qwen2-VL is trained at low resolution first, then at the demo's own. Stopped and started
 again with the same `--out`, it goes on from the last saved state; with `--start` it trains a
-finished checkpoint further. The adapter on top comes from
-the ordinary `python -m training`.
+finished checkpoint further. The adapter on top comes from the ordinary `python -m training`.
 """
 
 import argparse
@@ -24,6 +23,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import Qwen2VLForConditionalGeneration
 
+from nutrition_vl.model import load_base
+from nutrition_vl.runtime import detect_runtime
 from training import tiny
 from training.pretrain import Batch, Helpers, Writer, loss_of, seen
 from training.render.album import Album
@@ -73,15 +74,15 @@ class Run:
         self.step, self.seconds, self.plan = 0, 0.0, PLANS[device]
         torch.manual_seed(0)
         self.processor = tiny.processor(self.plan[-1].tokens)
-        self.model = Qwen2VLForConditionalGeneration(tiny.config(self.processor.tokenizer)).to(
-            device
-        )
-        self.helpers = Helpers(self.model.config.text_config.hidden_size).to(device)
         if start:
             self.plan = self.plan[-1:]
-            load_model(self.model, start / "model.safetensors", device=device)
-            if (start / HELPERS).exists():
-                load_model(self.helpers, start / HELPERS, device=device)
+            self.model = load_base(start, detect_runtime(device), quantization="none").float()
+        else:
+            config = tiny.config(self.processor.tokenizer)
+            self.model = Qwen2VLForConditionalGeneration(config).to(device)
+        self.helpers = Helpers(self.model.config.text_config.hidden_size).to(device)
+        if start and (start / HELPERS).exists():
+            load_model(self.helpers, start / HELPERS, device=device)
         self.writer = Writer(self.processor, self.model)
         if device == "cuda":
             for layer in self.model.model.language_model.layers:

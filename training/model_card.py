@@ -1,4 +1,4 @@
-"""The README of a run and of each checkpoint: what it is, its numbers and how it was made."""
+"""The README of a run, a checkpoint, a merged model: what it is, its numbers, how it was made."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +9,16 @@ from huggingface_hub import ModelCardData
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from nutrition_vl.checkpoints import BEST, Card, list_checkpoints
-from training.callbacks import METRICS, README, VALIDATION, read_metrics
+from training.callbacks import METRICS, README, VALIDATION, read_metrics, write_whole
 
+ADAPTER = "A LoRA adapter for `{card.base_model}`"
+MERGED = "`{card.base_model}` merged with a LoRA adapter"
 TEXT = """---
 {data}
 ---
 # {title}
 
-A LoRA adapter for `{card.base_model}` that finds the nutrition tables on photos of food packages,
+{what} that finds the nutrition tables on photos of food packages,
 trained with the recipe {card.recipe} of nutrition-vl.
 
 ```bash
@@ -26,8 +28,6 @@ python -m nutrition_vl PHOTO --checkpoint {folder}
 ## Numbers
 
 {numbers}
-
-{speed}
 
 ## How it was made
 
@@ -55,11 +55,11 @@ class ModelCards(TrainerCallback):
                 write_model_card(folder, card, run)
 
 
-def write_model_card(folder: Path, card: Card, run: Path) -> None:
-    """Writes the README of a checkpoint of a run, or of the run itself."""
+def write_model_card(folder: Path, card: Card, run: Path, merged: bool = False) -> None:
+    """Writes the README of a run, of a checkpoint of it, or of a model that one is merged into."""
     data = ModelCardData(
         base_model=card.base_model,
-        library_name="peft",
+        library_name="transformers" if merged else "peft",
         pipeline_tag="image-text-to-text",
         tags=["qwen2_vl", "lora", "object-detection", "nutrition-table"],
     )
@@ -68,20 +68,23 @@ def write_model_card(folder: Path, card: Card, run: Path) -> None:
         data=data.to_yaml(),
         title=name if whole else f"{name}, step {card.step}",
         card=card,
-        folder=run if whole else run / folder.name,  # it may still be under another name
-        numbers=_table(_numbers(run, card.step)),
-        speed=_speed(run),
+        what=(MERGED if merged else ADAPTER).format(card=card),
+        # A checkpoint may still be under another name while it is saved.
+        folder=folder if whole or merged else run / folder.name,
+        numbers=_numbers(run, card.step),
         settings=_table([("setting", "value"), *_settings(card)]),
     )
-    (folder / README).write_text(text, encoding="utf-8")
+    write_whole(folder / README, text)
 
 
-def _numbers(run: Path, last: int) -> list[tuple]:
+def _numbers(run: Path, last: int) -> str:
     """A line for each checkpoint up to the last: its loss, and its boxes where they were tried.
 
-    The loss is the mean since the checkpoint before.
+    The loss is the mean since the checkpoint before. Speed and memory are the log's last.
     """
     metrics = read_metrics(run / METRICS)
+    if not metrics:
+        return "The log of this run is not here."
     scores = {row["step"]: row for row in read_metrics(run / VALIDATION)}
     best = (run / BEST).read_text(encoding="utf-8").strip() if (run / BEST).exists() else None
     saved = sorted({int(path.name.split("-")[1]) for path in list_checkpoints(run)} | {last})
@@ -93,17 +96,8 @@ def _numbers(run: Path, last: int) -> list[tuple]:
         boxes = (f"{score['mean_iou']:.3f}", f"{score['f1']:.3f}") if score else ("", "")
         name = f"checkpoint-{step}"
         lines.append((f"{name} (best)" if name == best else name, loss, *boxes))
-    return lines
-
-
-def _speed(run: Path) -> str:
-    """What the last line of the log says of speed and memory."""
-    *_, last = [{}, *read_metrics(run / METRICS)]
-    return ", ".join(
-        f"{last[key]:.2f} {unit}"
-        for key, unit in (("photos_per_second", "photos a second"), ("peak_gib", "GiB at the peak"))
-        if key in last
-    )
+    speed, peak = metrics[-1]["photos_per_second"], metrics[-1]["peak_gib"]
+    return f"{_table(lines)}\n\n{speed:.2f} photos a second, {peak:.2f} GiB at the peak"
 
 
 def _settings(card: Card) -> list[tuple]:

@@ -19,7 +19,7 @@ from training.architectures import matched, part_of, quantizable, trainable
 from training.callbacks import SKIPPED
 from training.config import TrainConfig
 from training.examples import Collator, length, patches, said, to_example, trained_tokens
-from training.forecast import GIB, Forecast, disk_need, foresee, free_memory, step_down
+from training.forecast import GIB, Extent, Forecast, disk_need, foresee, free_memory, step_down
 
 MOST_SKIPPED = 0.01  # of the photos
 SAMPLES = 3  # photos whose trained tokens are shown
@@ -41,6 +41,7 @@ class Preflight:
         self.skipped = skipped
         self.trained: Counter[str] = Counter()
         self.lengths: list[int] = []
+        self.labels = 0
         self.forecast = Forecast(0, 0, 0, 0)
 
     def run(self) -> Dataset:
@@ -131,6 +132,7 @@ class Preflight:
             if self.processor.image_token in text or not (whole and answer in text):
                 raise ValueError(f"{row['id']} would train {text!r} instead of {answer!r}")
             shown.append(f"{row['id']}: {text!r}")
+            self.labels = max(self.labels, len(trained))
         return [f"no image token, every answer to its {tokenizer.eos_token}", *shown]
 
     def quantisation(self) -> list[str]:
@@ -167,7 +169,8 @@ class Preflight:
         """What the run will take against what is free."""
         device, folder = self.config.runtime.device, Path(str(self.config.output_dir))
         largest = max(patches(row, self.processor) for row in self.facts)
-        need = foresee(self.config, self.model, self.trained, max(self.lengths), largest)
+        longest = Extent(max(self.lengths), largest, self.labels)
+        need = foresee(self.config, self.model, self.trained, longest)
         self.forecast, free = need, free_memory(device)
         told = f"{need} of {free / GIB:.2f} free on {device}"
         if need.total > free:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
-from peft import PeftModel
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import (
@@ -57,7 +56,7 @@ def train(config: TrainConfig) -> Path:
     runs.check_resumed(resumed, card, lora)
     validation = _validation(config, rows, processor)
     trainer = Trainer(
-        model=_load(config, source, bones.config),
+        model=_spare_frozen(_load(config, source, bones.config)),
         args=config,
         train_dataset=to_examples(rows, processor),
         data_collator=Collator(processor, completion_only_loss=config.lora.answer_only),
@@ -67,7 +66,6 @@ def train(config: TrainConfig) -> Path:
     )
     trainer.card, trainer.lengths = card, checks.lengths
     _keep_precise(trainer.model)
-    _spare_frozen(trainer.model)
     bar = Bar()
     if trainer.pop_callback(ProgressCallback):  # not there with --disable_tqdm True
         trainer.add_callback(bar)
@@ -75,6 +73,16 @@ def train(config: TrainConfig) -> Path:
         trainer.train(resume_from_checkpoint=resumed)
     config.say(f"trained: {run}, {compared(checks.forecast, config.runtime.device)}")
     return run
+
+
+def _spare_frozen(base: PreTrainedModel) -> PreTrainedModel:
+    """Keeps the layers before the first adapter, as of a frozen tower, out of the backward pass.
+
+    TRL and the trainer would have the embeddings of words and patches ask for gradients, which only
+    re-entrant checkpointing needs.
+    """
+    base.enable_input_require_grads = lambda: None
+    return base
 
 
 def _load(config: TrainConfig, source: str | Path, shape: Qwen2VLConfig) -> PreTrainedModel:
@@ -104,15 +112,6 @@ def _validation(
     for row in held_out:  # one that cannot be read is said now and not at the first save
         to_example(row, processor)
     return [Validation(config, held_out, processor)]
-
-
-def _spare_frozen(model: PeftModel) -> None:
-    """No gradients for layers before the first adapter: a frozen vision tower keeps nothing.
-
-    TRL has the embeddings of words and patches ask for them, which only re-entrant checkpointing
-    needs, and this is not.
-    """
-    model.get_base_model().disable_input_require_grads()
 
 
 def _keep_precise(model: nn.Module) -> None:

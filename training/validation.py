@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from nutrition_vl.checkpoints import BEST
 from nutrition_vl.data import truth
 from nutrition_vl.detector import Detector
-from training.callbacks import VALIDATION, forget, read_metrics
+from training.callbacks import VALIDATION, forget, read_metrics, write_whole
 from training.config import TrainConfig
 
 BATCH = 4
@@ -53,7 +53,7 @@ class Validation(TrainerCallback):
         scores = [row for row in read_metrics(self.file) if row["step"] < state.global_step]
         best = max([*scores, score], key=lambda row: (row["mean_iou"], -row["step"]))
         if state.is_world_process_zero:
-            (self.run / BEST).write_text(f"checkpoint-{best['step']}\n", encoding="utf-8")
+            write_whole(self.run / BEST, f"checkpoint-{best['step']}\n")
             tqdm.write(_told(score, best is score))
         since = sum(row["step"] > best["step"] for row in [*scores, score])
         if self.config.patience and since >= self.config.patience:
