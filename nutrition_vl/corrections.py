@@ -28,9 +28,7 @@ def correct(rows: Dataset, file: Path, split: str, whole: bool) -> Dataset:
     for column in ("xyxy", "label"):
         old = zip(names, kept[column], strict=True)
         values = [found.get(name, {}).get(column, value) for name, value in old]
-        kept = kept.remove_columns(column).add_column(
-            column, values, feature=rows.features[column]
-        )
+        kept = kept.remove_columns(column).add_column(column, values, feature=rows.features[column])
     return kept.select_columns(order)
 
 
