@@ -1,70 +1,94 @@
 """python -m eval: see `python -m eval --help`."""
 
-import logging
 import sys
-import warnings
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from eval.command import guarded
 from eval.config import EvalConfig, parse
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from eval.evaluate import Result
+    from eval.answers import Answers
+    from eval.evaluate import Report
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     config = parse(argv)
-    logging.disable(logging.WARNING)  # the libraries' remarks; their errors still show
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _run(config)
-    except (OSError, ValueError) as error:
-        print(f"eval: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        logging.disable(logging.NOTSET)
+    return guarded("eval", lambda: _run(config))
 
 
 def _run(config: EvalConfig) -> int:
     # Here and not above, as below: they take seconds, which --help need not wait for.
-    from eval.report import line, show, write
-    from eval.targets import home
+    from eval.screen import line, show
+    from eval.tables import summary
 
-    results, rows = _of_files(config) if config.predictions else _of_models(config)
-    show(results)
-    if config.out or not config.predictions:
-        write(results, rows, home(config))
-    print(line(results))
+    report = _report(config)
+    if report is None:  # one of several processes, of which another reports
+        return 0
+    show(summary(report))
+    if config.out or config.asks_models:
+        from eval.report import write
+        from eval.targets import home
+
+        write(report, home(config))
+    print(line(report))
     return 0
 
 
-def _of_files(config: EvalConfig) -> tuple[list["Result"], "Dataset | None"]:
-    from eval.answers import truth_of
-    from eval.evaluate import evaluate
-    from eval.predictions import read
-    from nutrition_vl.data import load_split
+def _report(config: EvalConfig) -> "Report | None":
+    """The models' rows, then those of the predictions files."""
+    from eval.evaluate import Report, evaluate
+    from eval.targets import checkpoints
+    from nutrition_vl.data import DATASET
 
-    rows = load_split(config.data, config.split, config.limit) if config.data else None
-    truths = truth_of(rows) if rows is not None else None
-    answers = [read(file, truths, config.data) for file in config.predictions]
-    return [evaluate(found) for found in answers], rows
+    for folder in config.runs:
+        checkpoints(folder)  # before the data, which may have to be fetched
+    rows = _rows(config)
+    results = [evaluate(found) for found in _read(config, rows)]
+    about = "" if rows is None else f"{config.data or DATASET}, split {config.split}"
+    if rows is None or not config.asks_models:
+        return Report(results, rows=rows, about=about)
+    from eval.sweep import run  # with PyTorch, which a mistake above need not wait for
+
+    report = run(rows, config)
+    return report and replace(report, results=[*report.results, *results], about=about)
 
 
-def _of_models(config: EvalConfig) -> tuple[list["Result"], "Dataset"]:
-    from eval.evaluate import evaluate
-    from eval.sweep import sweep
-    from eval.targets import targets
+def _rows(config: EvalConfig) -> "Dataset | None":
+    """The split; None where the predictions bring the truth themselves."""
     from nutrition_vl.data import DATASET, load_split
 
-    plan = targets(config)
-    rows = load_split(config.data or DATASET, config.split, config.limit)
-    found = sweep(plan, rows, config)
-    return [evaluate(*row) for row in zip(found, plan, strict=True)], rows
+    if not config.data and not config.asks_models:
+        return None
+    return load_split(
+        config.data or DATASET, config.split, config.limit, corrections=config.corrections
+    )
+
+
+def _read(config: EvalConfig, rows: "Dataset | None") -> list["Answers"]:
+    """The predictions files, named by their paths where two have one name."""
+    from eval.answers import truth_of
+    from eval.predictions import read
+
+    truths = truth_of(rows) if rows is not None else None
+    answers = [read(file, truths, config.data) for file in config.predictions]
+    _refuse(answers, config.force)
+    if len({found.name for found in answers}) == len(answers):
+        return answers
+    paths = [str(file.with_suffix("")) for file in config.predictions]
+    return [replace(found, name=path) for found, path in zip(answers, paths, strict=True)]
+
+
+def _refuse(answers: Iterable["Answers"], force: bool) -> None:
+    """ValueError for answers whose file says that they were asked otherwise than the card says."""
+    for found in answers:
+        if found.differs and not force:
+            differs = "; ".join(found.differs)
+            raise ValueError(f"{found.name} is not comparable ({differs}): --force flags it")
 
 
 if __name__ == "__main__":

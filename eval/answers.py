@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import supervision as sv
-from datasets import Dataset
 
 from nutrition_vl.boxes import make_detections
+
+if TYPE_CHECKING:  # it takes seconds, which scoring files need not wait for
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Found:
 class Answers:
     """All photos of a split; boxes of all of them in one `sv.Detections`, photo after photo.
 
-    `data["photo"]` of a box is the index of its photo in `ids`; sizes are (photos, 2).
+    `data["photo"]` of a box is the index of its photo in `ids`; sizes are (photos, 2); `differs`
+    says how the model was asked otherwise than its card says.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Answers:
     malformed: np.ndarray
     seconds: np.ndarray
     texts: list[str]
+    differs: tuple[str, ...] = ()
 
     def of_label(self, class_id: int) -> "Answers":
         """The same photos with only the boxes of one label."""
@@ -73,6 +78,13 @@ class Answers:
             select(found, found.data["photo"] == photo),
         )
 
+    def shares(self, boxes: sv.Detections) -> list[list[list[float]]]:
+        """For each photo its boxes, true or found, in shares of its sides, to six digits."""
+        photo = boxes.data["photo"]
+        inside = (boxes.xyxy / np.tile(self.sizes[photo], 2)).round(6)
+        starts = np.searchsorted(photo, np.arange(1, len(self.ids)))
+        return [of_photo.tolist() for of_photo in np.split(inside, starts)]
+
 
 def select(boxes: sv.Detections, mask: np.ndarray | bool) -> sv.Detections:
     """The boxes where the mask says so."""
@@ -81,7 +93,7 @@ def select(boxes: sv.Detections, mask: np.ndarray | bool) -> sv.Detections:
     return chosen
 
 
-def truth_of(rows: Dataset) -> list[Truth]:
+def truth_of(rows: "Dataset") -> list[Truth]:
     """The truth in the rows of `nutrition_vl.data.load_split`; no photo is decoded."""
     return [
         Truth(row["id"], row["width"], row["height"], row["xyxy"], row["label"])
@@ -108,7 +120,7 @@ def join(name: str, truths: Sequence[Truth], found: Iterable[Found]) -> Answers:
     if missing:
         named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ValueError(
-            f"{name} lacks {len(missing)} of the split's {len(photos)} photos ({named}):"
+            f"{name}: {len(missing)} of the split's {len(photos)} photos are missing ({named});"
             " a photo without a find needs a line with no boxes"
         )
     return _gather(name, truths, [by_id[truth.id] for truth in truths])
@@ -158,5 +170,9 @@ def _flat(
         [label for of_photo in labels for label in of_photo],
         confidence,
     )
+    # As precisely as the file has them: float32 would decide close calls at an IoU threshold.
+    boxes.xyxy = np.array([box for of_photo in xyxy for box in of_photo], float).reshape(-1, 4)
+    if confidence is not None:
+        boxes.confidence = np.array(confidence, dtype=float)
     boxes.data["photo"] = np.repeat(np.arange(len(xyxy)), [len(of_photo) for of_photo in xyxy])
     return boxes

@@ -1,8 +1,9 @@
 """From answers to results: every number of a row, and how the rows differ."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +12,11 @@ from eval.average_precision import AveragePrecision, average_precision
 from eval.bootstrap import COMPARED, Interval, difference, interval, resample
 from eval.matching import Pairing, pair
 from eval.metrics import Tally, tally
-from eval.targets import Target
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from eval.targets import Target
 
 
 @dataclass(frozen=True)
@@ -19,8 +24,8 @@ class Result:
     """One row of a report: a model's answers and all that is known from them."""
 
     answers: Answers
-    target: Target | None
-    pairings: list[Pairing]
+    target: "Target | None"
+    pairing: Pairing
     counts: Tally
     drawn: np.ndarray
     precision: AveragePrecision
@@ -40,6 +45,16 @@ class Result:
         """The step of a checkpoint."""
         return self.target.step if self.target else None
 
+    @property
+    def perturb(self) -> str:
+        """How its photos were spoilt, by a name of `perturb.PERTURBATIONS`, if they were."""
+        return self.target.perturb if self.target else ""
+
+    @property
+    def seed(self) -> int | None:
+        """The seed a checkpoint was trained with."""
+        return self.target.card.seed if self.target and self.target.card else None
+
     def scores(self) -> dict[str, float]:
         """Every number over all photos, by name."""
         return self.counts.scores() | self.precision.scores()
@@ -56,8 +71,20 @@ class Result:
             "found": len(self.answers.found),
         }
         bounds = {f"{name}_95": [*_bounds(self.sure(name))] for name in COMPARED}
-        named = {"name": self.name, "run": self.run, "step": self.step}
+        named = {"name": self.name, "run": self.run, "step": self.step, "seed": self.seed}
+        named["differs"] = "; ".join(self.answers.differs)
         return named | sizes | self.scores() | bounds
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rows, those on spoilt photos (`target.perturb` says how), the split if it is here, and in
+    words what it is."""
+
+    results: list[Result]
+    perturbed: list[Result] = field(default_factory=list)
+    rows: "Dataset | None" = None
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,23 +109,30 @@ class Difference:
         }
 
 
-def evaluate(answers: Answers, target: Target | None = None) -> Result:
+def evaluate(answers: Answers, target: "Target | None" = None) -> Result:
     """Scores one model's answers; `target` says which row of a sweep they are."""
-    pairings = pair(answers)
-    counts = tally(answers, pairings)
-    precision = average_precision(pairings)
-    return Result(answers, target, pairings, counts, resample(counts), precision)
+    pairing = pair(answers)
+    counts = tally(answers, pairing)
+    precision = average_precision(answers, pairing)
+    return Result(answers, target, pairing, counts, resample(counts), precision)
 
 
 def best(results: Sequence[Result]) -> Result:
-    """The row with the highest F1 at 0.5, among equals the one with the highest mean IoU."""
-    return max(results, key=lambda row: (row.scores()["f1@0.5"], row.scores()["mean_iou"]))
+    """The row with the highest F1 at 0.5, among equals the one with the highest mean IoU.
+
+    A row that is not comparable is the best only among its like.
+    """
+    comparable = [row for row in results if not row.answers.differs] or results
+    return max(comparable, key=lambda row: (row.scores()["f1@0.5"], row.scores()["mean_iou"]))
 
 
 def called(row: Result, results: Sequence[Result]) -> str:
-    """The row's name, with its run where there are several."""
-    several = len({other.run for other in results}) > 1
-    return f"{row.run}/{row.name}" if several else row.name
+    """The row's name, with its run where there are several, starred where it is not comparable."""
+    runs = {other.run for other in results if other.run}
+    twice = sum(other.name == row.name for other in results) > 1
+    prefixed = len(runs) > 1 and (twice or row.step is not None)
+    name = f"{row.run}/{row.name}" if prefixed else row.name
+    return name + "*" * bool(row.answers.differs)
 
 
 def differences(results: Sequence[Result]) -> list[Difference]:
@@ -106,15 +140,41 @@ def differences(results: Sequence[Result]) -> list[Difference]:
     first = best(results)
     return [
         Difference(
-            called(first, results),
-            called(row, results),
-            measure,
-            difference((first.counts, first.drawn), (row.counts, row.drawn), measure),
+            called(first, results), called(row, results), measure, compare(first, row, measure)
         )
         for row in results
-        if row is not first and row.answers.ids == first.answers.ids
+        if row is not first and same_photos(row, first)
         for measure in COMPARED
     ]
+
+
+def same_photos(first: Result, second: Result) -> bool:
+    """Whether a paired difference of the two means anything."""
+    return sorted(first.answers.ids) == sorted(second.answers.ids)
+
+
+def compare(first: Result, second: Result, measure: str) -> Interval:
+    """The first row's number less the second's, photo for photo, in whatever order they stand."""
+    counts, drawn = second.counts, second.drawn
+    if first.answers.ids != second.answers.ids:
+        place = {name: index for index, name in enumerate(second.answers.ids)}
+        counts = counts.of(np.array([place[name] for name in first.answers.ids]))
+        drawn = resample(counts)
+    return difference((first.counts, first.drawn), (counts, drawn), measure)
+
+
+def by_recipe(results: Sequence[Result]) -> dict[tuple[str, int], list[Result]]:
+    """The rows of runs that differ by their seed alone, by recipe and step."""
+    groups: dict[tuple[str, str, int, int], list[Result]] = defaultdict(list)
+    for row in results:
+        if row.target and row.target.card and row.step is not None:
+            card = row.target.card
+            groups[card.recipe, card.dataset, card.max_tokens, row.step].append(row)
+    return {
+        (recipe, step): rows
+        for (recipe, _, _, step), rows in groups.items()
+        if len({row.seed for row in rows}) == len(rows)
+    }
 
 
 def _bounds(found: Interval) -> tuple[float, float]:

@@ -6,6 +6,7 @@ Every reader ends in `Answers`; a mistake in a file is a ValueError that names f
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,19 @@ SAMPLE_COLUMNS = ("image_id", "prediction", "pred_boxes", "gt_boxes")
 def read(file: Path, truths: Sequence[Truth] | None = None, data: str | None = None) -> Answers:
     """The predictions in a file (.jsonl, .json or .csv) beside the truth, named after the file.
 
-    A .csv brings its own truth; the others need `truths`, COCO results also the
+    A .csv may bring its own truth; the others need `truths`, COCO results also the
     `data` they are about: if that is COCO, it says what their numbers stand for.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no predictions file {file}")
     if file.suffix == ".csv":
-        return read_samples(file)
+        return read_samples(file, truths)
     if file.suffix not in (".jsonl", ".json"):
         raise ValueError(f"{file} is no predictions file: give a .jsonl, .json (COCO) or .csv")
     if truths is None:
         raise ValueError(f"{file} holds no truth: name the data set with --data and --split")
     if file.suffix == ".jsonl":
-        return join(file.stem, truths, read_lines(file))
+        return replace(join(file.stem, truths, read_lines(file)), differs=_differs(file))
     return join(file.stem, truths, read_coco(file, truths, data))
 
 
@@ -61,7 +62,7 @@ def line_found(row: Any, where: str) -> Found:
         raise ValueError(f'{where}: needs "boxes", a list of objects with "xyxy"')
     text = str(row.get("text", ""))
     malformed = row["malformed"] if "malformed" in row else from_text(text, (1, 1)).malformed
-    size = (row["width"], row["height"]) if "width" in row and "height" in row else None
+    sides = [a_number(row[side], where) for side in ("width", "height") if side in row]
     return Found(
         photo=photo,
         xyxy=corners([box.get("xyxy") for box in boxes], where),
@@ -70,27 +71,51 @@ def line_found(row: Any, where: str) -> Found:
         where=where,
         malformed=int(a_number(malformed, where)),
         seconds=a_number(row.get("seconds", nan), where),
-        size=size,
+        size=(sides[0], sides[1]) if len(sides) == 2 else None,
         text=text,
     )
 
 
-def read_samples(file: Path) -> Answers:
+def _differs(file: Path) -> tuple[str, ...]:
+    """How the model was asked otherwise than trained, which the sweep notes beside its files."""
+    try:
+        found = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # no note, or a file of that name that is none
+        return ()
+    return tuple(found.get("differs", ())) if isinstance(found, dict) else ()
+
+
+def read_samples(file: Path, truths: Sequence[Truth] | None = None) -> Answers:
     """The original notebook's table: a row a photo, truth inside, all boxes in shares of the sides.
 
     `pred_boxes` are [x_min, y_min, x_max, y_max] but `gt_boxes` [y_min, x_min, y_max, x_max];
     `prediction` is the model's text. Labels are not compared: the table has none for the truth.
+    Where there are `truths`, they hold, and not those inside.
     """
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
-        if missing := set(SAMPLE_COLUMNS) - set(reader.fieldnames or ()):
-            raise ValueError(f"{file} lacks the column {', '.join(sorted(missing))}")
-        rows = [(f"{file}, line {reader.line_num}", row) for row in reader]
+    rows = _rows(file)
     for where, row in rows:
         if not row["image_id"] or None in row or None in row.values():
             raise ValueError(f"{where}: has more or fewer cells than the header, or no image_id")
-    truths = [_sample_truth(row, where) for where, row in rows]
-    return join(file.stem, truths, [_sample_found(row, where) for where, row in rows])
+    if not rows:
+        raise ValueError(f"{file} has no row below its header: there is nothing to score")
+    inside = [_sample_truth(row, where) for where, row in rows]
+    known = {truth.id: truth for truth in truths or inside}
+    found = [_sample_found(row, where) for where, row in rows]
+    return join(file.stem, [*known.values()], [_in_pixels(entry, known) for entry in found])
+
+
+def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
+    """The rows of the table, each with the line that it ends on."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, strict=True)
+        try:
+            if missing := set(SAMPLE_COLUMNS) - set(reader.fieldnames or ()):
+                raise ValueError(f"{file} lacks the column {', '.join(sorted(missing))}")
+            return [(f"{file}, line {reader.line_num}", row) for row in reader]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is not UTF-8 text: {error.reason}") from error
+        except csv.Error as error:
+            raise ValueError(f"{file}, after line {reader.line_num}: no CSV ({error})") from error
 
 
 def _sample_truth(row: Mapping[str, str], where: str) -> Truth:
@@ -110,6 +135,16 @@ def _sample_found(row: Mapping[str, str], where: str) -> Found:
         malformed=from_text(row["prediction"], (1, 1)).malformed,
         text=row["prediction"],
     )
+
+
+def _in_pixels(entry: Found, known: Mapping[str, Truth]) -> Found:
+    """The boxes, in shares of the sides, in the units of the truth; `join` refuses strangers."""
+    photo = known.get(entry.photo)
+    if photo is None:
+        return entry
+    scale = (photo.width, photo.height) * 2
+    boxes = [[share * side for share, side in zip(box, scale, strict=True)] for box in entry.xyxy]
+    return replace(entry, xyxy=boxes)
 
 
 def _cell(row: Mapping[str, str], column: str, where: str) -> Any:

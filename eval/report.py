@@ -1,22 +1,17 @@
-"""Writes results down: a table on screen, a line of JSON, CSV and Markdown, and the HTML page."""
+"""Writes results down: CSV, Markdown and the HTML page."""
 
 import csv
 import json
 from collections.abc import Sequence
 from io import StringIO
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from datasets import Dataset
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from eval.evaluate import Result, best, called, differences
+from eval.evaluate import Report, Result, best
 from eval.pages import page
-from eval.tables import Sheet, details, summary
+from eval.screen import known
+from eval.sheets import Sheet
+from eval.tables import details, summary
 
 ORIGINAL = {
     "checkpoint": "name",
@@ -28,42 +23,17 @@ ORIGINAL = {
 }
 
 
-def show(results: Sequence[Result]) -> None:
-    """Prints the rows and their differences as tables."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160  # into a file or a pipe, where nothing need be squeezed
-    for sheet in summary(results):
-        table = Table(title=sheet.title, box=box.SIMPLE)
-        for heading in sheet.head:
-            left = heading == sheet.head[0]
-            table.add_column(heading, justify="left" if left else "right", overflow="fold")
-        for row in sheet.rows:
-            table.add_row(*row)
-        console.print(table)
-
-
-def line(results: Sequence[Result]) -> str:
-    """Everything as one line of JSON; what is unknown is null."""
-    found = {
-        "best": called(best(results), results),
-        "results": [row.record() for row in results],
-        "differences": [entry.record() for entry in differences(results)],
-    }
-    return json.dumps(_known(found))
-
-
-def write(results: Sequence[Result], rows: Dataset | None, folder: Path) -> None:
+def write(report: Report, folder: Path) -> None:
     """Puts checkpoints.csv, samples.csv (of the best row), report.md and report.html there.
 
-    `rows` has the photos for the gallery. All is made before the first file is written.
+    All is made before the first file is written.
     """
-    sheets = [*summary(results), *details(results)]
+    results, sheets = report.results, [*summary(report), *details(report)]
     files = {
         "checkpoints.csv": checkpoints(results),
         "samples.csv": samples(best(results)),
-        "report.md": "\n".join(markdown(sheet) for sheet in sheets),
-        "report.html": page(results, sheets, rows),
+        "report.md": "\n".join([f"# Evaluation\n\n{report.about}\n", *map(markdown, sheets)]),
+        "report.html": page(report),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -81,7 +51,7 @@ def checkpoints(results: Sequence[Result]) -> str:
         {head: record[key] for head, key in ORIGINAL.items()} | {key: record[key] for key in ours}
         for record in records
     ]
-    return _csv([*ORIGINAL, *ours], [_known(row) for row in named])
+    return _csv([*ORIGINAL, *ours], [known(row) for row in named])
 
 
 def samples(row: Result) -> str:
@@ -90,18 +60,19 @@ def samples(row: Result) -> str:
     `predictions.read_samples` reads it back.
     """
     answers = row.answers
+    sides = answers.shares(answers.found), answers.shares(answers.truth)
     found = [
         {
             "sample_idx": index,
             "image_id": name,
             "iou": row.counts.photo_iou(index),
             "prediction": answers.texts[index],
-            "pred_boxes": _shares(answers.found, index, answers.sizes, [0, 1, 2, 3]),
-            "gt_boxes": _shares(answers.truth, index, answers.sizes, [1, 0, 3, 2]),
+            "pred_boxes": json.dumps(told),
+            "gt_boxes": json.dumps([[y0, x0, y1, x1] for x0, y0, x1, y1 in true]),
         }
-        for index, name in enumerate(answers.ids)
+        for index, (name, told, true) in enumerate(zip(answers.ids, *sides, strict=True))
     ]
-    return _csv(list(found[0]), [_known(entry) for entry in found])
+    return _csv(list(found[0]), [known(entry) for entry in found])
 
 
 def markdown(sheet: Sheet) -> str:
@@ -110,22 +81,9 @@ def markdown(sheet: Sheet) -> str:
     return "\n".join([f"## {sheet.title}\n", *("| " + " | ".join(row) + " |" for row in rows), ""])
 
 
-def _shares(boxes: Any, photo: int, sizes: np.ndarray, order: list[int]) -> str:
-    inside = boxes.xyxy[boxes.data["photo"] == photo] / np.tile(sizes[photo], 2)
-    return json.dumps(inside[:, order].round(6).tolist())
-
-
 def _csv(head: list[str], rows: list[dict[str, Any]]) -> str:
     text = StringIO()
     writer = csv.DictWriter(text, head, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _known(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _known(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_known(entry) for entry in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

@@ -1,19 +1,24 @@
 """Where a model is good and where not: by label, size and number of tables, and how sure it is."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import supervision as sv
 
 from eval.answers import Answers
-from eval.average_precision import average_precision
-from eval.matching import NOTHING, Pairing, column_of, pair
+from eval.average_precision import Counted, average_precision
+from eval.matching import NOTHING, Pairing, pair
 from eval.metrics import Tally, best, tally
 from nutrition_vl.boxes import LABELS
 
 # Shares of the photo's area: pixels would say more about the camera than about the table.
-SIZES = {"small (< 5 %)": (0, 0.05), "medium": (0.05, 0.2), "large (>= 20 %)": (0.2, np.inf)}
-HALF = column_of(0.5)
+SIZES = {
+    "small (< 5 %)": (0, 0.05),
+    "medium (5-20 %)": (0.05, 0.2),
+    "large (>= 20 %)": (0.2, np.inf),
+}
+THRESHOLDS = np.linspace(0, 0.9, 10)  # of confidence
+BINS = 10  # of confidence
 Row = dict[str, Any]
 
 
@@ -23,9 +28,10 @@ def by_label(answers: Answers) -> list[Row]:
     rows: list[Row] = []
     for class_id in np.unique(answers.truth.class_id):
         of_label = answers.of_label(class_id)
-        pairings = pair(of_label)
-        numbers = _main(tally(of_label, pairings)) | {"ap": average_precision(pairings).ap}
-        rows.append({"slice": LABELS[class_id], "boxes": len(of_label.truth)} | numbers)
+        pairing = pair(of_label)
+        ap = {"ap": average_precision(of_label, pairing).ap}
+        named = {"slice": LABELS[class_id], "boxes": len(of_label.truth)}
+        rows.append(named | _main(tally(of_label, pairing)) | ap)
     return rows
 
 
@@ -40,29 +46,27 @@ def by_tables(answers: Answers, counts: Tally) -> list[Row]:
     return rows
 
 
-def by_size(answers: Answers, pairings: Sequence[Pairing]) -> list[Row]:
-    """For true boxes by their share of the photo's area: mean IoU and recall at 0.5."""
-    area = answers.sizes[answers.truth.data["photo"]].prod(1)
-    share = answers.truth.box_area / area
-    fit = np.concatenate([best(photo.iou) for photo in pairings])
-    hit = np.concatenate([_hit(photo) for photo in pairings])
+def by_size(answers: Answers, pairing: Pairing) -> list[Row]:
+    """For true boxes by their share of the photo's area: mean IoU, recall at 0.5, AP as COCO's."""
+    share, found_share = _share(answers, answers.truth), _share(answers, answers.found)
+    fit = pairing.per_true(best)
+    hit = np.isin(np.arange(len(share)), pairing.matched(0.5))
     rows: list[Row] = []
     for name, (low, high) in SIZES.items():
         inside = (low <= share) & (share < high)
         if inside.any():
+            counted = Counted(inside, (low <= found_share) & (found_share < high))
             found = {"mean_iou": fit[inside].mean(), "recall@0.5": hit[inside].mean()}
-            rows.append({"slice": name, "boxes": int(inside.sum())} | found)
+            ap = {"ap": average_precision(answers, pairing, counted).ap}
+            rows.append({"slice": name, "boxes": int(inside.sum())} | found | ap)
     return rows
 
 
-def confusion(answers: Answers, pairings: Sequence[Pairing]) -> np.ndarray:
+def confusion(answers: Answers, pairing: Pairing) -> np.ndarray:
     """Counts (true, found) of labels over boxes matched at IoU 0.5; the last of each is nothing."""
     assert answers.truth.class_id is not None and answers.found.class_id is not None
     table = np.zeros((len(LABELS) + 1, len(LABELS) + 1), dtype=int)
-    sizes = [len(photo.iou) for photo in pairings]
-    start = np.repeat(np.cumsum([0, *sizes[:-1]]), [len(photo.confidence) for photo in pairings])
-    chosen = np.concatenate([photo.matches[:, HALF] for photo in pairings])
-    matched = np.where(chosen == NOTHING, NOTHING, chosen + start)
+    matched = pairing.matched(0.5)
     true = np.append(answers.truth.class_id, len(LABELS))[matched]  # NOTHING is the last
     np.add.at(table, (true, answers.found.class_id), 1)
     missed = np.setdiff1d(np.arange(len(answers.truth)), matched)
@@ -70,16 +74,15 @@ def confusion(answers: Answers, pairings: Sequence[Pairing]) -> np.ndarray:
     return table
 
 
-def operating_points(pairings: Sequence[Pairing]) -> list[Row]:
+def operating_points(answers: Answers, pairing: Pairing) -> list[Row]:
     """Answers used only with exactly one box of confidence >= t: `coverage` is the share of photos
-    with such an answer, `precision` the share of these whose box matches a true one at IoU 0.5."""
-    photo = np.repeat(np.arange(len(pairings)), [len(found.confidence) for found in pairings])
-    confidence = np.concatenate([found.confidence for found in pairings])
-    fits = np.concatenate([(found.iou >= 0.5).any(0) for found in pairings])
+    with such an answer, `precision` the share of these whose box fits a true one to IoU 0.5."""
+    photo, confidence = answers.found.data["photo"], answers.found.confidence
+    fits = pairing.per_found(lambda photos: photos.iou.max(1, initial=0) >= 0.5)
     points: list[Row] = []
-    for threshold in np.linspace(0, 0.9, 10):
+    for threshold in THRESHOLDS:
         sure = confidence >= threshold
-        used = np.bincount(photo[sure], minlength=len(pairings)) == 1
+        used = np.bincount(photo[sure], minlength=len(answers.ids)) == 1
         right = int(used[photo[sure & fits]].sum())
         precision = right / used.sum() if used.any() else float("nan")
         points.append(
@@ -88,11 +91,12 @@ def operating_points(pairings: Sequence[Pairing]) -> list[Row]:
     return points
 
 
-def calibration(pairings: Sequence[Pairing]) -> list[Row]:
+def calibration(answers: Answers, pairing: Pairing) -> list[Row]:
     """Found boxes in ten bins of confidence: how sure they are and the share matched at 0.5."""
-    confidence = np.concatenate([photo.confidence for photo in pairings])
-    hit = np.concatenate([photo.matches[:, HALF] != NOTHING for photo in pairings])
-    bins = np.minimum((confidence * 10).astype(int), 9)
+    confidence = answers.found.confidence
+    assert confidence is not None
+    hit = pairing.matched(0.5) != NOTHING
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
         {
             "boxes": int((bins == number).sum()),
@@ -108,6 +112,6 @@ def _main(counts: Tally) -> dict[str, float]:
     return {name: counts.scores()[name] for name in names}
 
 
-def _hit(photo: Pairing) -> np.ndarray:
-    """Which true boxes are matched at IoU 0.5."""
-    return np.isin(np.arange(len(photo.iou)), photo.matches[:, HALF])
+def _share(answers: Answers, boxes: sv.Detections) -> np.ndarray:
+    """Each box's share of its photo's area."""
+    return boxes.box_area / answers.sizes[boxes.data["photo"]].prod(1)

@@ -2,54 +2,115 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import torch
 from datasets import Dataset
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
-from eval.answers import Answers, join, truth_of
+from eval.answers import Answers, Truth, join, truth_of
 from eval.config import EvalConfig
-from eval.predict import gaps, predict
+from eval.evaluate import Report, Result, best, evaluate
+from eval.gaps import gaps
+from eval.perturb import PERTURBATIONS
+from eval.predict import predict
 from eval.predictions import read_lines
-from eval.targets import BARE, Target
+from eval.sharing import Sharing
+from eval.targets import BARE, Target, targets
 from nutrition_vl import prompts
 from nutrition_vl.checkpoints import resolve
 from nutrition_vl.data import DATASET
 from nutrition_vl.detector import Detector
 
 
-def sweep(plan: Sequence[Target], rows: Dataset, config: EvalConfig) -> list[Answers]:
-    """Predicts what is missing and reads all of it back, in the order of the plan."""
-    for target in plan:
-        _settle(target, config)
-    disable_progress_bar()  # of the weights, which would break ours
-    detectors: dict[str, Detector] = {}
-    with tqdm(total=len(plan) * len(rows), unit="photo") as progress:
+def run(rows: Dataset, config: EvalConfig) -> Report | None:
+    """Everything the command was asked for; None where another of several processes reports it.
+
+    Worse photos are shown to the first row, which is the base, and to the best.
+    """
+    with TemporaryDirectory() as scratch:
+        plan = targets(config, Path(scratch))
+        sweep = Sweep(rows, config)
+        results = sweep.results(plan)
+        chosen = [results[0]] if best(results) is results[0] else [results[0], best(results)]
+        asked = [row.target for row in chosen if row.target]
+        spoilt = [target.perturbed(name) for target in asked for name in config.perturb]
+        perturbed = sweep.results(spoilt)
+    return Report(results, perturbed, rows) if sweep.sharing.leads else None
+
+
+class Sweep:
+    """The rows of a split and the models that are asked about them, each base loaded once."""
+
+    def __init__(self, rows: Dataset, config: EvalConfig) -> None:
+        self.rows, self.config = rows, config
+        self.sharing = Sharing(config.device)
+        self._detectors: dict[str, Detector] = {}
+        disable_progress_bar()  # of the weights, which would break ours
+
+    def results(self, plan: Sequence[Target]) -> list[Result]:
+        """Predicts what is missing, reads all of it back, scores it: in the order of the plan."""
+        if not plan:
+            return []
         for target in plan:
-            progress.set_description(target.name)
-            todo = gaps(rows, target.file)
-            progress.update(len(rows) - len(todo))
-            if todo:  # no model is loaded for what is all there
-                detector = _detector(target, detectors, config.device)
-                left = rows.select(todo)
-                predict(detector, target.adapter, left, target.file, config.batch_size, progress)
-    return [_answers(target, rows) for target in plan]
+            _settle(target, self.config)
+            self.sharing.settle(target.file, self.rows["id"])
+        total = len(plan) * len(self.rows)
+        with tqdm(total=total, unit="photo", disable=not self.sharing.leads) as progress:
+            for target in plan:
+                progress.set_description(f"{target.name} {target.perturb}".strip())
+                self._fill(target, plan, progress)
+        return [evaluate(_answers(target, self.rows), target) for target in plan]
 
+    def _fill(self, target: Target, plan: Sequence[Target], progress: tqdm) -> None:
+        todo = gaps(self.rows, target.file)
+        progress.update(len(self.rows) - len(todo))
+        if not todo:  # no model is loaded for what is all there
+            return
+        size, sharing = self.config.batch_size, self.sharing
+        own = sharing.share([todo[at : at + size] for at in range(0, len(todo), size)])
+        try:
+            detector = self._detector(target, plan)
+            predict(detector, target, self.rows, own, sharing.part(target.file), progress)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"the GPU's memory is full: use a --batch-size below {size}; what is done stays"
+            ) from error
+        sharing.settle(target.file, self.rows["id"])
+        progress.update(len(todo) - sum(map(len, own)))  # by the others
 
-def _detector(target: Target, loaded: dict[str, Detector], device: str) -> Detector:
-    """The one detector of the target's base."""
-    if target.base not in loaded:
-        loaded[target.base] = Detector.load(target.checkpoint, adapter=BARE, device=device)
-    return loaded[target.base]
+    def _detector(self, target: Target, plan: Sequence[Target]) -> Detector:
+        """The one detector of the target's base, with all adapters of the plan.
+
+        All before the first answer: bitsandbytes (0.50) then packs a CPU's weights for AVX-512, and
+        the next adapter would have them unpacked, which rounds them.
+        """
+        if target.base not in self._detectors:
+            detector = Detector.load(target.checkpoint, adapter=BARE, device=self.config.device)
+            for other in plan:
+                if other.base == target.base:
+                    detector.use_adapter(other.adapter)
+            self._detectors[target.base] = detector
+        return self._detectors[target.base]
 
 
 def _answers(target: Target, rows: Dataset) -> Answers:
     """From the file alone; it may hold more photos than a --limit asks for."""
     truths = truth_of(rows)
+    if target.perturb:
+        truths = [_moved(truth, target.perturb) for truth in truths]
     asked = {truth.id for truth in truths}
     found = [entry for entry in read_lines(target.file) if entry.photo in asked]
-    return join(target.name, truths, found)
+    return replace(join(target.name, truths, found), differs=target.differs)
+
+
+def _moved(truth: Truth, name: str) -> Truth:
+    perturbation, size = PERTURBATIONS[name], (int(truth.width), int(truth.height))
+    width, height = perturbation.size(size)
+    return replace(truth, width=width, height=height, xyxy=perturbation.boxes(truth.xyxy, size))
 
 
 def _settle(target: Target, config: EvalConfig) -> None:
@@ -59,10 +120,11 @@ def _settle(target: Target, config: EvalConfig) -> None:
         "data": str(Path(data).resolve()) if Path(data).exists() else data,
         "split": config.split,
         "prompt": prompts.fingerprint(),
+        "differs": list(target.differs),
         "weights": _weights(target),
     }
     file = target.file.with_suffix(".json")
-    if not target.file.exists():
+    if not any(file.parent.glob(f"{target.file.name}*")):  # nor a part of it
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         return

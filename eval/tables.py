@@ -1,12 +1,12 @@
-"""The tables of a report as text: rows, differences, definitions, slices and seeds."""
+"""The tables of a report about single rows: numbers, definitions, slices and labels."""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isfinite
+from collections.abc import Mapping, Sequence
 
-from eval.bootstrap import COMPARED, spread
-from eval.evaluate import Difference, Result, best, called, differences
+from eval.average_precision import AveragePrecision
+from eval.comparisons import above, drops, pairs, seeds
+from eval.evaluate import Report, Result, best, called
+from eval.metrics import MEASURES, STRICTNESS, precision_recall_f1
+from eval.sheets import NAMES, Sheet, number
 from eval.slices import Row, by_label, by_size, by_tables, confusion, operating_points
 from nutrition_vl.boxes import LABELS
 
@@ -32,102 +32,94 @@ DEFINITIONS = {
     "ap75": "AP75",
     "ar": "AR",
 }
-NAMES = {
-    "mean_iou": "mean IoU",
-    "precision@0.5": "P@.5",
-    "recall@0.5": "R@.5",
-    "f1@0.5": "F1@.5",
-    "ap": "AP",
+STRICT = {
+    f"{name}@{iou}": f"{short}@{iou:g}".replace("0.", ".")
+    for iou in STRICTNESS[1:]
+    for name, short in (("precision", "P"), ("recall", "R"), ("f1", "F1"))
 }
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A table: its title, its headings and its rows, all as text."""
-
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-
-
-def summary(results: Sequence[Result]) -> list[Sheet]:
-    """The rows, and how the best differs from the others."""
-    return [_main(results), _differences(differences(results))]
-
-
-def details(results: Sequence[Result]) -> list[Sheet]:
-    """Seeds, other definitions, and where the best row is good and where not."""
-    row = best(results)
-    names = {*row.answers.truth.data["class_name"], *row.answers.found.data["class_name"]}
-    labels = {"by label": by_label(row.answers)} if len(names) > 1 else {}
-    tables = labels | {
-        "by size of the table": by_size(row.answers, row.pairings),
-        "by number of tables": by_tables(row.answers, row.counts),
-        "used with one box of confidence >= t": operating_points(row.pairings),
-    }
+def summary(report: Report) -> list[Sheet]:
+    """The rows, how the best differs from the others, seeds, and what worse photos cost."""
+    results = report.results
     return [
-        *_seeds(results),
-        _definitions(results),
-        *(_slice(f"{row.name}, {title}", found) for title, found in tables.items()),
-        _confusion(row),
+        _main(results),
+        *_flags(results),
+        *seeds(results),
+        *above(results),
+        *drops(report),
     ]
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A number as text, a dash where there is none."""
-    return f"{value:.{digits}f}" if value is not None and isfinite(value) else "-"
+def details(report: Report) -> list[Sheet]:
+    """Other definitions, every pair of rows, and where the best row is good and where not."""
+    results, row = report.results, best(report.results)
+    names = {*row.answers.truth.data["class_name"], *row.answers.found.data["class_name"]}
+    labelled = len(names) > 1
+    tables = {"by label": by_label(row.answers)} if labelled else {}
+    tables |= {
+        "by size of the table": by_size(row.answers, row.pairing),
+        "by number of tables": by_tables(row.answers, row.counts),
+        "used with one box of confidence >= t": operating_points(row.answers, row.pairing),
+    }
+    called_best = called(row, results)
+    return [
+        _numbers("the same answers by other definitions, and COCO's", DEFINITIONS, results),
+        _numbers("at stricter IoU", STRICT, results),
+        *pairs(results),
+        *(_slice(f"{called_best}, {title}", found) for title, found in tables.items()),
+        *([_confusion(row, called_best)] if labelled else []),
+        _meanings(),
+    ]
+
+
+def _meanings() -> Sheet:
+    """The first sentence of each measure's docstring, where it is defined."""
+    documented: dict[str, object] = dict(MEASURES)
+    documented["precision, recall, F1"] = precision_recall_f1
+    documented["AP, AP50, AP75, AR"] = AveragePrecision
+    documented["used with one box"] = operating_points
+    rows = [[name, " ".join(_paragraph(what).split())] for name, what in documented.items()]
+    return Sheet("what the numbers mean", ["number", "meaning"], rows, words=True)
+
+
+def _paragraph(documented: object) -> str:
+    return (documented.__doc__ or "").split("\n\n")[0]
 
 
 def _main(results: Sequence[Result]) -> Sheet:
-    answers = results[0].answers
-    title = f"{len(answers.ids)} photos, {len(answers.truth)} true boxes"
     rows = []
     for row in results:
         scores, sure = row.scores(), row.sure("mean_iou")
         bounds = f"{number(sure.value)} [{number(sure.low)}, {number(sure.high)}]"
         rows.append([called(row, results), bounds, *(number(scores[name]) for name in SHOWN)])
-    return Sheet(title, ["row", "mean IoU [95 %]", *SHOWN.values()], rows)
+    head = ["row", "mean IoU [95 %]", *SHOWN.values()]
+    if len({_size(row) for row in results}) == 1:
+        return Sheet(_size(results[0]), head, rows)
+    rows = [[*cells, _size(row)] for cells, row in zip(rows, results, strict=True)]
+    return Sheet("rows about different photos, which compare with nothing", [*head, "of"], rows)
 
 
-def _differences(found: Sequence[Difference]) -> Sheet:
+def _size(row: Result) -> str:
+    return f"{len(row.answers.ids)} photos, {len(row.answers.truth)} true boxes"
+
+
+def _flags(results: Sequence[Result]) -> list[Sheet]:
+    """The starred rows."""
     rows = [
-        [
-            f"{entry.first} - {entry.second}",
-            NAMES[entry.measure],
-            f"{entry.interval.value:+.3f}",
-            f"[{entry.interval.low:+.3f}, {entry.interval.high:+.3f}]",
-            "not distinguishable" if entry.interval.holds_zero else "different",
-        ]
-        for entry in found
-    ]
-    head = ["pair", "number", "difference", "95 %", "verdict"]
-    return Sheet("the best row against the others, photo for photo", head, rows)
-
-
-def _seeds(results: Sequence[Result]) -> list[Sheet]:
-    """Mean and standard deviation over runs of one recipe that differ by seed, step by step."""
-    groups: dict[tuple[str, int], list[Result]] = defaultdict(list)
-    for row in results:
-        if row.target and row.target.card and row.step is not None:
-            groups[row.target.card.recipe, row.step].append(row)
-    rows = []
-    for (recipe, step), members in groups.items():
-        seeds = {row.target.card.seed for row in members if row.target and row.target.card}
-        if 1 < len(seeds) == len(members):
-            found = [spread([row.scores()[name] for row in members]) for name in COMPARED]
-            cells = [f"{number(mean)} ± {number(deviation)}" for mean, deviation in found]
-            rows.append([f"{recipe}, step {step}", str(len(seeds)), *cells])
-    head = ["recipe", "seeds", *(NAMES[name] for name in COMPARED)]
-    return [Sheet("over seeds", head, rows)] if rows else []
-
-
-def _definitions(results: Sequence[Result]) -> Sheet:
-    rows = [
-        [called(row, results), *(number(row.scores()[name]) for name in DEFINITIONS)]
+        [called(row, results), "; ".join(row.answers.differs)]
         for row in results
+        if row.answers.differs
     ]
-    head = ["row", *DEFINITIONS.values()]
-    return Sheet("the same answers by other definitions, and COCO's", head, rows)
+    title = "* not comparable: asked otherwise than its card says"
+    return [Sheet(title, ["row", "what differs"], rows, words=True)] if rows else []
+
+
+def _numbers(title: str, shown: Mapping[str, str], results: Sequence[Result]) -> Sheet:
+    rows = [
+        [called(row, results), *(number(row.scores()[name]) for name in shown)] for row in results
+    ]
+    return Sheet(title, ["row", *shown.values()], rows)
 
 
 def _slice(title: str, found: Sequence[Row]) -> Sheet:
@@ -136,11 +128,13 @@ def _slice(title: str, found: Sequence[Row]) -> Sheet:
     return Sheet(title, [NAMES.get(name, name.replace("_", " ")) for name in head], rows)
 
 
-def _confusion(row: Result) -> Sheet:
-    counts = confusion(row.answers, row.pairings)
+def _confusion(row: Result, called_so: str) -> Sheet:
+    counts = confusion(row.answers, row.pairing)
     names = [*LABELS, "nothing"]
     rows = [[name, *map(str, line)] for name, line in zip(names, counts, strict=True)]
-    return Sheet(f"{row.name}, labels: true down, found across", ["", *names], rows)
+    return Sheet(
+        f"{called_so}, labels of boxes at IoU 0.5: true down, found across", ["", *names], rows
+    )
 
 
 def _text(value: float | str) -> str:

@@ -1,12 +1,16 @@
 """What a sweep goes through: the base without adapter, then every checkpoint of every run."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from eval.comparable import admit
 from eval.config import EvalConfig
-from nutrition_vl.checkpoints import Card, list_checkpoints, read_card, resolve
+from nutrition_vl.checkpoints import CARD, Card, list_checkpoints, resolve
 
+Admit = Callable[[Path], tuple[Path, Card, tuple[str, ...]]]
 BASE = "base"
 BARE = "none"  # what `Detector.detect` calls the base without adapter
 
@@ -16,6 +20,7 @@ class Target:
     """One row of the sweep: an adapter (or "none") on a base, its step, where predictions are kept.
 
     `checkpoint` is loaded for the base; its processor is what the base without adapter is asked by.
+    `differs` says how it is asked otherwise than its card says, `perturb` how photos are spoilt.
     """
 
     name: str
@@ -26,15 +31,24 @@ class Target:
     adapter: str
     file: Path
     card: Card | None = None
+    differs: tuple[str, ...] = ()
+    perturb: str = ""
+
+    def perturbed(self, name: str) -> "Target":
+        """The same row on photos spoilt by one of `perturb.PERTURBATIONS`."""
+        file = self.file.with_name(f"{self.file.stem}+{name}.jsonl")
+        return replace(self, file=file, perturb=name)
 
 
-def targets(config: EvalConfig) -> list[Target]:
+def targets(config: EvalConfig, scratch: Path) -> list[Target]:
     """The base without adapter first, then each run's checkpoints in the order of their steps.
 
-    Raises FileNotFoundError or ValueError for what is no run or checkpoint of ours.
+    Raises FileNotFoundError or ValueError for what is no run or checkpoint of ours, and for what
+    `comparable.admit` refuses; `scratch` is its folder.
     """
+    admitted = partial(admit, device=config.device, force=config.force, scratch=scratch)
     if config.checkpoint is not None:
-        return _of_checkpoint(config.checkpoint, config.out)
+        return _of_checkpoint(config.checkpoint, config.out, admitted)
     names = [run.resolve().name for run in config.runs]
     if len(set(names)) < len(names):
         raise ValueError(f"two of the runs have one name ({', '.join(names)}): rename one")
@@ -43,10 +57,23 @@ def targets(config: EvalConfig) -> list[Target]:
         known = {target.base for target in found}
         found += [
             target
-            for target in _of_run(run, config.out)
+            for target in _rows(checkpoints(run), run, config.out, admitted)
             if target.adapter != BARE or target.base not in known
         ]
     return found
+
+
+def checkpoints(run: Path) -> dict[str, Path]:
+    """The checkpoint folders of a run by name, in the order of their steps.
+
+    Raises FileNotFoundError for a folder without any.
+    """
+    found = list_checkpoints(run)
+    if not found:
+        raise FileNotFoundError(
+            f"{run} holds no checkpoint-N folder: name a run that python -m training has made"
+        )
+    return {path.name: path for path in found}
 
 
 def home(config: EvalConfig) -> Path:
@@ -58,15 +85,16 @@ def home(config: EvalConfig) -> Path:
     return (config.runs[0] if len(config.runs) == 1 else config.runs[0].parent) / "eval"
 
 
-def _of_checkpoint(name: str, out: Path | None) -> list[Target]:
-    found, run = resolve(name), _run_of(name)
-    files = _predictions(run, out)
-    bare = Target(BASE, run.name, None, found.base, name, BARE, files / f"{BASE}.jsonl")
+def _of_checkpoint(name: str, out: Path | None, admitted: Admit) -> list[Target]:
+    run = _run_of(name)
+    if (Path(name) / CARD).is_file():  # `resolve` would not let a card with another prompt pass
+        return _rows({Path(name).resolve().name: Path(name)}, run, out, admitted)
+    found = resolve(name)
     if found.adapter is None:
-        return [bare]
+        file = _predictions(run, out) / f"{BASE}.jsonl"
+        return [Target(BASE, run.name, None, found.base, name, BARE, file)]
     called = name if name == "demo" else found.adapter.name
-    file, card = files / f"{called}.jsonl", read_card(found.adapter)
-    return [bare, Target(called, run.name, _step(called), found.base, name, name, file, card)]
+    return _rows({called: found.adapter}, run, out, admitted)
 
 
 def _run_of(checkpoint: str) -> Path:
@@ -81,31 +109,18 @@ def _predictions(run: Path, out: Path | None) -> Path:
     return run / "eval" / "predictions" if out is None else out / "predictions" / run.resolve().name
 
 
-def _of_run(run: Path, out: Path | None) -> list[Target]:
-    checkpoints = list_checkpoints(run)
-    if not checkpoints:
-        raise FileNotFoundError(
-            f"{run} holds no checkpoint-N folder: name a run that python -m training has made"
-        )
-    bases = [resolve(path).base for path in checkpoints]
+def _rows(folders: dict[str, Path], run: Path, out: Path | None, admitted: Admit) -> list[Target]:
+    """The base of the first checkpoint, then the checkpoints under their names."""
     files, called = _predictions(run, out), run.resolve().name
-    rows = [
-        Target(
-            name=path.name,
-            run=called,
-            step=_step(path.name),
-            base=base,
-            checkpoint=str(path),
-            adapter=str(path),
-            file=files / f"{path.name}.jsonl",
-            card=read_card(path),
-        )
-        for path, base in zip(checkpoints, bases, strict=True)
-    ]
-    bare = replace(
-        rows[0], name=BASE, step=None, adapter=BARE, file=files / f"{BASE}.jsonl", card=None
-    )
-    return [bare, *rows]
+    rows = []
+    for name, path in folders.items():
+        asked, card, differs = admitted(path)
+        base, folder, file = resolve(asked).base, str(asked), files / f"{name}.jsonl"
+        row = Target(name, called, _step(name), base, folder, folder, file, card, differs)
+        rows.append(row)
+    first = rows[0]
+    file = files / f"{BASE}.jsonl"
+    return [Target(BASE, called, None, first.base, first.checkpoint, BARE, file), *rows]
 
 
 def _step(name: str) -> int | None:

@@ -17,7 +17,7 @@ from nutrition_vl.boxes import EXAMPLE, from_text
 @dataclass(frozen=True)
 class Sample:
     """A labelled photo: boxes (n, 4) as x0, y0, x1, y1, from 0 to 1 of the upright photo when
-    `normalized` and in its pixels otherwise, and how many boxes could not be read."""
+    `normalized`, else in its pixels; how many could not be read; its size and product as stored."""
 
     id: str
     image: str | dict
@@ -25,6 +25,8 @@ class Sample:
     labels: list[str]
     normalized: bool = True
     malformed: int = 0
+    stored_size: tuple[int, int] | None = None
+    product: str = ""
 
 
 @dataclass(frozen=True)
@@ -198,11 +200,9 @@ def of_split(rows: list[dict], split: str, source: object) -> list[dict]:
     if not all(isinstance(row, Mapping) for row in rows):
         raise ValueError(f"{source} must hold one object a photo")
     splits = {row["split"] for row in rows if row.get("split")}
-    return (
-        [row for row in rows if row.get("split") == choose(split, splits, source)]
-        if splits
-        else rows
-    )
+    if not splits:
+        return rows
+    return [row for row in rows if row.get("split") == choose(split, splits, source)]
 
 
 def require(columns: Iterable[str], found: object, source: object) -> None:

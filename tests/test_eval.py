@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from eval.__main__ import main
 from eval.config import EvalConfig
-from eval.predict import gaps
+from eval.gaps import gaps
 from eval.targets import home, targets
 from nutrition_vl.checkpoints import DEMO
 
@@ -97,7 +97,7 @@ def test_a_file_of_the_sweep_scores_like_the_sweep(run, data, capsys):
     assert main(["--run", str(run), "--data", str(data)]) == 0
     swept = last_line(capsys)["results"][2]
     assert main(["--predictions", str(file), "--data", str(data)]) == 0
-    assert last_line(capsys)["results"][0] == swept | {"run": "", "step": None}
+    assert last_line(capsys)["results"][0] == swept | {"run": "", "step": None, "seed": None}
 
 
 def test_a_broken_line_inside_is_named(tmp_path):
@@ -107,8 +107,8 @@ def test_a_broken_line_inside_is_named(tmp_path):
         gaps(Dataset.from_dict({"id": ["a"]}), file)
 
 
-def test_a_single_checkpoint_is_named_after_its_folder(run):
-    (bare, tuned) = targets(EvalConfig(checkpoint=str(run / "checkpoint-10")))
+def test_a_single_checkpoint_is_named_after_its_folder(run, tmp_path):
+    (bare, tuned) = targets(EvalConfig(checkpoint=str(run / "checkpoint-10")), tmp_path)
     assert (bare.name, bare.adapter) == ("base", "none")
     assert (tuned.name, tuned.step) == ("checkpoint-10", 10)
     assert tuned.file == run / "eval" / "predictions" / "checkpoint-10.jsonl"
@@ -117,7 +117,7 @@ def test_a_single_checkpoint_is_named_after_its_folder(run):
 def test_runs_that_share_a_base_ask_it_once(run, tmp_path):
     second = shutil.copytree(run, tmp_path / "second")
     config = EvalConfig(runs=(run, second))
-    rows = [(target.run, target.name) for target in targets(config)]
+    rows = [(target.run, target.name) for target in targets(config, tmp_path)]
     assert rows[0] == ("qlora", "base")
     assert rows[3:] == [("second", "checkpoint-9"), ("second", "checkpoint-10")]
     assert home(config) == run.parent / "eval"
@@ -149,10 +149,44 @@ def test_bad_predictions_overwrite_nothing(tmp_path, data, capsys):
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["--run", "a", "--checkpoint", "demo"], ["--checkpoint", "demo", "--limit", "0"]]
+    "argv",
+    [
+        [],
+        ["--run", "a", "--checkpoint", "demo"],
+        ["--checkpoint", "demo", "--limit", "0"],
+        ["--checkpoint", "demo", "--perturb", "rain"],
+        ["--predictions", "row.csv", "--perturb", "blur"],
+    ],
 )
 def test_commands_that_are_not_understood(argv, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(argv)
     assert stopped.value.code == 2
     assert "error" in capsys.readouterr().err
+
+
+def test_files_stand_beside_the_models(run, data, tmp_path, capsys):
+    file = tmp_path / "ocr.jsonl"
+    rows = [{"id": f"pack{number}", "boxes": []} for number in range(3)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["--run", str(run), "--data", str(data), "--predictions", str(file)]) == 0
+    found = last_line(capsys)
+    assert [row["name"] for row in found["results"]][2:] == ["checkpoint-10", "ocr"]
+    assert {entry["second"] for entry in found["differences"]} | {found["best"]} == {
+        "base", "checkpoint-9", "checkpoint-10", "ocr"
+    }  # fmt: skip
+
+
+def test_worse_photos_are_shown_to_the_base_and_the_best(run, data, capsys, monkeypatch):
+    monkeypatch.setattr("nutrition_vl.detector.MAX_NEW_TOKENS", 2)  # what is said is not tested
+    options = ["--run", str(run), "--data", str(data), "--device", "cpu"]
+    assert main([*options, "--perturb", "rotate90,small"]) == 0
+    found = last_line(capsys)
+    asked = dict.fromkeys(["base", found["best"]])
+    assert [(row["name"], row["perturb"]) for row in found["perturbed"]] == [
+        (name, how) for name in asked for how in ("rotate90", "small")
+    ]
+    lines = (run / "eval" / "predictions" / "base+rotate90.jsonl").read_text().splitlines()
+    sizes = [(row["width"], row["height"]) for row in map(json.loads, lines)]
+    assert sizes == [(240, 180), (140, 320), (150, 150)]  # what was seen lay on its side
+    assert "## on worse photos" in (run / "eval" / "report.md").read_text()

@@ -2,16 +2,20 @@
 
 import contextlib
 import io
+import time
 
 import numpy as np
 import pytest
 import supervision as sv
+from supervision.metrics import F1Score, MeanAveragePrecision, Precision, Recall
 
 from eval.answers import Answers, Found, Truth, join
 from eval.average_precision import average_precision
+from eval.evaluate import evaluate
 from eval.matching import iou, pair
 from eval.metrics import tally
 from eval.slices import (
+    SIZES,
     by_label,
     by_size,
     by_tables,
@@ -38,6 +42,10 @@ def answers(*photos, malformed=0, seconds=float("nan")) -> Answers:
         labels = [TABLE] * len(boxes)
         found.append(Found(name, boxes, labels, scores, "here", malformed, seconds))
     return join("row", truths, found)
+
+
+def paired(row: Answers):
+    return row, pair(row)
 
 
 def scores(*photos, **more):
@@ -90,7 +98,7 @@ def test_the_surer_box_chooses_first():
     photo = ([LEFT], [HALF_OF_LEFT, MOST_OF_LEFT], [0.9, 0.4])
     assert scores(photo)["recall@0.5"] == 1
     assert scores(photo)["recall@0.75"] == 1  # at 0.75 the surer one fits nothing
-    assert average_precision(pair(answers(photo))).ap75 == pytest.approx(0.5)
+    assert average_precision(*paired(answers(photo))).ap75 == pytest.approx(0.5)
 
 
 def test_boxes_on_photos_without_a_table():
@@ -112,16 +120,16 @@ def test_malformed_answers_and_seconds():
 
 
 def test_boxes_without_area_or_with_swapped_corners_fit_nothing():
-    found = iou(np.array([LEFT]), np.array([[5, 5, 5, 9], [10, 10, 0, 0], LEFT]))
+    found = iou(np.array([LEFT], float), np.array([[5, 5, 5, 9], [10, 10, 0, 0], LEFT], float))
     assert found.tolist() == [[0, 0, 1]]
 
 
-def random_answers(photos=40, seed=3) -> Answers:
+def random_answers(photos=40, seed=3, longest=40) -> Answers:
     draw = np.random.default_rng(seed)
     truths, found = [], []
     for number in range(photos):
         corner = draw.uniform(0, 60, (draw.integers(0, 4), 2))
-        true = np.hstack([corner, corner + draw.uniform(10, 40, corner.shape)])
+        true = np.hstack([corner, corner + draw.uniform(10, longest, corner.shape)])
         near = true + draw.normal(0, 2.5, true.shape)
         far = np.sort(draw.uniform(0, 100, (draw.integers(0, 3), 2, 2)), axis=1).reshape(-1, 4)
         boxes = np.vstack([near, far])
@@ -133,8 +141,9 @@ def random_answers(photos=40, seed=3) -> Answers:
     return join("random", truths, found)
 
 
-def by_pycocotools(row: Answers, by_label: bool) -> np.ndarray:
-    """COCO's AP, AP50, AP75 and AR at 100."""
+def by_pycocotools(row: Answers, by_label: bool, sizes=((0, 1e10),) * 4) -> np.ndarray:
+    """COCO's AP, AP50, AP75 and AR at 100, and AP of its small, medium and large boxes; `sizes` are
+    the areas of all, small, medium and large ones."""
     coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
     from pycocotools.cocoeval import COCOeval
 
@@ -169,14 +178,15 @@ def by_pycocotools(row: Answers, by_label: bool) -> np.ndarray:
         found.createIndex()
         judge = COCOeval(truth, found, "bbox")
         judge.params.useCats = int(by_label)
+        judge.params.areaRng = [list(bounds) for bounds in sizes]
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
-    return judge.stats[[0, 1, 2, 8]]
+    return judge.stats[[0, 1, 2, 8, 3, 4, 5]]
 
 
 def numbers(row: Answers) -> list[float]:
-    return list(average_precision(pair(row)).scores().values())
+    return list(average_precision(*paired(row)).scores().values())
 
 
 def test_average_precision_by_hand():
@@ -189,7 +199,7 @@ def test_average_precision_by_hand():
 @pytest.mark.parametrize("seed", range(3))
 def test_average_precision_agrees_with_pycocotools(seed):
     row = random_answers(seed=seed)
-    assert numbers(row) == pytest.approx(by_pycocotools(row, by_label=False).tolist(), abs=1e-9)
+    assert numbers(row) == pytest.approx(by_pycocotools(row, False)[:4].tolist(), abs=1e-9)
 
 
 def test_average_precision_by_label_agrees_with_pycocotools():
@@ -198,7 +208,54 @@ def test_average_precision_by_label_agrees_with_pycocotools():
     assert np.mean(ours) == pytest.approx(by_pycocotools(row, by_label=True)[0], abs=1e-9)
 
 
-def test_overlaps_and_recall_agree_with_supervision():
+@pytest.mark.parametrize("seed", range(3))
+def test_average_precision_by_size_agrees_with_pycocotools(seed):
+    row = random_answers(seed=seed, longest=75)
+    bounds = [(low, min(high, 1e6)) for low, high in SIZES.values()]
+    areas = [(0, 1e10), *((low * 100**2, high * 100**2) for low, high in bounds)]
+    theirs = by_pycocotools(row, by_label=False, sizes=areas)[4:]
+    ours = {entry["slice"]: entry["ap"] for entry in by_size(row, pair(row))}
+    assert [ours[name] for name in SIZES] == pytest.approx(theirs.tolist(), abs=1e-9)
+
+
+def test_a_photo_shows_at_most_a_hundred_boxes_to_average_precision():
+    boxes = [FAR] * 100 + [LEFT]
+    row = answers(([LEFT], boxes, np.linspace(0.9, 0.1, 101).tolist()))
+    assert numbers(row) == [0, 0, 0, 0]
+    assert tally(row).scores()["recall@0.5"] == 1
+
+
+def per_photo(row: Answers) -> tuple[list[sv.Detections], list[sv.Detections]]:
+    """Found and true boxes, a pair a photo, all of one class."""
+    pairs = [row.boxes_of(photo) for photo in range(len(row.ids))]
+    truth, found = zip(*pairs, strict=True)
+    for boxes in (*truth, *found):
+        boxes.class_id = np.zeros(len(boxes), dtype=int)
+        boxes.xyxy = boxes.xyxy.astype(np.float32)
+    return list(found), list(truth)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_agree_with_supervision(seed):
+    row = random_answers(seed=seed)
+    ours, theirs = tally(row).scores(), per_photo(row)
+    precision, recall, f1 = (
+        metric().update(*theirs).compute() for metric in (Precision, Recall, F1Score)
+    )
+    for at, threshold in (("50", "0.5"), ("75", "0.75")):
+        figures = [
+            getattr(precision, f"precision_at_{at}"),
+            getattr(recall, f"recall_at_{at}"),
+            getattr(f1, f"f1_{at}"),
+        ]
+        measures = [ours[f"{name}@{threshold}"] for name in ("precision", "recall", "f1")]
+        assert measures == pytest.approx(figures, abs=1e-6)
+    found = MeanAveragePrecision().update(*theirs).compute()
+    expected = [found.map50_95, found.map50, found.map75]
+    assert numbers(row)[:3] == pytest.approx(expected, abs=1e-6)
+
+
+def test_overlaps_agree_with_supervision():
     row = random_answers()
     ours = iou(row.truth.xyxy, row.found.xyxy)
     theirs = sv.box_iou_batch(row.truth.xyxy, row.found.xyxy)
@@ -223,13 +280,13 @@ def test_labels_are_confused_only_where_boxes_match():
 
 def test_slices_by_number_and_size_of_tables():
     row = answers(([LEFT], [LEFT]), ([LEFT, [0, 0, 50, 50]], [LEFT]))
-    pairings = pair(row)
-    number = by_tables(row, tally(row, pairings))
+    pairing = pair(row)
+    number = by_tables(row, tally(row, pairing))
     assert [(entry["slice"], entry["recall@0.5"]) for entry in number] == [
         ("one table", 1),
         ("two tables", 0.5),
     ]
-    size = by_size(row, pairings)  # 1 % and 25 % of the photo
+    size = by_size(row, pairing)  # 1 % and 25 % of the photo
     assert [(entry["boxes"], entry["recall@0.5"]) for entry in size] == [(2, 1), (1, 0)]
 
 
@@ -237,7 +294,7 @@ def test_the_operating_point_wants_exactly_one_sure_box():
     row = answers(
         ([LEFT], [LEFT, FAR], [0.95, 0.35]), ([LEFT], [FAR], [0.55]), ([LEFT], [LEFT], [0.75])
     )
-    points = {round(at["confidence"], 1): at for at in operating_points(pair(row))}
+    points = {round(at["confidence"], 1): at for at in operating_points(*paired(row))}
     assert (points[0.0]["coverage"], points[0.0]["precision"]) == (pytest.approx(2 / 3), 0.5)
     assert (points[0.4]["coverage"], points[0.4]["precision"]) == (1, pytest.approx(2 / 3))
     assert (points[0.6]["coverage"], points[0.6]["precision"]) == (pytest.approx(2 / 3), 1)
@@ -245,7 +302,26 @@ def test_the_operating_point_wants_exactly_one_sure_box():
 
 def test_calibration_holds_confidence_against_what_was_right():
     row = answers(([LEFT], [LEFT, FAR], [0.92, 0.98]), ([LEFT], [LEFT], [0.31]))
-    low, high = calibration(pair(row))
+    low, high = calibration(*paired(row))
     assert (low["boxes"], low["precision"]) == (1, 1)
     assert (high["boxes"], high["precision"]) == (2, 0.5)
     assert high["confidence"] == pytest.approx(0.95)
+
+
+def test_a_hundred_thousand_boxes_are_scored_while_one_waits():
+    draw = np.random.default_rng(0)
+    corner = draw.uniform(0, 60, (100_000, 2))
+    true = np.hstack([corner, corner + draw.uniform(10, 40, corner.shape)])
+    found = true + draw.normal(0, 2.5, true.shape)
+    sure = draw.uniform(size=len(true))
+    truths = [
+        Truth(str(number), 100, 100, [box], [TABLE]) for number, box in enumerate(true.tolist())
+    ]
+    told = [
+        Found(truth.id, [box], [TABLE], [float(confidence)], "here")
+        for truth, box, confidence in zip(truths, found.tolist(), sure, strict=True)
+    ]
+    start = time.perf_counter()
+    result = evaluate(join("many", truths, told))
+    assert time.perf_counter() - start < 10
+    assert result.scores()["ap50"] > 0.8

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from eval.answers import Truth
+from eval.evaluate import compare, evaluate
 from eval.metrics import tally
 from eval.predictions import read
 from nutrition_vl.boxes import LABELS
@@ -79,30 +80,48 @@ def test_samples_turn_the_truth_and_not_the_answer(tmp_path):
     assert row.texts == ["two\nlines", ""]
 
 
-@pytest.mark.parametrize(
-    ("name", "numbers"),
-    [
-        ("baseline", (0.590405, 0.661417, 0.646154, 0.653696)),
-        ("exp1a", (0.766073, 0.926829, 0.876923, 0.901186)),
-    ],
-)
-def test_published_answers_give_the_published_numbers(name, numbers):
+def published(name) -> Path:
+    """The original's answers, boxes and truth inside."""
     file = REFERENCE / f"{name}_samples.csv"
     if not file.exists():
         pytest.skip("the original's result files are not here")
-    found = tally(read(file)).scores()
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("baseline", (0.59040521, 0.66141732, 0.64615385, 0.65369650)),
+        ("exp1a", (0.76607349, 0.92682927, 0.87692308, 0.90118577)),
+    ],
+)
+def test_published_answers_give_the_published_numbers(name, numbers):
+    found = tally(read(published(name))).scores()
     measures = ("mean_iou", "precision@0.5", "recall@0.5", "f1@0.5")
-    assert tuple(round(found[measure], 6) for measure in measures) == numbers
+    assert tuple(round(found[measure], 8) for measure in measures) == numbers
+
+
+def test_published_answers_differ_by_what_was_published():
+    base, tuned = (evaluate(read(published(name))) for name in ("baseline", "exp1a"))
+    found = compare(tuned, base, "mean_iou")
+    assert found.value == pytest.approx(0.76607349 - 0.59040521, abs=1e-8)
+    assert (found.low, found.high) == pytest.approx((0.14, 0.21), abs=0.01)
+    assert not found.holds_zero
+
+
+def test_the_order_of_photos_is_of_no_matter(tmp_path):
+    head, *rows = published("exp1a").read_text(encoding="utf-8").splitlines()
+    turned = tmp_path / "turned.csv"
+    turned.write_text("\n".join([head, *reversed(rows)]) + "\n", encoding="utf-8")
+    found = compare(evaluate(read(turned)), evaluate(read(published("exp1a"))), "mean_iou")
+    assert (found.value, found.low, found.high) == pytest.approx((0, 0, 0))
 
 
 @pytest.mark.parametrize(
     ("name", "one_to_one", "symmetric"), [("baseline", 0.589, 0.612), ("exp1a", 0.765, 0.799)]
 )
 def test_other_definitions_give_the_numbers_others_published(name, one_to_one, symmetric):
-    file = REFERENCE / f"{name}_samples.csv"
-    if not file.exists():
-        pytest.skip("the original's result files are not here")
-    found = tally(read(file)).scores()
+    found = tally(read(published(name))).scores()
     assert round(found["mean_iou_one_to_one"], 3) == one_to_one
     assert round(found["mean_iou_symmetric"], 3) == symmetric
 
@@ -114,7 +133,7 @@ def changed(**box):
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        ([LINE], "row lacks 1 of the split's 2 photos .b."),
+        ([LINE], "row: 1 of the split's 2 photos are missing .b."),
         ([LINE, EMPTY, LINE], "entry 3: photo a is there twice, first in .*entry 1"),
         ([LINE, EMPTY, EMPTY | {"id": "c"}], "entry 3: photo c is not in the split"),
         ([changed(xyxy=[1, 2, 3]), EMPTY], "entry 1: a box needs four finite numbers"),
@@ -123,6 +142,7 @@ def changed(**box):
         ([changed(label="table"), EMPTY], "the label 'table' is none of nutrition-table"),
         ([changed(confidence=7), EMPTY], "confidence must be from 0 to 1, not 7"),
         ([LINE | {"width": 20}, EMPTY], "photo a is 20 x 100 there, but 200 x 100 in the split"),
+        ([LINE | {"width": "20"}, EMPTY], "'20' stands where a number belongs"),
         ([LINE | {"seconds": "fast"}, EMPTY], "'fast' stands where a number belongs"),
         ([LINE, {"photo": "b", "error": "damaged"}], "entry 2: that photo was not read .damaged"),
         ([LINE, {"boxes": []}], 'entry 2: needs an "id" or a "photo"'),
@@ -166,7 +186,8 @@ def test_mistakes_in_coco_results(tmp_path, entry, reason):
         ('0,a,0,,"[[0, 0, 1, NaN]]",[]', "line 2: a box needs four"),
         ("0,a,0,[]", "line 2: has more or fewer cells"),
         ("0,a,0,,[],[]\n1,a,0,,[],[]", "line 3: photo a is there twice"),
-        ("", "the split is empty"),
+        ('0,a,0,"never closed,[],[]', "after line 1: no CSV .unexpected end"),
+        ("", "has no row below its header"),
     ],
 )
 def test_mistakes_in_samples(tmp_path, row, reason):
@@ -183,6 +204,9 @@ def test_other_mistakes(tmp_path):
         read(lines(tmp_path, LINE))
     (tmp_path / "row.csv").write_text("image_id,iou\n")
     with pytest.raises(ValueError, match="lacks the column gt_boxes, pred_boxes, prediction"):
+        read(tmp_path / "row.csv")
+    (tmp_path / "row.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"row\.csv is not UTF-8"):
         read(tmp_path / "row.csv")
     (tmp_path / "row.txt").write_text("")
     with pytest.raises(ValueError, match="is no predictions file"):

@@ -8,10 +8,11 @@ import pytest
 from datasets import Dataset
 
 from eval.answers import Found, Truth, join
-from eval.evaluate import best, differences, evaluate
+from eval.evaluate import Report, best, differences, evaluate
 from eval.metrics import tally
 from eval.predictions import read
-from eval.report import checkpoints, line, markdown, write
+from eval.report import checkpoints, markdown, write
+from eval.screen import line
 from eval.tables import details, summary
 from eval.targets import Target
 from nutrition_vl.boxes import LABELS
@@ -28,7 +29,7 @@ ORIGINAL = [
 
 
 def sheets(results):
-    return [*summary(results), *details(results)]
+    return [*summary(Report(results)), *details(Report(results))]
 
 
 def result(name, *boxes, target=None):
@@ -67,7 +68,7 @@ def test_checkpoints_begin_with_the_originals_columns(results):
 
 
 def test_samples_read_back_to_the_same_numbers(results, tmp_path):
-    write(results, None, tmp_path)
+    write(Report(results), tmp_path)
     again = tally(read(tmp_path / "samples.csv")).scores()
     before = best(results).counts.scores()
     assert again == pytest.approx(before, abs=1e-4, nan_ok=True)
@@ -75,15 +76,15 @@ def test_samples_read_back_to_the_same_numbers(results, tmp_path):
 
 def test_the_page_stands_alone_and_shows_the_photos(results, photos, tmp_path):
     rows = Dataset.from_dict({"image": [photo.resize((150, 100)) for photo in photos]})
-    write(results, rows, tmp_path)
+    write(Report(results, rows=rows), tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 6  # two photos with a table, three kinds
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     # Names in XML are no addresses to load from.
     loaded = re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
     assert loaded == [] and "<script" not in page
     assert "&lt;c&gt;" in page or "<c>" not in page
-    assert page.count("<table>") == len(sheets(results))
+    assert page.count("<table") == len(sheets(results))
 
 
 def test_markdown_has_as_many_cells_as_headings(results):
@@ -93,15 +94,46 @@ def test_markdown_has_as_many_cells_as_headings(results):
 
 
 def test_the_line_holds_no_nan(results):
-    assert "NaN" not in line(results)
-    assert '"seconds_per_photo": null' in line(results)
+    assert "NaN" not in line(Report(results))
+    assert '"seconds_per_photo": null' in line(Report(results))
 
 
 def test_seeds_are_averaged_step_by_step(results, tmp_path):
     tuned = results[1]
     other = replace(tuned.target, run="second", card=replace(tuned.target.card, seed=7))
     worse = result("checkpoint-9", [], [[0, 0, 50, 40]], [], target=other)
-    found = [sheet for sheet in sheets([*results, worse]) if sheet.title == "over seeds"]
+    found = [sheet for sheet in sheets([*results, worse]) if sheet.title.endswith("over seeds")]
     # Mean IoU 0.9 and 0.4: mean 0.65, deviation 0.5 / sqrt(2).
-    assert found[0].rows[0][:3] == ["llm-attention, step 9", "2", "0.650 ± 0.354"]
-    assert not [sheet for sheet in sheets(results) if sheet.title == "over seeds"]
+    assert found[0].rows[0][:4] == ["llm-attention", "9", "2", "0.650 ± 0.354"]
+    assert not [sheet for sheet in sheets(results) if sheet.title.endswith("over seeds")]
+
+
+def sheet_of(results, title):
+    return next(sheet for sheet in sheets(results) if title in sheet.title)
+
+
+def test_every_pair_of_rows_is_compared(results):
+    same = replace(results[1], answers=replace(results[1].answers, name="again"))
+    found = sheet_of([*results, same], "pairs")
+    assert found.head == ["row less column", "1.", "2.", "3."]
+    # 0.9 - 0.25, in brackets: one in 27 samples of three photos is thrice the one without a table.
+    assert found.rows[1] == ["2. checkpoint-9", "(+0.650)", "", "(+0.000)"]
+    assert not [sheet for sheet in sheets(results) if "pairs" in sheet.title]
+
+
+def test_of_many_rows_the_best_of_each_run_is_compared(results, monkeypatch):
+    monkeypatch.setattr("eval.comparisons.MATRIX", 3)
+    tuned = results[1]
+    other = replace(tuned, target=replace(tuned.target, run="second"))
+    target = replace(tuned.target, run="second", step=5, name="checkpoint-5")
+    worse = result("checkpoint-5", [], [[0, 0, 50, 25]], [], target=target)
+    names = [row[0] for row in sheet_of([*results, worse, other], "pairs").rows]
+    assert names == ["1. base", "2. qlora/checkpoint-9", "3. second/checkpoint-9"]
+
+
+def test_rows_about_other_photos_are_told_apart(results):
+    answers = results[1].answers
+    some = replace(answers, name="some", ids=["x", "y", "z"])
+    rows = [*results, evaluate(some)]
+    assert {entry.second for entry in differences(rows)} == {"base"}
+    assert sheet_of([*results, evaluate(some)], "pairs").rows[0][3] == ""
