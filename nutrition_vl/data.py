@@ -14,7 +14,7 @@ from PIL import Image
 
 from nutrition_vl import formats
 from nutrition_vl.boxes import LABELS, make_detections
-from nutrition_vl.formats import Sample
+from nutrition_vl.formats import Sample, Skipped, attempt
 from nutrition_vl.photos import open_photo, photo_size
 
 DATASET = "openfoodfacts/nutrition-table-detection"
@@ -47,22 +47,27 @@ _COUNTED = Features(FEATURES | {"dropped": Value("int32")})
 
 
 def load_split(
-    source: str | Path = DATASET, split: str = "val", limit: int | None = None
+    source: str | Path = DATASET,
+    split: str = "val",
+    limit: int | None = None,
+    skipped: list[Skipped] | None = None,
 ) -> Dataset:
     """The first `limit` photos of a split as rows of FEATURES; boxes in the upright photo's pixels.
 
     `source` is a hub id, a folder (metadata.jsonl, parquet, YOLO or Pascal VOC) or a file (parquet,
     COCO JSON, conversation JSON); one without splits serves as any. Raises ValueError or
-    FileNotFoundError with the reason.
+    FileNotFoundError with the reason; with a list `skipped`, single rows that cannot be read are
+    put there instead.
     """
-    found = _read(source, split)
+    found = _read(source, split, skipped)
     if not len(found):
         raise ValueError(f"{source} holds no photos")
     if isinstance(found, Dataset):
-        rows = _rows_of_table(found, limit, source)
+        rows = _rows_of_table(found, limit, source, skipped)
     else:
         names = _renaming({label for sample in found for label in sample.labels}, source)
-        rows = Dataset.from_list([_row(sample, names) for sample in found[:limit]], _COUNTED)
+        read = [attempt(skipped, sample.id, _row, sample, names) for sample in found[:limit]]
+        rows = Dataset.from_list([row for row in read if row], _COUNTED)
     dropped = sum(rows["dropped"])
     if dropped:
         logger.warning(
@@ -78,14 +83,14 @@ def truth(row: Mapping) -> sv.Detections:
     return make_detections(row["xyxy"], row["label"])
 
 
-def _read(source: str | Path, split: str) -> list[Sample] | Dataset:
+def _read(source: str | Path, split: str, skipped: list[Skipped] | None) -> list[Sample] | Dataset:
     path = Path(source)
     if not path.exists():
         return _read_hub(str(source), split)
     if path.name in ("metadata.jsonl", "data.yaml"):
         path = path.parent
     if any(path.glob("metadata.jsonl")) or any(path.glob("*/metadata.jsonl")):
-        return _read_metadata(path, split)
+        return _read_metadata(path, split, skipped)
     if any(path.glob("data.yaml")):
         return formats.read_yolo(path, split)
     if path.suffix == ".parquet" or any(path.rglob("*.parquet")):
@@ -93,7 +98,7 @@ def _read(source: str | Path, split: str) -> list[Sample] | Dataset:
     if any(path.glob("*.xml")) or any(path.glob("Annotations/*.xml")):
         return formats.read_voc(path, split)
     if path.suffix in (".json", ".jsonl"):
-        return formats.read_json(path, split)
+        return formats.read_json(path, split, skipped)
     raise ValueError(
         f"{source} is no data set: name a folder with metadata.jsonl, *.parquet, data.yaml (YOLO) "
         "or *.xml (Pascal VOC), or a .json, .jsonl or .parquet file"
@@ -111,15 +116,19 @@ def _read_hub(name: str, split: str) -> Dataset:
         ) from error
 
 
-def _read_metadata(folder: Path, split: str) -> list[Sample]:
+def _read_metadata(folder: Path, split: str, skipped: list[Skipped] | None) -> list[Sample]:
     file = folder / "metadata.jsonl"
     if not file.exists():
         splits = [entry.parent.name for entry in folder.glob("*/metadata.jsonl")]
         file = folder / formats.choose(split, splits, folder) / "metadata.jsonl"
-    rows = formats.of_split(formats.read_jsonl(file), split, file)
-    for row in rows:
-        formats.require(("file_name", "objects"), row, file)
-    return [_sample(row, str(file.parent / row["file_name"]), file) for row in rows]
+    rows = formats.of_split(formats.read_jsonl(file, skipped), split, file)
+    read = [attempt(skipped, row.get("file_name"), _listed, row, file) for row in rows]
+    return [sample for sample in read if sample]
+
+
+def _listed(row: Mapping, file: Path) -> Sample:
+    formats.require(("file_name", "objects"), row, file)
+    return _sample(row, str(file.parent / row["file_name"]), file)
 
 
 def _read_parquet(path: Path, split: str) -> Dataset:
@@ -138,7 +147,9 @@ def _read_parquet(path: Path, split: str) -> Dataset:
     return table.select([i for i, name in enumerate(table["split"]) if name == split])
 
 
-def _rows_of_table(table: Dataset, limit: int | None, source: str | Path) -> Dataset:
+def _rows_of_table(
+    table: Dataset, limit: int | None, source: str | Path, skipped: list[Skipped] | None
+) -> Dataset:
     formats.require(("image", "objects"), table.features, source)
     labels = {
         label for found in table["objects"] for label in _objects(found, source)["category_name"]
@@ -148,10 +159,17 @@ def _rows_of_table(table: Dataset, limit: int | None, source: str | Path) -> Dat
         range(len(table))[:limit]
     )
     # Not Dataset.map: it would copy all photos into its cache, and find old rows there later.
-    rows = [_row(_sample(row, row["image"], source), names) | {"image": None} for row in table]
-    facts = Dataset.from_list(rows, _COUNTED).remove_columns("image")
-    joined = concatenate_datasets([table.select_columns("image"), facts], axis=1)
-    return joined.cast_column("image", Photo(mode="RGB"))
+    read = [
+        attempt(skipped, row.get("image_id"), _row_of_table, row, names, source) for row in table
+    ]
+    facts = Dataset.from_list([row or dict.fromkeys(_COUNTED) for row in read], _COUNTED)
+    columns = [table.select_columns("image"), facts.remove_columns("image")]
+    joined = concatenate_datasets(columns, axis=1).cast_column("image", Photo(mode="RGB"))
+    return joined.select([index for index, row in enumerate(read) if row])
+
+
+def _row_of_table(row: Mapping, names: dict[str, str], source: str | Path) -> dict:
+    return _row(_sample(row, row["image"], source), names) | {"image": None}
 
 
 def _sample(row: Mapping, image: str | dict, source: str | Path) -> Sample:

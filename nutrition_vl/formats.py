@@ -1,7 +1,7 @@
 """Readers of the formats others label in, one each: COCO, YOLO, Pascal VOC, conversations."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +27,34 @@ class Sample:
     malformed: int = 0
 
 
-def read_json(file: Path, split: str) -> list[Sample]:
+@dataclass(frozen=True)
+class Skipped:
+    """A row that could not be read, and why."""
+
+    id: str
+    error: str
+
+
+def attempt(
+    skipped: list[Skipped] | None, name: str | None, read: Callable[..., Any], *what: Any
+) -> Any:
+    """What `read` makes of `what`; with a list, None where it cannot, noted there by its name."""
+    try:
+        return read(*what)
+    except (OSError, ValueError) as error:
+        if skipped is None:
+            raise
+        skipped.append(Skipped(name or "a row without a name", str(error)))
+        return None
+
+
+def read_json(file: Path, split: str, skipped: list[Skipped] | None = None) -> list[Sample]:
     """COCO where the file holds an object, conversations where it holds a list or JSON lines."""
     if file.suffix == ".jsonl":
-        return read_conversations(file, read_jsonl(file), split)
+        return read_conversations(file, read_jsonl(file, skipped), split, skipped)
     content = _parse_json(file, _read_text(file))
     if isinstance(content, list):
-        return read_conversations(file, content, split)
+        return read_conversations(file, content, split, skipped)
     return read_coco(file, content)
 
 
@@ -122,10 +143,16 @@ def _voc_sample(file: Path, folder: Path) -> Sample:
     )
 
 
-def read_conversations(file: Path, entries: list[dict], split: str) -> list[Sample]:
+def read_conversations(
+    file: Path, entries: list[dict], split: str, skipped: list[Skipped] | None = None
+) -> list[Sample]:
     """Chats, [{"image": ..., "conversations" or "messages": [...]}], with boxes in the answers."""
     with _naming(file):
-        samples = [_conversation(entry, file) for entry in of_split(entries, split, file)]
+        read = [
+            attempt(skipped, entry.get("image"), _conversation, entry, file)
+            for entry in of_split(entries, split, file)
+        ]
+    samples = [sample for sample in read if sample]
     if samples and not any(sample.xyxy for sample in samples):
         raise ValueError(f"no answer in {file} holds a box; one is written {EXAMPLE}")
     return samples
@@ -195,9 +222,14 @@ def _naming(file: Path) -> Iterator[None]:
         raise ValueError(f"{file} does not follow its format: {error!r}") from error
 
 
-def read_jsonl(file: Path) -> list[dict]:
-    lines = _read_text(file).split("\n")
-    return [_parse_json(file, line, number) for number, line in enumerate(lines, 1) if line.strip()]
+def read_jsonl(file: Path, skipped: list[Skipped] | None = None) -> list[dict]:
+    """The objects of a file, one a line."""
+    rows = [
+        attempt(skipped, f"line {number}", _parse_json, file, line, number)
+        for number, line in enumerate(_read_text(file).split("\n"), 1)
+        if line.strip()
+    ]
+    return [row for row in rows if row is not None]
 
 
 def _read_text(file: Path) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import parse_flag_from_env
 from bitsandbytes.nn import Linear4bit
 from peft import PeftConfig, PeftModel, set_peft_model_state_dict
 from PIL import Image
@@ -80,6 +81,9 @@ def nf4_config(runtime: Runtime, double: bool = True) -> BitsAndBytesConfig:
         "bnb_4bit_compute_dtype": runtime.dtype,
         "llm_int8_skip_modules": list(FULL_PRECISION),
     }
+    if parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        # Only floating-point numbers are spread over several cards: the packed bits pose as such.
+        wanted["bnb_4bit_quant_storage"] = runtime.dtype
     config = BitsAndBytesConfig(**wanted)
     # BitsAndBytesConfig swallows keywords it does not know, and the model would be another one.
     if swallowed := [key for key, value in wanted.items() if getattr(config, key, None) != value]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 
@@ -212,6 +213,54 @@ def test_rows_are_upright_and_boxes_belong_to_the_upright_photo(write, tmp_path)
     row = load_split(source)[0]
     assert (row["width"], row["height"], row["image"].size) == (100, 200, (100, 200))
     np.testing.assert_allclose(row["xyxy"][0], [10, 20, 60, 120], atol=1e-4)
+
+
+def spoil(source):
+    """Makes the second photo one whose header already cannot be read."""
+    if source.suffix != ".parquet":
+        for photo in source.parent.rglob("b.png"):
+            photo.write_bytes(b"no photo at all")
+        return
+    table = pandas.read_parquet(source)
+    table.at[1, "image"] = {"bytes": b"no photo at all", "path": "b.png"}
+    table.to_parquet(source)
+
+
+@pytest.mark.parametrize("write", [SOURCES["the metadata file itself"], coco, llava, parquet])
+def test_a_photo_that_cannot_be_read_is_left_out_where_that_is_wanted(write, tmp_path):
+    source = write(tmp_path)
+    spoil(source)
+    with pytest.raises(ValueError, match=r"b\.png"):
+        load_split(source)
+    skipped = []
+    rows = load_split(source, skipped=skipped)
+    assert rows["id"] == ["a"] and rows[0]["image"].size == (200, 100)
+    (left_out,) = skipped
+    assert left_out.id in ("b", "images/b.png") and "b.png" in left_out.error
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("{", "line 3"),
+        (json.dumps({"file_name": "images/a.jpg"}), "images/a.jpg"),
+        (
+            json.dumps(
+                {"file_name": "images/a.jpg", "objects": {"bbox": [[0, 1]], "category_name": ["x"]}}
+            ),
+            "images/a.jpg",
+        ),
+    ],
+    ids=["no JSON", "no objects", "half a box"],
+)
+def test_a_row_that_cannot_be_read_is_left_out_where_that_is_wanted(line, name, tmp_path):
+    file = metadata(tmp_path) / "metadata.jsonl"
+    file.write_text(file.read_text() + line + "\n")
+    with pytest.raises(ValueError, match=r"metadata\.jsonl"):
+        load_split(tmp_path)
+    skipped = []
+    assert len(load_split(tmp_path, skipped=skipped)) == 2
+    assert [row.id for row in skipped] == [name]
 
 
 def test_photos_are_decoded_on_access_and_mapping_keeps_them(tmp_path):

@@ -1,6 +1,8 @@
 """The checks before training: golden counts of the real 7B, and every way to stop in time."""
 
 import json
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,11 +23,10 @@ from training.architectures import (
     trainable,
 )
 from training.config import TrainConfig
-from training.forecast import BYTES, foresee, step_down
+from training.forecast import foresee, step_down
 from training.preflight import Preflight
 from training.recipes import RECIPES, Recipe
 
-GIB = 2**30
 TABLE = [(0.25, 0.25, 0.75, 0.5)]
 
 
@@ -75,23 +76,83 @@ def test_a_target_that_matches_nothing_stops(demo):
         matched(demo, Recipe(("v_proj", "q_prj")))
 
 
-def test_the_forecast_of_the_published_recipe(seven_billion):
-    need = foresee(TrainConfig(use_cpu=True), seven_billion, 2_523_136, 730)
-    # 6.525e9 weights of NF4 and 1.766e9 of float32, as this machine would keep them.
-    assert need.weights == pytest.approx(6_525_288_448 * BYTES["nf4"] + 1_766_087_168 * 4)
-    assert need.training == 2_523_136 * 16
-    assert 0.5 * GIB < need.activations < 3 * GIB
+def on_gpu(**settings):
+    """The settings as they would be on a Hopper GPU; nothing is run with them."""
+    config = TrainConfig(use_cpu=True, **settings)
+    config.optim = "paged_adamw_8bit"
+    config.runtime = replace(config.runtime, device=torch.device("cuda"), dtype=torch.bfloat16)
+    return config
+
+
+def test_the_forecast_of_the_published_recipe_on_7b(seven_billion):
+    counts = trainable(seven_billion, RECIPES["exp1a"])
+    need = foresee(on_gpu(), seven_billion, counts, 730, 2400)
+    # 6.525e9 weights of NF4, each half a byte and a scale; 1.766e9 of two bytes.
+    assert need.weights == 6_525_288_448 * (0.5 + 1 / 64 + 1 / 4096) + 1_766_087_168 * 2
+    assert need.training == 2_523_136 * (4 + 4 + 2)
+    # The largest layer in bfloat16, and cuBLAS.
+    assert need.workspace == 18944 * 3584 * 2 + 64 * 2**20
+    # 28 inputs; then one layer: norms, attention, MLP and two adapters with dropout; its gradients.
+    one = 4 * 3584 + (3584 + 512 + 512 + 3584) + 3 * 18944 + 2 * 3584 * 1.5
+    back = 2 * 3584 + 3 * 18944
+    assert need.activations == 730 * 2 * (28 * 3584 + one + back)
+    assert str(need).startswith("6.98 GiB (weights 6.42, training 0.02, activations 0.35,")
+
+
+def test_training_the_vision_tower_takes_its_layers_too(seven_billion):
+    def activations(recipe, **settings):
+        counts = trainable(seven_billion, RECIPES[recipe])
+        return foresee(on_gpu(**settings), seven_billion, counts, 730, 2400).activations
+
+    assert activations("exp2") - activations("exp1a") == 2400 * 2 * 32 * 1280
+    whole = {"gradient_checkpointing": False}
+    # Norms, queries and keys, their projection, output of attention; MLP; one adapter with dropout.
+    one = 4 * 1280 + 2 * 1280 + 3 * 1280 + 1280 + 2 * 5120 + 1280 * 1.5
+    assert activations("exp2", **whole) - activations("exp1a", **whole) == 2400 * 2 * 32 * one
+
+
+def test_a_layer_keeps_what_the_forecast_counts():
+    """What autograd really saves of a language layer in bfloat16 without adapters."""
+    runtime = replace(detect_runtime("cpu"), dtype=torch.bfloat16)
+    model = load_base(DEMO, runtime).requires_grad_(False)
+    text, tokens = model.model.language_model, 96
+    own = {weight.untyped_storage().data_ptr() for weight in [*text.parameters(), *text.buffers()]}
+    states = torch.randn(1, tokens, text.config.hidden_size, dtype=torch.bfloat16)
+    states.requires_grad_(True)
+    positions = torch.arange(tokens).expand(3, 1, tokens)
+    turns = text.rotary_emb(states, positions)
+    saved = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        text.layers[0](states, position_embeddings=turns, attention_mask=None)
+    measured = sum(size for place, size in saved.items() if place not in own)
+    config = on_gpu(gradient_checkpointing=False)
+    foreseen = foresee(config, model, Counter(), tokens, 0).activations
+    layers, back = text.config.num_hidden_layers, 2 * text.config.hidden_size
+    back += 3 * text.config.intermediate_size
+    assert measured == pytest.approx(foreseen / layers - back * tokens * 2 / layers, rel=0.05)
 
 
 def test_more_memory_for_more_photos_fewer_bits_saved_and_no_checkpointing(seven_billion):
+    counts = trainable(seven_billion, RECIPES["exp1a"])
+
     def total(**settings):
-        return foresee(TrainConfig(use_cpu=True, **settings), seven_billion, 10**6, 700).total
+        return foresee(on_gpu(**settings), seven_billion, counts, 700, 2400).total
 
     plain = total()
     assert plain < total(quantization="nf4-single") < total(quantization="int8")
     assert total(quantization="int8") < total(quantization="none")
     assert plain < total(per_device_train_batch_size=4)
-    assert plain < total(gradient_checkpointing=False)
+    assert (
+        plain
+        < total(gradient_checkpointing=False)
+        < total(gradient_checkpointing=False, attention="eager")
+    )
 
 
 def test_the_next_step_down_keeps_the_batch():
@@ -123,8 +184,9 @@ def preflight(folder, out, demo, **settings):
         max_image_tokens=16,
         **settings,
     )
-    rows = load_split(folder, "train")
-    return Preflight(config, rows, runs.load_fitting_processor(config), demo)
+    skipped = []
+    rows = load_split(folder, "train", skipped=skipped)
+    return Preflight(config, rows, runs.load_fitting_processor(config), demo, skipped)
 
 
 def test_seven_checks_pass_and_say_what_they_found(tmp_path, demo, capsys):
@@ -153,6 +215,16 @@ def test_a_rare_broken_photo_is_left_out_and_listed(tmp_path, demo):
     assert json.loads(line)["id"] == "pack42"
 
 
+def test_a_broken_row_counts_with_the_broken_photos(tmp_path, demo):
+    folder = label(tmp_path / "data", [TABLE] * 150, (56, 56))
+    with (folder / "metadata.jsonl").open("a") as file:
+        file.write('{"file_name": \n')
+    assert preflight(folder, tmp_path / "run", demo).photos()[1].startswith("1 left out")
+    spoil(folder, 42)
+    with pytest.raises(ValueError, match=r"2 of 151 photos cannot be read.*line 151: not JSON"):
+        preflight(folder, tmp_path / "run", demo).photos()
+
+
 def test_many_broken_photos_stop_the_run(tmp_path, demo):
     folder = label(tmp_path / "data", [TABLE] * 4, (56, 56))
     spoil(folder, 1)
@@ -163,6 +235,6 @@ def test_many_broken_photos_stop_the_run(tmp_path, demo):
 def test_what_does_not_fit_is_refused_with_the_next_step_down(tmp_path, seven_billion):
     folder = label(tmp_path / "data", [TABLE])
     checks = preflight(folder, tmp_path / "run", seven_billion, per_device_train_batch_size=4096)
-    checks.longest = 1000
+    checks.lengths = [1000]
     with pytest.raises(ValueError, match=r"GiB.*use --per_device_train_batch_size 2048"):
         checks.memory()

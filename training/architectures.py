@@ -83,6 +83,7 @@ def _grown(demo: Qwen2VLConfig, name: str) -> Qwen2VLConfig:
 def random_checkpoint(config: Qwen2VLConfig, runtime: Runtime) -> Iterator[Path]:
     """A folder of random weights in this shape, to be loaded like any other, and then removed."""
     with TemporaryDirectory() as folder:
+        torch.manual_seed(0)  # several processes must have the same weights
         with torch.device(runtime.device):
             model = Qwen2VLForConditionalGeneration._from_config(config, dtype=runtime.dtype)
         model.save_pretrained(folder)

@@ -8,7 +8,15 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from training.forecast import GIB, peak_memory
 
 METRICS = "metrics.jsonl"
 CURVE = "loss.png"
@@ -47,8 +55,7 @@ class Log(TrainerCallback):
         done = (state.global_step - self.first) * args.train_batch_size * args.world_size
         rate = done * args.gradient_accumulation_steps / (time.monotonic() - self.started)
         logs["photos_per_second"] = round(rate, 3)
-        if torch.cuda.is_available():
-            logs["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
+        logs["peak_gib"] = round(peak_memory(args.device) / GIB, 3)
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step} | logs) + "\n")
 
@@ -58,6 +65,25 @@ class Log(TrainerCallback):
         """Draws the loss so far."""
         if state.is_world_process_zero:
             draw(read_metrics(self.file), self.file.with_name(CURVE))
+
+
+class Bar(ProgressCallback):
+    """The progress bar, with the last numbers of the log on it instead of a line for each."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Shows loss, learning rate, photos a second and peak memory; tqdm adds the time left."""
+        if self.training_bar is not None and logs and "loss" in logs:
+            self.training_bar.set_postfix_str(
+                f"loss {logs['loss']:.3f}, rate {logs['learning_rate']:.1e}, "
+                f"{logs['photos_per_second']:.2f} photos/s, peak {logs['peak_gib']:.2f} GiB"
+            )
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:

@@ -90,10 +90,12 @@ class TrainConfig(SFTConfig):
     max_grad_norm: float = _other("max_grad_norm", 0.3)
     optim: str = _other("optim", "paged_adamw_8bit")
     bf16: bool | None = _other("bf16", True)
+    logging_steps: float = _other("logging_steps", 1)
     save_strategy: str = _other("save_strategy", "epoch")
     report_to: str = _other("report_to", "none")
     max_length: int | None = _other("max_length", None)  # TRL's 1024 would cut image tokens
     remove_unused_columns: bool | None = _other("remove_unused_columns", False)  # made on access
+    ddp_find_unused_parameters: bool | None = _other("ddp_find_unused_parameters", False)
     logging_nan_inf_filter: bool = _other("logging_nan_inf_filter", False)
 
     def __post_init__(self) -> None:
@@ -115,6 +117,11 @@ class TrainConfig(SFTConfig):
     def lora(self) -> Recipe:
         """The recipe with the flags that override it."""
         return adapted(self.recipe, self.lora_target_modules, self.lora_r, self.lora_alpha)
+
+    def say(self, words: str) -> None:
+        """Prints them, in the first process alone where there are several."""
+        if self.process_index == 0:
+            print(words, flush=True)
 
     def _check(self) -> None:
         if self.fp16:

@@ -38,10 +38,14 @@ def to_example(row: Mapping, processor: Qwen2VLProcessor) -> dict[str, Any]:
 def length(row: Mapping, processor: Qwen2VLProcessor) -> int:
     """How many tokens a row takes, prompt, photo and answer, told without opening the photo."""
     chat = processor.apply_chat_template(prompts.ask() + prompts.answer(said(row)), tokenize=False)
-    pictures = processor.image_processor
-    patches = pictures.get_number_of_image_patches(row["height"], row["width"], {})
     words = len(processor.tokenizer(chat)["input_ids"]) - 1  # the photo's one placeholder
-    return words + patches // pictures.merge_size**2
+    return words + patches(row, processor) // processor.image_processor.merge_size**2
+
+
+def patches(row: Mapping, processor: Qwen2VLProcessor) -> int:
+    """How many patches a row's photo is to the vision tower, told without opening it."""
+    pictures = processor.image_processor
+    return pictures.get_number_of_image_patches(row["height"], row["width"], {})
 
 
 def to_examples(rows: Dataset, processor: Qwen2VLProcessor) -> Dataset:

@@ -1,58 +1,139 @@
 """How much memory and disk a run will take, worked out before anything is loaded."""
 
+import resource
+import sys
+from collections import Counter
 from dataclasses import dataclass
 
 import psutil
 import torch
 from torch import nn
 
-from training.architectures import quantizable
+from training.architectures import part_of, quantizable
 from training.config import TrainConfig
 
+GIB = 2**30
 # Bytes of a weight: NF4 has half a byte and a scale for each 64 (8 bits, plus 32 for each 256 of
 # them; 32 bits without double quantisation), LLM.int8 has one.
 BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "nf4-single": 0.5 + 4 / 64, "int8": 1.0}
+# PyTorch gives cuBLAS 32 MiB on Hopper GPUs, once for the forward and once for the backward pass.
+CUBLAS = 2 * 2**25
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Bytes at the peak of a training step: base weights, what trains on them, activations."""
+    """Bytes at the peak of a training step: the base, what is trained on it, what the backward pass
+    needs of the forward pass, and the workspace of one layer."""
 
     weights: float
     training: float
     activations: float
+    workspace: float
 
     @property
     def total(self) -> float:
         """All of it."""
-        return self.weights + self.training + self.activations
+        return sum(vars(self).values())
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in vars(self).items())
+        return f"{self.total / GIB:.2f} GiB ({parts})"
 
 
-def foresee(config: TrainConfig, model: nn.Module, trained: int, longest: int) -> Forecast:
-    """The forecast for a skeleton, the number of trained parameters and the longest sequence."""
-    size = torch.finfo(config.runtime.dtype).bits // 8
+@dataclass(frozen=True)
+class _Stack:
+    """Equal layers in a row that the backward pass goes through, in numbers for each token."""
+
+    layers: int
+    width: int  # of what goes in: with checkpointing all that is kept of a layer
+    kept: float  # of a layer without checkpointing
+    gradients: float  # of a layer, on the way back
+    tokens: int
+
+
+def foresee(
+    config: TrainConfig, model: nn.Module, trained: Counter[str], tokens: int, patches: int
+) -> Forecast:
+    """The forecast for a skeleton, the parameters trained in each module and the longest row.
+
+    The row takes `tokens` in the language model, its photo `patches` in the vision tower.
+    """
+    number = torch.finfo(config.runtime.dtype).bits // 8
     packed = quantizable(model)
     linear, every = sum(packed.values()), sum(weight.numel() for weight in model.parameters())
-    weights = linear * BYTES.get(config.quantization, size) + (every - linear) * size
+    weights = linear * BYTES.get(config.quantization, number) + (every - linear) * number
     # A weight and its gradient in float32, and two averages of Adam in 8 or 32 bits.
-    training = trained * (8 + (2 if "8bit" in str(config.optim) else 8))
-    # One layer's weights in full, forward and again backward.
-    workspace = 2 * max(packed.values()) * size if config.quantization in BYTES else 0
-    tokens = longest * config.per_device_train_batch_size
-    return Forecast(weights, training, workspace + _activations(config, model, tokens) * size)
+    training = trained.total() * (8 + (2 if "8bit" in str(config.optim) else 8))
+    # A layer's weights in full while it is multiplied with.
+    workspace = max(packed.values()) * number if config.quantization in BYTES else 0
+    workspace += CUBLAS if config.runtime.device.type == "cuda" else 0
+    stacks = _stacks(config, model, trained, tokens, patches)
+    return Forecast(weights, training, _activations(config, stacks) * number, workspace)
 
 
-def _activations(config: TrainConfig, model: nn.Module, tokens: int) -> float:
-    """Numbers kept for the backward pass.
-
-    A layer keeps about 12 vectors of its width and 4 of its MLP's for each token; checkpointing
-    keeps one of its width and has the rest for one layer at a time, with gradients beside.
-    """
-    text = model.config.text_config
-    layer = 12 * text.hidden_size + 4 * text.intermediate_size
+def _activations(config: TrainConfig, stacks: list[_Stack]) -> float:
+    """Numbers at the worst moment: what all layers keep, and one layer on its way back."""
     if config.gradient_checkpointing:
-        return tokens * (text.num_hidden_layers * text.hidden_size + 2 * layer)
-    return tokens * text.num_hidden_layers * layer
+        inputs = sum(stack.tokens * stack.layers * stack.width for stack in stacks)
+        return inputs + max(stack.tokens * (stack.kept + stack.gradients) for stack in stacks)
+    kept = sum(stack.tokens * stack.layers * stack.kept for stack in stacks)
+    return kept + max(stack.tokens * stack.gradients for stack in stacks)
+
+
+def _stacks(
+    config: TrainConfig, model: nn.Module, trained: Counter[str], tokens: int, patches: int
+) -> list[_Stack]:
+    """The language model, and the vision tower where it is trained: else it keeps nothing.
+
+    A layer keeps the inputs of its two norms in float32 (two numbers of bfloat16 each), query, key,
+    value and output of attention, three vectors of its MLP and what its adapters read. In the tower
+    query and key are copies beside their joint projection, and the MLP keeps two vectors. Eager
+    attention keeps its scores too.
+    """
+    photos, scores = config.per_device_train_batch_size, 4 * (config.attention == "eager")
+    read = _adapter_inputs(config, model, trained)
+    text, vision = model.config.text_config, model.config.vision_config
+    layers, width, wide = text.num_hidden_layers, text.hidden_size, 3 * text.intermediate_size
+    heads, shared = text.num_attention_heads, text.num_key_value_heads
+    kept = 6 * width + 2 * width * shared / heads + wide + read["language_model"] / layers
+    kept += scores * heads * tokens
+    stacks = [_Stack(layers, width, kept, 2 * width + wide, photos * tokens)]
+    if read["visual"]:
+        layers, width, wide = (
+            vision.depth,
+            vision.embed_dim,
+            2 * vision.mlp_ratio * vision.embed_dim,
+        )
+        kept = 10 * width + wide + read["visual"] / layers + scores * vision.num_heads * patches
+        stacks.append(_Stack(layers, width, kept, 2 * width + wide, photos * patches))
+    return stacks
+
+
+def _adapter_inputs(config: TrainConfig, model: nn.Module, trained: Counter[str]) -> Counter[str]:
+    """Numbers that the adapters of each part keep for a token: their inputs.
+
+    Dropout leaves a copy of them and a byte for each that says whether it was left out.
+    """
+    inputs: Counter[str] = Counter()
+    for name in trained:
+        layer = model.get_submodule(name)
+        if isinstance(layer, nn.Linear):
+            inputs[part_of(name)] += layer.in_features * (3 if config.lora_dropout else 2)
+    return Counter({part: count / 2 for part, count in inputs.items()})
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes taken at most so far: PyTorch's on a GPU, the whole process's on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def compared(forecast: Forecast, device: torch.device) -> str:
+    """The peak so far, on a GPU beside the forecast: the CPU's counts Python as well."""
+    told = f"peak {peak_memory(device) / GIB:.2f} GiB"
+    return f"{told}, forecast {forecast.total / GIB:.2f}" if device.type == "cuda" else told
 
 
 def free_memory(device: torch.device) -> int:

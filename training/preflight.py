@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,15 @@ from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from nutrition_vl.boxes import GRID, from_text
 from nutrition_vl.data import truth
+from nutrition_vl.formats import Skipped
 from training.architectures import matched, part_of, quantizable, trainable
 from training.callbacks import SKIPPED
 from training.config import TrainConfig
-from training.examples import Collator, length, said, to_example, trained_tokens
-from training.forecast import disk_need, foresee, free_memory, step_down
+from training.examples import Collator, length, patches, said, to_example, trained_tokens
+from training.forecast import GIB, Forecast, disk_need, foresee, free_memory, step_down
 
 MOST_SKIPPED = 0.01  # of the photos
 SAMPLES = 3  # photos whose trained tokens are shown
-GIB = 2**30
 
 
 class Preflight:
@@ -33,11 +34,14 @@ class Preflight:
         rows: Dataset,
         processor: Qwen2VLProcessor,
         model: Qwen2VLForConditionalGeneration,
+        skipped: list[Skipped],
     ) -> None:
         self.config, self.processor, self.model = config, processor, model
         self.rows, self.facts = rows, rows.remove_columns("image")
+        self.skipped = skipped
         self.trained: Counter[str] = Counter()
-        self.longest = 0
+        self.lengths: list[int] = []
+        self.forecast = Forecast(0, 0, 0, 0)
 
     def run(self) -> Dataset:
         """The rows that are fit to train on; ValueError where something is wrong."""
@@ -52,21 +56,24 @@ class Preflight:
         }
         for number, (name, check) in enumerate(checks.items(), 1):
             first, *more = check()
-            print(f"[{number}/{len(checks)}] {name} … ok: {first}")
-            print("".join(f"      {line}\n" for line in more), end="", flush=True)
+            self.config.say(f"[{number}/{len(checks)}] {name} … ok: {first}")
+            for line in more:
+                self.config.say(f"      {line}")
         return self.rows
 
     def photos(self) -> list[str]:
-        """Opens every photo; leaves out and lists those that cannot be, if they are few."""
+        """Opens every photo; lists what cannot be read, which is left out where it is little."""
         with ThreadPoolExecutor() as pool:
             opened = pool.map(self._problem, range(len(self.rows)))
-            problems = list(tqdm(opened, "photos", len(self.rows), leave=False, unit="photo"))
-        bad = [index for index, problem in enumerate(problems) if problem]
-        if bad:
-            self._leave_out(bad, problems)
+            silent = self.config.process_index > 0
+            problems = list(
+                tqdm(opened, "photos", len(self.rows), False, unit="photo", disable=silent)
+            )
+        self._leave_out(problems)
         boxes = [len(found) for found in self.facts["xyxy"]]
         counted = f"{len(boxes)} photos, {sum(boxes)} boxes, {boxes.count(0)} photos without one"
-        return [counted, *([f"{len(bad)} left out, listed in {SKIPPED}"] if bad else [])]
+        left = f"{len(self.skipped)} left out, listed in {SKIPPED}"
+        return [counted, left] if self.skipped else [counted]
 
     def _problem(self, index: int) -> str | None:
         try:
@@ -75,16 +82,26 @@ class Preflight:
             return str(error)
         return None
 
-    def _leave_out(self, bad: list[int], problems: list[str | None]) -> None:
-        lines = [{"id": self.facts[i]["id"], "error": problems[i]} for i in bad]
+    def _leave_out(self, problems: list[str | None]) -> None:
+        """Takes the rows with a problem out, and stops the run where they are many."""
+        total = len(self.skipped) + len(problems)
+        good = [index for index, problem in enumerate(problems) if not problem]
+        self.skipped += [
+            Skipped(name, problem)
+            for name, problem in zip(self.facts["id"], problems, strict=True)
+            if problem
+        ]
+        if not self.skipped:
+            return
         file = Path(str(self.config.output_dir)) / SKIPPED
-        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        if len(bad) > MOST_SKIPPED * len(self.rows):
+        if self.config.process_index == 0:
+            lines = [json.dumps(asdict(row)) + "\n" for row in self.skipped]
+            file.write_text("".join(lines), encoding="utf-8")
+        if len(self.skipped) > MOST_SKIPPED * total:
             raise ValueError(
-                f"{len(bad)} of {len(self.rows)} photos cannot be read, more than "
-                f"{MOST_SKIPPED:.0%}: {file} lists them, the first is: {problems[bad[0]]}"
+                f"{len(self.skipped)} of {total} photos cannot be read, more than "
+                f"{MOST_SKIPPED:.0%}: {file} lists them, the first is: {self.skipped[0].error}"
             )
-        good = sorted(set(range(len(self.rows))) - set(bad))
         self.rows, self.facts = self.rows.select(good), self.facts.select(good)
 
     def box_text(self) -> list[str]:
@@ -141,18 +158,18 @@ class Preflight:
 
     def sequences(self) -> list[str]:
         """The longest sequence there is: image tokens, prompt and answer."""
-        lengths = [length(row, self.processor) for row in self.facts]
-        self.longest = max(lengths)
-        where = self.facts[lengths.index(self.longest)]["id"]
-        return [f"{self.longest} tokens ({where}), {round(np.mean(lengths))} on average"]
+        self.lengths = [length(row, self.processor) for row in self.facts]
+        longest = max(self.lengths)
+        where = self.facts[self.lengths.index(longest)]["id"]
+        return [f"{longest} tokens ({where}), {round(np.mean(self.lengths))} on average"]
 
     def memory(self) -> list[str]:
         """What the run will take against what is free."""
         device, folder = self.config.runtime.device, Path(str(self.config.output_dir))
-        need = foresee(self.config, self.model, sum(self.trained.values()), self.longest)
-        free = free_memory(device)
-        parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in vars(need).items())
-        told = f"{need.total / GIB:.2f} GiB ({parts}) of {free / GIB:.2f} free on {device}"
+        largest = max(patches(row, self.processor) for row in self.facts)
+        need = foresee(self.config, self.model, self.trained, max(self.lengths), largest)
+        self.forecast, free = need, free_memory(device)
+        told = f"{need} of {free / GIB:.2f} free on {device}"
         if need.total > free:
             raise ValueError(f"this takes {told}: use {step_down(self.config)}")
         disk, room = disk_need(self.config, need, len(self.rows)), shutil.disk_usage(folder).free

@@ -51,6 +51,8 @@ def prepare(config: TrainConfig) -> str | None:
     run, asked = Path(str(config.output_dir)), config.resume_from_checkpoint
     if asked and asked.lower() != "false":
         return _resumed(run) if asked.lower() == "true" else asked
+    if config.process_index > 0:  # the first process does it for all
+        return None
     if config.overwrite:
         _clear(run)
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):

@@ -2,18 +2,28 @@
 
 from pathlib import Path
 
+from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
+from peft import PeftModel
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import PreTrainedModel, Qwen2VLConfig, Qwen2VLProcessor, TrainerCallback
+from transformers import (
+    PreTrainedModel,
+    ProgressCallback,
+    Qwen2VLConfig,
+    Qwen2VLProcessor,
+    TrainerCallback,
+)
 
 from nutrition_vl.data import load_split
+from nutrition_vl.formats import Skipped
 from nutrition_vl.model import load_base
 from training import runs
 from training.architectures import is_random, random_checkpoint, skeleton
-from training.callbacks import Goodbye, Log
+from training.callbacks import Bar, Goodbye, Log
 from training.config import TrainConfig
 from training.examples import Collator, to_example, to_examples
+from training.forecast import compared
 from training.preflight import Preflight
 from training.recipes import lora_config
 from training.trainer import Trainer
@@ -28,14 +38,16 @@ def train(config: TrainConfig) -> Path:
 
     ValueError or FileNotFoundError, in one sentence, for what a person has to put right.
     """
-    print(config.fallback)
+    config.say(config.fallback)
     run = Path(str(config.output_dir))
     resumed = runs.prepare(config)
     processor = runs.load_fitting_processor(config)
     source = runs.base_source(config.model_name_or_path)
     bones = skeleton(config.model_name_or_path, source, config.model_revision)
-    rows = load_split(config.data_path, "train", config.limit)
-    rows = Preflight(config, rows, processor, bones).run()
+    skipped: list[Skipped] = []
+    rows = load_split(config.data_path, "train", config.limit, skipped)
+    checks = Preflight(config, rows, processor, bones, skipped)
+    rows = checks.run()
     if config.preflight_only:
         return run
     callbacks = [Log(run), Goodbye(), *_validation(config, rows, processor)]
@@ -50,9 +62,12 @@ def train(config: TrainConfig) -> Path:
     )
     trainer.card = runs.describe(config, rows, processor)
     _keep_precise(trainer.model)
+    _spare_frozen(trainer.model)
+    if trainer.pop_callback(ProgressCallback):  # not there with --disable_tqdm True
+        trainer.add_callback(Bar())
     with sdpa_kernel(NOT_CUDNN):
         trainer.train(resume_from_checkpoint=resumed)
-    print(f"trained: {run}")
+    config.say(f"trained: {run}, {compared(checks.forecast, config.runtime.device)}")
     return run
 
 
@@ -69,6 +84,11 @@ def _validation(
     """Validation, if it was asked for, on photos that are not trained on."""
     if not config.validation_photos:
         return []
+    if parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        raise ValueError(
+            "boxes cannot be generated from a base that is spread over several cards: leave out "
+            "--validation_photos and compare the checkpoints with python -m eval"
+        )
     source = config.validation_path or config.data_path
     held_out = load_split(source, "val", config.validation_photos)
     if config.validation_path is None and set(held_out["id"]) & set(rows["id"]):
@@ -78,6 +98,15 @@ def _validation(
     for row in held_out:  # one that cannot be read is said now and not at the first save
         to_example(row, processor)
     return [Validation(config, held_out, processor)]
+
+
+def _spare_frozen(model: PeftModel) -> None:
+    """No gradients for layers before the first adapter: a frozen vision tower keeps nothing.
+
+    TRL has the embeddings of words and patches ask for them, which only re-entrant checkpointing
+    needs, and this is not.
+    """
+    model.get_base_model().disable_input_require_grads()
 
 
 def _keep_precise(model: nn.Module) -> None:
