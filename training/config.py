@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -73,6 +74,25 @@ class TrainConfig(SFTConfig):
     )
     validation_path: str | None = _own(None, "where they are (default: the val split of data_path)")
     patience: int = _own(0, "stop after so many checkpoints that were not better (default: never)")
+    cache_features: bool = _own(
+        True, "see each photo once and keep its visual features, unless the vision tower is trained"
+    )
+    features_dir: str | None = _own(
+        None, "where they are kept for this run and later ones (default: features beside the run)"
+    )
+    lean_layers: bool = _own(
+        True, "decoder layers with their backward pass written out: less memory, fewer kernels"
+    )
+    regroup_batches: bool = _own(
+        True, "take the photos of a step in the largest micro-batches that fit into the memory"
+    )
+    memory_limit: float | None = _own(
+        None, "GB of memory to stay within (default: nine tenths of what is free)"
+    )
+    low_memory: bool = _own(
+        False, "take as little GPU memory as can be: embeddings and output matrix stay on the CPU"
+    )
+    log_memory: bool = _own(False, "write allocated, reserved and peak memory of every step")
     warmup_ratio: float | None = _own(
         None, "share of the steps to warm up in; the same as --warmup_steps below 1"
     )
@@ -117,6 +137,11 @@ class TrainConfig(SFTConfig):
     def lora(self) -> Recipe:
         """The recipe with the flags that override it."""
         return adapted(self.recipe, self.lora_target_modules, self.lora_r, self.lora_alpha)
+
+    @property
+    def features(self) -> Path:
+        """The folder of visual features."""
+        return Path(self.features_dir or Path(str(self.output_dir)).parent / "features")
 
     def say(self, words: str) -> None:
         """Prints them, in the first process alone where there are several."""

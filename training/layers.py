@@ -51,7 +51,7 @@ def swiglu_backward(gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor,
 
 @cache
 def fused(function: Callable, device: str) -> Callable:
-    """On a GPU the function as one kernel; as it is elsewhere, or without Triton or a C compiler."""
+    """On a GPU the function as one kernel, if Triton and a C compiler are there; else as it is."""
     compilers = [name for name in ("cc", "gcc", "clang") if shutil.which(name)]
     if device != "cuda" or not compilers or find_spec("triton") is None:
         return function

@@ -85,7 +85,7 @@ def scored(model: nn.Module, labels: Tensor, inputs: dict[str, Any]) -> SimpleNa
         inputs["position_ids"], _ = core.get_rope_index(
             inputs["input_ids"], kinds, image_grid_thw=shapes, attention_mask=mask
         )
-    states = core(**inputs, use_cache=False).last_hidden_state[:, :-1]
+    states = core(**inputs).last_hidden_state[:, :-1]
     said = labels[:, 1:] != IGNORED
     columns = LogProbabilities.apply(states[said], model.lm_head.weight, labels[:, 1:][said])
     names = ("log_probs", "entropy", "is_top1")

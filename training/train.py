@@ -22,7 +22,8 @@ from training import runs
 from training.architectures import is_random, random_checkpoint, skeleton
 from training.callbacks import Bar, Goodbye, Log
 from training.config import TrainConfig
-from training.examples import Collator, to_example, to_examples
+from training.economy import Economy
+from training.examples import to_example
 from training.forecast import compared
 from training.preflight import Preflight
 from training.recipes import lora_config
@@ -51,14 +52,19 @@ def train(config: TrainConfig) -> Path:
     if config.preflight_only:
         return run
     callbacks = [Log(run), Goodbye(), *_validation(config, rows, processor)]
+    model, plan = _load(config, source, bones.config), checks.plan
+    economy = Economy(plan, model)
+    examples, collator = economy.feed(config, rows, processor, bones)
+    config.per_device_train_batch_size = plan.photos
+    config.gradient_accumulation_steps = plan.accumulation
     trainer = Trainer(
-        model=_load(config, source, bones.config),
+        model=model,
         args=config,
-        train_dataset=to_examples(rows, processor),
-        data_collator=Collator(processor, completion_only_loss=config.lora.answer_only),
+        train_dataset=examples,
+        data_collator=collator,
         processing_class=processor,
         peft_config=lora_config(config.lora, config.lora_dropout, config.lora_bias),
-        callbacks=callbacks,
+        callbacks=[*callbacks, economy],
     )
     trainer.card = runs.describe(config, rows, processor)
     _keep_precise(trainer.model)
