@@ -6,6 +6,11 @@ from PIL import Image, ImageDraw
 from nutrition_vl.detector import Detector
 
 
+def pytest_addoption(parser):
+    """Adds --repin, for whoever changes the embedded base."""
+    parser.addoption("--repin", action="store_true", help="write golden numbers anew")
+
+
 @pytest.fixture(scope="session")
 def demo():
     """The embedded checkpoint on the CPU, in 4 bit, with its adapter."""

@@ -57,6 +57,15 @@ def test_every_field_of_the_4_bit_recipe_arrives(dtype):
     assert config.bnb_4bit_use_double_quant is True
     assert config.bnb_4bit_compute_dtype == dtype
     assert config.llm_int8_skip_modules == ["model.visual", "lm_head"]
+    assert config.bnb_4bit_quant_storage == torch.uint8
+
+
+def test_spread_over_cards_the_packed_weights_pose_as_numbers_and_stay_the_same(base, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    spread = load_base(DEMO, CPU).model.language_model.layers[0].self_attn.q_proj
+    whole = base.model.language_model.layers[0].self_attn.q_proj
+    assert (spread.weight.dtype, whole.weight.dtype) == (CPU.dtype, torch.uint8)
+    assert spread.weight.view(torch.uint8).flatten().equal(whole.weight.flatten())
 
 
 def test_the_language_model_is_in_4_bit_and_nothing_else(base):

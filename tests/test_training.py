@@ -1,6 +1,9 @@
 """The embedded base trained for real: checkpoints, killing and resuming, batches, every bad end."""
 
+import hashlib
+import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -14,8 +17,11 @@ from pathlib import Path
 import pytest
 import torch
 from labelled import label, paint
+from peft import get_peft_model
 from safetensors.torch import load_file
+from small_run import TABLE, command, losses
 
+from eval.__main__ import main as evaluate
 from nutrition_vl.boxes import make_detections
 from nutrition_vl.checkpoints import DEMO, list_checkpoints, read_card, resolve, write_card
 from nutrition_vl.detector import Detector
@@ -24,31 +30,14 @@ from nutrition_vl.runtime import detect_runtime
 from training import merge
 from training.__main__ import main
 from training.callbacks import read_metrics
+from training.examples import Collator
+from training.recipes import RECIPES, lora_config
+from training.train import _spare_frozen
 from training.validation import best_iou
 
 ROOT = Path(__file__).parents[1]
-TABLE = [(0.25, 0.25, 0.75, 0.5)]
-SETTINGS = {
-    "model_name_or_path": "demo",
-    "use_cpu": True,
-    "max_image_tokens": 16,
-    "gradient_accumulation_steps": 1,
-    "per_device_train_batch_size": 2,
-    "max_steps": 4,
-    "save_strategy": "steps",
-    "save_steps": 2,
-    "logging_steps": 1,
-    "learning_rate": 0.01,
-}
-
-
-def command(data, run, **settings):
-    words = SETTINGS | {"data_path": data, "output_dir": run} | settings
-    return [word for key, value in words.items() for word in (f"--{key}", str(value))]
-
-
-def losses(run):
-    return [(row["step"], row["loss"]) for row in read_metrics(run / "metrics.jsonl")]
+# Losses of the run below; `python -m pytest tests/test_training.py --repin` writes them anew.
+GOLDEN = Path(__file__).parent / "golden" / "losses.json"
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +65,32 @@ def test_a_run_learns_and_leaves_its_numbers_and_their_picture(run):
 
 
 @pytest.mark.slow
+def test_the_losses_are_the_golden_ones(run, request):
+    base = hashlib.sha256((DEMO / "model.safetensors").read_bytes()).hexdigest()[:12]
+    found = {"base": base, "losses": [round(loss, 4) for _, loss in losses(run)]}
+    if request.config.getoption("--repin"):
+        GOLDEN.write_text(json.dumps(found) + "\n")
+    pinned = json.loads(GOLDEN.read_text())
+    assert pinned["base"] == base, "the embedded base is another one: pin its losses with --repin"
+    assert found["losses"] == pytest.approx(pinned["losses"], rel=0.01)
+
+
+@pytest.mark.slow
+def test_the_readme_of_a_run_and_a_checkpoint_has_the_numbers(run):
+    steps = dict(losses(run))
+    first = f"| checkpoint-2 | {(steps[1] + steps[2]) / 2:.3f} |  |  |"
+    second = f"| checkpoint-4 | {(steps[3] + steps[4]) / 2:.3f} |  |  |"
+    for readme in (run / "README.md", run / "checkpoint-4" / "README.md"):
+        said = readme.read_text()
+        assert said.startswith("---\nbase_model: demo\nlibrary_name: peft\n")
+        assert first in said and second in said
+        assert "| recipe | exp1a |" in said and "GiB at the peak" in said
+        assert str(readme.parent) in said and ".saving" not in said
+        assert "python -m training --model_name_or_path demo --use_cpu True" in said
+    assert second not in (run / "checkpoint-2" / "README.md").read_text()
+
+
+@pytest.mark.slow
 def test_every_checkpoint_explains_itself_and_detects(run):
     assert [folder.name for folder in list_checkpoints(run)] == ["checkpoint-2", "checkpoint-4"]
     card = read_card(run / "checkpoint-2")
@@ -99,6 +114,8 @@ def test_merged_is_the_same_as_unmerged(run, tmp_path, capsys):
     merged = load_file(tmp_path / "merged" / "model.safetensors")
     changed = {key for key in base if not base[key].float().equal(merged[key].float())}
     assert changed and all(key.split(".")[-2] in ("q_proj", "v_proj") for key in changed)
+    readme = (tmp_path / "merged" / "README.md").read_text()
+    assert "`demo` merged with a LoRA adapter" in readme and "| checkpoint-4 |" in readme
     assert merge.main([str(run), "--out", str(tmp_path / "merged")]) == 2  # it is not empty
 
 
@@ -125,9 +142,13 @@ def test_killed_and_resumed_is_as_if_never_killed(run, data, tmp_path):
     wait_for(broken / "checkpoint-2", process)
     process.kill()
     process.wait()
+    (broken / ".saving" / "checkpoint-4").mkdir(parents=True)  # as if killed while it saved
     assert len(losses(broken)) < 4, "it was too fast to be killed"
     assert main(command(data, broken, resume_from_checkpoint=True)) == 0
     assert losses(broken) == losses(run)
+    assert not (broken / ".saving").exists()
+    evaluated = ["--run", broken, "--data", data, "--split", "train", "--device", "cpu"]
+    assert evaluate([str(word) for word in evaluated]) == 0
 
 
 @pytest.mark.slow
@@ -206,9 +227,11 @@ def test_sigterm_saves_and_ends_well(data, tmp_path):
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_photos(data, tmp_path, capsys):
-    settings = {"learning_rate": 1e30, "max_grad_norm": 0, "warmup_steps": 0}
+    settings = {"learning_rate": 1e30, "max_grad_norm": 0, "warmup_steps": 0, "save_steps": 1}
     assert main(command(data, tmp_path / "run", **settings)) == 1
-    assert "training: the loss is nan in step 2 for pack" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert re.search(r"training: the loss is nan in step 2 for pack\d, pack\d: go on from", said)
+    assert [folder.name for folder in list_checkpoints(tmp_path / "run")] == ["checkpoint-1"]
 
 
 @pytest.mark.slow
@@ -242,6 +265,91 @@ def test_a_folder_that_holds_something_is_refused(data, tmp_path, capsys):
     assert "is not empty" in capsys.readouterr().err
     assert main(command(data, tmp_path, overwrite=True, preflight_only=True)) == 0
     assert precious.read_text() == "mine"  # overwritten is only what a run writes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lora_r": 4}, "was trained with r 8 and cannot go on with 4"),
+        ({"recipe": "exp1b"}, "was trained with recipe exp1a and cannot go on with exp1b"),
+        ({"limit": 3}, "was trained with dataset"),
+    ],
+)
+def test_a_run_goes_on_only_as_itself(settings, words, run, data, capsys):
+    before = losses(run)
+    assert main(command(data, run, resume_from_checkpoint=True, **settings)) == 2
+    assert words in capsys.readouterr().err
+    assert losses(run) == before
+
+
+@pytest.mark.slow
+def test_the_bar_shows_loss_speed_and_memory(data, tmp_path, capsys):
+    assert main(command(data, tmp_path / "run", max_steps=1, save_strategy="no")) == 0
+    out, err = capsys.readouterr()
+    numbers = r"loss \d\.\d+, rate \d\.\de[-+]\d+, \d+\.\d+ photos/s, peak \d+\.\d+ GiB"
+    assert re.search(numbers, err)
+    assert re.search(r"trained: .*run, peak \d+\.\d+ GiB", out)
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """What is trained on as it is put together, and whether attention might then be cuDNN's."""
+    seen = []
+
+    def spy(collator, examples):
+        seen.append((examples, torch.backends.cuda.cudnn_sdp_enabled()))
+        return call(collator, examples)
+
+    call = Collator.torch_call
+    monkeypatch.setattr(Collator, "torch_call", spy)
+    return seen
+
+
+@pytest.mark.slow
+def test_photos_of_like_length_are_trained_together_and_never_by_cudnn(tmp_path, batches):
+    """Of 32 rows of one to four boxes every eight are sorted, so pairs differ by 3 in each eight.
+
+    At random they would differ by 20 in all.
+    """
+    folder = label(tmp_path / "data", [TABLE * (1 + number % 4) for number in range(32)], (56, 56))
+    settings = {"train_sampling_strategy": "group_by_length", "save_strategy": "no"}
+    settings |= {"max_steps": -1, "num_train_epochs": 1}
+    assert main(command(folder, tmp_path / "run", **settings)) == 0
+    _, *trained = batches  # the first is the sample that is shown before
+    assert len(trained) == 16
+    boxes = [[str(row["completion"]).count("<|box_end|>") for row in rows] for rows, _ in trained]
+    assert sum(abs(one - other) for one, other in boxes) <= 4 * 3
+    assert not any(cudnn for _, cudnn in trained)
+
+
+@pytest.mark.slow
+def test_a_photo_that_breaks_during_training_is_one_sentence(tmp_path, capsys, batches):
+    folder = label(tmp_path / "data", [TABLE] * 4)
+    lost = folder / "images/pack3.jpg"
+    settings = {"max_steps": 2, "dataloader_num_workers": 1}
+    threading.Thread(target=lambda: lose(lost, batches), daemon=True).start()
+    assert main(command(folder, tmp_path / "run", **settings)) == 2
+    said = capsys.readouterr().err.strip().split("\n")[-1]
+    assert said == f"training: there is no photo {lost}"
+
+
+def lose(photo, batches):
+    """Removes a photo as soon as the checks have seen it."""
+    while not batches:
+        time.sleep(0.01)
+    photo.unlink()
+
+
+def test_a_frozen_tower_keeps_nothing_for_the_backward_pass():
+    base = load_base(DEMO, detect_runtime("cpu"))
+    model = get_peft_model(base, lora_config(RECIPES["exp1a"], 0.0, "none"))
+    model.enable_input_require_grads()
+    _spare_frozen(model)
+    pixels = base.config.vision_config.patch_size**2 * 3 * 2
+    merged = base.model.visual(torch.zeros(4, pixels), torch.tensor([[1, 2, 2]]))
+    assert not merged.pooler_output.requires_grad
+    assert not model.get_input_embeddings()(torch.tensor([1])).requires_grad
 
 
 def test_nothing_to_resume_from_is_said(data, tmp_path, capsys):

@@ -1,12 +1,19 @@
 """The settings: the published command line runs as it is, YAML says the same, unknowns fail."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from labelled import paint
 
+from nutrition_vl.checkpoints import DEMO
+from nutrition_vl.model import PixelBudget
 from training.__main__ import main
+from training.architectures import skeleton
 from training.config import TrainConfig, parse
 from training.recipes import RECIPES, adapted, lora_config
 
@@ -53,6 +60,17 @@ def test_its_values_are_the_defaults():
     assert TrainConfig().lora == parse(ORIGINAL).lora
 
 
+def test_the_rest_of_the_recipe_is_the_default():
+    config = TrainConfig()
+    assert (config.quantization, config.attention, config.max_grad_norm) == ("nf4", "sdpa", 0.3)
+    assert (config.lora_dropout, config.lora_bias, config.completion_only_loss) == (
+        0.05,
+        "none",
+        True,
+    )
+    assert PixelBudget().max_tokens == 600
+
+
 def test_yaml_gives_the_same_run_as_the_command_line(tmp_path):
     words = [word.split() for word in " ".join(ORIGINAL).split("--")[1:]]
     entries = {key: yaml.safe_load(values[0]) for key, *values in words}
@@ -71,6 +89,14 @@ def test_shipped_files_hold_only_differences(file):
         assert getattr(config, key) != getattr(default, key), key
 
 
+def test_the_shipped_fsdp_file_is_read_and_names_layers_that_there_are():
+    shipped = load_config_from_file(str(CONFIGS / "accelerate/fsdp_qlora.yaml"))
+    assert shipped.distributed_type == "FSDP"
+    wrapped = shipped.fsdp_config["fsdp_transformer_layer_cls_to_wrap"].split(",")
+    there = {type(module).__name__ for module in skeleton("demo", DEMO, "main").modules()}
+    assert set(wrapped) <= there
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -80,6 +106,8 @@ def test_shipped_files_hold_only_differences(file):
         (["--use_lora", "False"], "only adapters"),
         (["--warmup_ratio", "3"], "--warmup_ratio must be"),
         (["--limit", "0"], "--limit must be"),
+        (["--train_sampling_strategy", "batch_rebalance"], "or group_by_length"),
+        (["--optim", "adamw_of_mine"], "adamw_of_mine"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--data_path", "nowhere", "--model_name_or_path", "demo"], "no file or folder nowhere"),
         (["--model_name_or_path", "random:70b"], "there is no random:70b"),
@@ -90,6 +118,49 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, words, tmp_path, c
     said = capsys.readouterr().err
     assert words in said
     assert "Traceback" not in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("capability", "arguments", "words"),
+    [
+        ((7, 5), [], "training needs bfloat16 (8.0 or newer)"),
+        ((7, 5), ["--fp16", "True"], "float16 overflows"),
+        ((9, 0), ["--bf16", "False"], "on a GPU adapters are trained in bfloat16"),
+        ((9, 0), ["--attention", "flash_attention_2"], "which is not installed"),
+    ],
+)
+def test_a_wrong_type_for_the_card_is_one_sentence(
+    capability, arguments, words, tmp_path, monkeypatch, capsys
+):
+    """The card is described to PyTorch, not there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Test GPU")
+    monkeypatch.setattr("training.config.is_flash_attn_2_available", lambda: False)
+    assert main([*arguments, "--output_dir", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+
+
+def test_the_original_command_line_starts_as_it_is(tmp_path, monkeypatch, capsys):
+    """On the 7B's shape, from a conversation file, as far as the checks before training."""
+    (tmp_path / "photos").mkdir()
+    paint((800, 600), [], seed=0).save(tmp_path / "photos/pack.jpg")
+    answer = (
+        "<|object_ref_start|>nutrition-table<|object_ref_end|>"
+        "<|box_start|>(250,250),(750,500)<|box_end|>"
+    )
+    chat = [{"from": "human", "value": "<image>\nWhere?"}, {"from": "gpt", "value": answer}]
+    entries = [{"image": "photos/pack.jpg", "conversations": chat}]
+    (tmp_path / "nutrition_5k_qa.json").write_text(json.dumps(entries))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("training.preflight.free_memory", lambda device: 2**36)  # on any machine
+    words = [{"Qwen/Qwen2-VL-7B-Instruct": "random:7b"}.get(word, word) for word in ORIGINAL]
+    assert main([*words, "--preflight_only", "True", "--use_cpu", "True"]) == 0
+    said = capsys.readouterr().out
+    assert "1 photos, 1 boxes" in said and "2,523,136 parameters trained" in said
+    assert repr(answer + "<|im_end|>\n") in said
+    assert "[7/7] memory and disk … ok" in said
 
 
 def test_an_unknown_entry_of_a_yaml_file_is_refused(tmp_path):

@@ -39,7 +39,10 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _stop(reason: str, code: int) -> int:
-    print(f"training: {reason}", file=sys.stderr)
+    *stack, last = reason.strip().split("\n")
+    if stack:  # of a data loader's process, which ends with the kind of error and what it says
+        last = last.partition(": ")[2]
+    print(f"training: {last}", file=sys.stderr)
     return code
 
 

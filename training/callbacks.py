@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import reduce
 from matplotlib.figure import Figure
 from transformers import (
     ProgressCallback,
@@ -22,6 +23,7 @@ METRICS = "metrics.jsonl"
 CURVE = "loss.png"
 VALIDATION = "validation.jsonl"
 SKIPPED = "skipped.jsonl"
+README = "README.md"
 
 
 class Log(TrainerCallback):
@@ -85,6 +87,11 @@ class Bar(ProgressCallback):
                 f"{logs['photos_per_second']:.2f} photos/s, peak {logs['peak_gib']:.2f} GiB"
             )
 
+    def close(self) -> None:
+        """Ends the line of the bar, so that what stopped the training starts on its own."""
+        if self.training_bar is not None:
+            self.training_bar.close()
+
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl, without one that was cut off in the middle."""
@@ -100,7 +107,14 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
 def forget(file: Path, step: int) -> None:
     """Keeps only the lines up to a step."""
     kept = [row for row in read_metrics(file) if row["step"] <= step]
-    file.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    write_whole(file, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file so that a kill at any moment leaves the whole old or the whole new one."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
@@ -130,8 +144,9 @@ class Goodbye(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Saves and stops if it was asked to."""
-        if self.asked:
+        """Saves and stops if any process was asked to: all must do so at the same step."""
+        asked = torch.tensor(float(self.asked), device=args.device)
+        if reduce(asked, reduction="sum") > 0:
             control.should_save = control.should_training_stop = True
 
     def _hear(self, *_: Any) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, TrlParser
 
 from nutrition_vl.data import DATASET
@@ -122,8 +123,7 @@ class TrainConfig(SFTConfig):
         self._check()
         self.command = ""
         self.runtime = detect_runtime("cpu" if self.use_cpu else "auto", self.attention)
-        if self.runtime.optimizer is None:
-            raise ValueError(f"training is impossible here: {self.runtime.reason}")
+        self._check_machine()
         if self.warmup_ratio is not None:
             self.warmup_steps = self.warmup_ratio
         self.completion_only_loss = self.lora.answer_only
@@ -157,6 +157,8 @@ class TrainConfig(SFTConfig):
             raise ValueError(
                 "4-bit weights cannot be trained, only adapters on them: --use_lora True"
             )
+        if self.train_sampling_strategy == "batch_rebalance":
+            raise ValueError("--train_sampling_strategy is random, sequential or group_by_length")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"--limit must be at least 1 photo, not {self.limit}")
         if self.max_image_tokens is not None and self.max_image_tokens < 16:
@@ -165,6 +167,17 @@ class TrainConfig(SFTConfig):
             raise ValueError(f"unknown recipe {self.recipe!r}: use one of {', '.join(RECIPES)}")
         if self.warmup_ratio is not None and not 0 <= self.warmup_ratio < 1:
             raise ValueError(f"--warmup_ratio must be from 0 to below 1, not {self.warmup_ratio}")
+
+    def _check_machine(self) -> None:
+        if self.runtime.optimizer is None:
+            raise ValueError(f"training is impossible here: {self.runtime.reason}")
+        if self.runtime.device.type == "cuda" and not self.bf16:
+            raise ValueError("on a GPU adapters are trained in bfloat16: leave out --bf16 False")
+        if self.attention == "flash_attention_2" and not is_flash_attn_2_available():
+            raise ValueError(
+                "flash_attention_2 is in the package flash-attn, which is not installed: "
+                "use --attention sdpa or pip install flash-attn"
+            )
 
     def _fall_back(self, runtime: Runtime) -> str:
         """What a CPU cannot do is done otherwise; returns how and why."""

@@ -99,11 +99,8 @@ def _stacks(
     kept += scores * heads * tokens
     stacks = [_Stack(layers, width, kept, 2 * width + wide, photos * tokens)]
     if read["visual"]:
-        layers, width, wide = (
-            vision.depth,
-            vision.embed_dim,
-            2 * vision.mlp_ratio * vision.embed_dim,
-        )
+        layers, width = vision.depth, vision.embed_dim
+        wide = 2 * vision.mlp_ratio * width
         kept = 10 * width + wide + read["visual"] / layers + scores * vision.num_heads * patches
         stacks.append(_Stack(layers, width, kept, 2 * width + wide, photos * patches))
     return stacks

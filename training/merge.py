@@ -17,11 +17,12 @@ from PIL import Image
 from transformers import PreTrainedConfig
 
 from nutrition_vl.__main__ import find_photos
-from nutrition_vl.checkpoints import Checkpoint, resolve
+from nutrition_vl.checkpoints import Checkpoint, read_card, resolve
 from nutrition_vl.detector import Answer, Detector
 from nutrition_vl.model import attach, load_base, load_processor
 from nutrition_vl.photos import open_photo
 from nutrition_vl.runtime import detect_runtime
+from training.model_card import write_model_card
 from training.render.faces import face
 
 SAMPLES = 3
@@ -51,6 +52,7 @@ def merge(run: str, out: Path, photos: Sequence[Image.Image], device: str = "aut
     merged.generation_config = own
     merged.save_pretrained(out)
     processor.save_pretrained(out)
+    write_model_card(out, read_card(found.adapter), found.adapter.parent, merged=True)
     return len(photos)
 
 

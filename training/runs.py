@@ -8,16 +8,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 from datasets import Dataset
+from peft import LoraConfig, PeftConfig
 from transformers import Qwen2VLProcessor
 from transformers.trainer_utils import get_last_checkpoint
 
 from nutrition_vl import prompts
-from nutrition_vl.checkpoints import BEST, DEMO, Card, list_checkpoints
+from nutrition_vl.checkpoints import BEST, DEMO, Card, list_checkpoints, read_card
 from nutrition_vl.model import PixelBudget, budget_of, load_processor
 from training.architectures import is_random
-from training.callbacks import CURVE, METRICS, SKIPPED, VALIDATION
+from training.callbacks import CURVE, METRICS, README, SKIPPED, VALIDATION
 from training.config import TrainConfig
 
+# What must not change where a run goes on from a checkpoint; the dataset is compared too.
+SAME = ("base_model", "recipe", "max_tokens", "quantization", "seed")
+SAME_LORA = ("r", "lora_alpha", "target_modules", "bias")
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 
 
@@ -73,11 +77,28 @@ def _resumed(run: Path) -> str:
     return last
 
 
+def check_resumed(folder: str | None, card: Card, lora: LoraConfig) -> None:
+    """ValueError where a checkpoint to go on from was made with other settings than these."""
+    if folder is None:
+        return
+    old, saved = read_card(Path(folder)), PeftConfig.from_pretrained(folder)
+    was = {key: getattr(old, key) for key in SAME} | {"dataset": old.dataset.split()[-1]}
+    now = {key: getattr(card, key) for key in SAME} | {"dataset": card.dataset.split()[-1]}
+    was |= {key: getattr(saved, key) for key in SAME_LORA}
+    now |= {key: getattr(lora, key) for key in SAME_LORA}
+    for key, value in was.items():
+        if value != now[key]:
+            raise ValueError(
+                f"{folder} was trained with {key} {value} and cannot go on with {now[key]}: "
+                f"repeat its own command ({old.command}) or start anew in another --output_dir"
+            )
+
+
 def _clear(run: Path) -> None:
     """Removes what a run writes and nothing else."""
     for folder in list_checkpoints(run):
         shutil.rmtree(folder)
-    for name in (METRICS, CURVE, VALIDATION, SKIPPED, BEST):
+    for name in (METRICS, CURVE, VALIDATION, SKIPPED, README, BEST):
         (run / name).unlink(missing_ok=True)
 
 

@@ -1,16 +1,18 @@
 """Trains adapters: the base in 4 bit, LoRA on it, one run folder of checkpoints out of it."""
 
+from contextlib import closing
 from pathlib import Path
 
 from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import (
     PreTrainedModel,
     ProgressCallback,
     Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     Qwen2VLProcessor,
     TrainerCallback,
 )
@@ -20,11 +22,13 @@ from nutrition_vl.formats import Skipped
 from nutrition_vl.model import load_base
 from training import runs
 from training.architectures import is_random, random_checkpoint, skeleton
+from training.budget import Plan
 from training.callbacks import Bar, Goodbye, Log
 from training.config import TrainConfig
 from training.economy import Economy
 from training.examples import to_example
 from training.forecast import compared
+from training.model_card import ModelCards
 from training.preflight import Preflight
 from training.recipes import lora_config
 from training.trainer import Trainer
@@ -51,10 +55,33 @@ def train(config: TrainConfig) -> Path:
     rows = checks.run()
     if config.preflight_only:
         return run
-    callbacks = [Log(run), Goodbye(), *_validation(config, rows, processor)]
-    model, plan = _load(config, source, bones.config), checks.plan
+    card = runs.describe(config, rows, processor)
+    runs.check_resumed(resumed, card, adapters(config))
+    callbacks = [Log(run), Goodbye(), *_validation(config, rows, processor), ModelCards(card)]
+    model = load(config, source, bones.config)
+    trainer = assemble(config, checks.plan, model, bones, rows, processor, callbacks)
+    trainer.card, trainer.lengths = card, checks.lengths
+    bar = Bar()
+    if trainer.pop_callback(ProgressCallback):  # not there with --disable_tqdm True
+        trainer.add_callback(bar)
+    with sdpa_kernel(NOT_CUDNN), closing(bar):
+        trainer.train(resume_from_checkpoint=resumed)
+    config.say(f"trained: {run}, {compared(checks.forecast, config.runtime.device)}")
+    return run
+
+
+def assemble(
+    config: TrainConfig,
+    plan: Plan,
+    model: PreTrainedModel,
+    skeleton: Qwen2VLForConditionalGeneration,
+    rows: Dataset,
+    processor: Qwen2VLProcessor,
+    callbacks: list[TrainerCallback],
+) -> Trainer:
+    """The trainer of a plan; photos are seen now where once is enough."""
     economy = Economy(plan, model)
-    examples, collator = economy.feed(config, rows, processor, bones)
+    examples, collator = economy.feed(config, rows, processor, skeleton)
     config.per_device_train_batch_size = plan.photos
     config.gradient_accumulation_steps = plan.accumulation
     trainer = Trainer(
@@ -63,21 +90,21 @@ def train(config: TrainConfig) -> Path:
         train_dataset=examples,
         data_collator=collator,
         processing_class=processor,
-        peft_config=lora_config(config.lora, config.lora_dropout, config.lora_bias),
+        peft_config=adapters(config),
         callbacks=[*callbacks, economy],
     )
-    trainer.card = runs.describe(config, rows, processor)
     _keep_precise(trainer.model)
     _spare_frozen(trainer.model)
-    if trainer.pop_callback(ProgressCallback):  # not there with --disable_tqdm True
-        trainer.add_callback(Bar())
-    with sdpa_kernel(NOT_CUDNN):
-        trainer.train(resume_from_checkpoint=resumed)
-    config.say(f"trained: {run}, {compared(checks.forecast, config.runtime.device)}")
-    return run
+    return trainer
 
 
-def _load(config: TrainConfig, source: str | Path, shape: Qwen2VLConfig) -> PreTrainedModel:
+def adapters(config: TrainConfig) -> LoraConfig:
+    """PEFT's configuration of the adapters that the settings ask for."""
+    return lora_config(config.lora, config.lora_dropout, config.lora_bias)
+
+
+def load(config: TrainConfig, source: str | Path, shape: Qwen2VLConfig) -> PreTrainedModel:
+    """The base that the settings ask for."""
     if is_random(config.model_name_or_path):
         with random_checkpoint(shape, config.runtime) as folder:
             return load_base(folder, config.runtime, quantization=config.quantization)

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from safetensors import SafetensorError
 from torch import nn
+from torch.utils.data import Sampler
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import rotate_checkpoints
 from trl import SFTTrainer
 
 from nutrition_vl.checkpoints import ADAPTER_CONFIG, BEST, Card, write_card
+from training.model_card import write_model_card
 
 PARTIAL = ".saving"
 
@@ -22,6 +26,14 @@ class Trainer(SFTTrainer):
     """SFTTrainer with a card in every checkpoint; it stops at the first loss that is no number."""
 
     card: Card
+    lengths: list[int]  # of the training rows, in tokens
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        """TRL's, told the lengths: it would have to open every photo to know them."""
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(batch, lengths=self.lengths)
 
     def _get_output_dir(self, trial: Any) -> str:
         return os.path.join(super()._get_output_dir(trial), PARTIAL)
@@ -41,12 +53,17 @@ class Trainer(SFTTrainer):
             ) from error
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            _explain(run / PARTIAL / name, replace(self.card, step=self.state.global_step))
+            card = replace(self.card, step=self.state.global_step)
+            _explain(run / PARTIAL / name, card)
+            write_model_card(run / PARTIAL / name, card, run)
             shutil.rmtree(run / name, ignore_errors=True)
             (run / PARTIAL / name).rename(run / name)
             (run / PARTIAL).rmdir()
             rotate_checkpoints(str(run), self.args.save_total_limit, _best(run))
         self.accelerator.wait_for_everyone()
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Leaves the run's README to training/model_card.py."""
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any

@@ -10,12 +10,13 @@ from bitsandbytes.nn import Linear4bit
 from datasets import Dataset
 from peft import PeftModel
 from supervision.metrics import F1Score
+from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from nutrition_vl.checkpoints import BEST
 from nutrition_vl.data import truth
 from nutrition_vl.detector import Detector
-from training.callbacks import VALIDATION, forget, read_metrics
+from training.callbacks import VALIDATION, forget, read_metrics, write_whole
 from training.config import TrainConfig
 
 BATCH = 4
@@ -45,14 +46,15 @@ class Validation(TrainerCallback):
         **_: Any,
     ) -> None:
         """Scores the checkpoint just saved and stops the run if too many have not been better."""
-        score = {"step": state.global_step} | self._score(model)
+        score = {"step": state.global_step} | _loss(state) | self._score(model)
         if state.is_world_process_zero:
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(score) + "\n")
         scores = [row for row in read_metrics(self.file) if row["step"] < state.global_step]
         best = max([*scores, score], key=lambda row: (row["mean_iou"], -row["step"]))
         if state.is_world_process_zero:
-            (self.run / BEST).write_text(f"checkpoint-{best['step']}\n", encoding="utf-8")
+            write_whole(self.run / BEST, f"checkpoint-{best['step']}\n")
+            tqdm.write(_told(score, best is score))
         since = sum(row["step"] > best["step"] for row in [*scores, score])
         if self.config.patience and since >= self.config.patience:
             control.should_training_stop = True
@@ -81,6 +83,19 @@ class Validation(TrainerCallback):
         base.generation_config = own
         model.train(learning)
         return found
+
+
+def _loss(state: TrainerState) -> dict[str, float]:
+    """The last training loss, which is to be read beside the boxes."""
+    losses = [line["loss"] for line in state.log_history if "loss" in line]
+    return {"loss": losses[-1]} if losses else {}
+
+
+def _told(score: dict[str, float], best: bool) -> str:
+    return (
+        f"checkpoint-{score['step']}: mean IoU {score['mean_iou']:.3f}, F1 {score['f1']:.3f}"
+        f"{', the best so far' if best else ''}"
+    )
 
 
 def best_iou(found: sv.Detections, true: sv.Detections) -> np.ndarray:
