@@ -5,11 +5,9 @@ keeps, or gradient checkpointing computes again, is for nothing. These layers ke
 and compute the rest again, or keep the few tensors that the backward needs where memory allows.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -51,11 +49,18 @@ def swiglu_backward(gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor,
 
 @cache
 def fused(function: Callable, device: str) -> Callable:
-    """On a GPU the function as one kernel, if Triton and a C compiler are there; else as it is."""
-    compilers = [name for name in ("cc", "gcc", "clang") if shutil.which(name)]
-    if device != "cuda" or not compilers or find_spec("triton") is None:
-        return function
-    return torch.compile(function, dynamic=True)
+    """On a GPU the function as one kernel, where kernels can be compiled; else as it is."""
+    return torch.compile(function, dynamic=True) if device == "cuda" and compiles() else function
+
+
+@cache
+def compiles() -> bool:
+    """Whether this machine has what torch.compile needs: Triton, a C compiler, Python's headers."""
+    try:
+        torch.compile(torch.neg)(torch.ones(1, device="cuda"))
+    except RuntimeError:  # the base of whatever Dynamo and Inductor raise
+        return False
+    return True
 
 
 class Projection:

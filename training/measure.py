@@ -5,6 +5,7 @@ import statistics
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from threading import Event, Thread
 from typing import Any
 
@@ -132,7 +133,7 @@ class Bench:
         watch.on_train_end()
         row.start, row.peak, row.reserved = watch.start, watch.peak, watch.reserved
         row.losses, ends = watch.losses, watch.ends[WARM - 1 :]
-        row.steps = [round(b - a, 4) for a, b in zip(ends, ends[1:], strict=False)]
+        row.steps = [round(b - a, 4) for a, b in pairwise(ends)]
         if row.steps:
             row.seconds = statistics.median(row.steps)
             row.photos_per_second = batch / row.seconds
@@ -177,9 +178,7 @@ class Bench:
             adapted.enable_input_require_grads()
         return PlainTrainer(adapted, data_collator=collator, **given)
 
-    def _clean(
-        self, trainer: PlainTrainer | None, model: Qwen2VLForConditionalGeneration
-    ) -> None:
+    def _clean(self, trainer: PlainTrainer | None, model: Qwen2VLForConditionalGeneration) -> None:
         """The base as it was before."""
         if trainer is not None:
             for callback in trainer.callback_handler.callbacks:
@@ -195,5 +194,3 @@ class Bench:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
