@@ -48,6 +48,7 @@ class Row:
     reserved: int = 0
     seconds: float = 0.0
     photos_per_second: float = 0.0
+    photos: int = 0
     tokens: int = 0
     losses: list[float] = field(default_factory=list)
     steps: list[float] = field(default_factory=list)
@@ -123,7 +124,7 @@ class Bench:
         plan = Plan(config.per_device_train_batch_size, config.gradient_accumulation_steps)
         if technique.trainer == "ours":
             plan = choose(config, sizes)
-        row.plan, row.trained = str(plan), sizes.trained.total()
+        row.plan, row.trained, row.photos = str(plan), sizes.trained.total(), batch
         row.tokens, row.forecast = sizes.tokens, vars(expect(config, sizes, plan))
         watch = Watch(config.runtime.device)
         try:

@@ -27,7 +27,7 @@ from transformers.utils import logging
 from nutrition_vl.data import load_split
 from nutrition_vl.model import load_base
 from training import runs
-from training.architectures import is_random, random_checkpoint, skeleton
+from training.architectures import is_random, quantizable, random_checkpoint, skeleton
 from training.config import TrainConfig, parse
 from training.layers import compiles
 from training.measure import Bench, Row
@@ -38,7 +38,7 @@ BOXES = [[0.25, 0.25, 0.5, 0.75], [0.5, 0.1, 0.75, 0.4]]  # y0, x0, y1, x1
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; 0 when every row was measured, 1 when some could not be, 2 for a mistake."""
+    """Runs the command; 0 when all was measured, 1 when some could not be, 2 for a mistake."""
     options, rest = parser().parse_known_args(arguments)
     logging.set_verbosity_error()
     try:
@@ -85,7 +85,7 @@ def measure(options: argparse.Namespace, rest: Sequence[str]) -> list[Row]:
                 model = load_base(source, first.runtime, quantization=quantization)
                 for technique, config in group:
                     found.append(_row(technique, config, data, bones, model))
-                    _save(options.out, found, first, rest)
+                    _save(options.out, found, first, bones, rest)
                 del model
     return found
 
@@ -145,7 +145,13 @@ def _photos(folder: Path, config: TrainConfig) -> Path:
     return folder
 
 
-def _save(out: Path, rows: Sequence[Row], config: TrainConfig, rest: Sequence[str]) -> None:
+def _save(
+    out: Path,
+    rows: Sequence[Row],
+    config: TrainConfig,
+    bones: Qwen2VLForConditionalGeneration,
+    rest: Sequence[str],
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     report = {
         "command": " ".join(["python -m training.memory", *rest]),
@@ -155,6 +161,7 @@ def _save(out: Path, rows: Sequence[Row], config: TrainConfig, rest: Sequence[st
         "commit": runs.commit(),
         "compiled": config.runtime.device.type == "cuda" and compiles(),
         "versions": {name: version(name) for name in runs.PACKAGES},
+        "multiplied": quantizable(bones).total(),
         "rows": [asdict(row) for row in rows],
     }
     partial = out / "memory.partial"

@@ -1,4 +1,4 @@
-"""The techniques that the memory report compares, each a few words of the training's command line."""
+"""The techniques that the memory report compares: words of training's command line."""
 
 from dataclasses import dataclass
 from typing import Literal
