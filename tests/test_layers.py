@@ -8,14 +8,8 @@ from torch.nn import functional
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.model import load_base
 from nutrition_vl.runtime import detect_runtime
-from training.layers import (
-    Projection,
-    normalize,
-    normalize_backward,
-    swiglu,
-    swiglu_backward,
-    write_out,
-)
+from training.kernels import normalize, normalize_backward, swiglu, swiglu_backward
+from training.layers import Projection, write_out
 from training.recipes import LANGUAGE, QV, Recipe, lora_config
 
 

@@ -151,7 +151,7 @@ def disk_need(config: TrainConfig, forecast: Forecast, photos: int) -> float:
 
 def step_down(config: TrainConfig) -> str:
     """The next setting that takes less memory."""
-    if config.per_device_train_batch_size > 1:
+    if config.per_device_train_batch_size > 1 and not config.regroup_batches:
         half = config.per_device_train_batch_size // 2
         more = config.gradient_accumulation_steps * 2
         return f"--per_device_train_batch_size {half} --gradient_accumulation_steps {more}"
@@ -159,6 +159,8 @@ def step_down(config: TrainConfig) -> str:
         return "--gradient_checkpointing True"
     if config.quantization != "nf4":
         return "--quantization nf4"
+    if not config.low_memory:
+        return "--low_memory True"
     if config.max_image_tokens is None or config.max_image_tokens > 256:
         return "--max_image_tokens 256"
     return "a smaller base, or a GPU with more memory"

@@ -7,7 +7,6 @@ and compute the rest again, or keep the few tensors that the backward needs wher
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -18,49 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb
 
-
-def normalize(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """RMSNorm, rounded where Qwen2-VL rounds."""
-    wide = states.float()
-    scale = (wide.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()
-    return weight * (wide * scale).to(states.dtype)
-
-
-def normalize_backward(states: Tensor, weight: Tensor, epsilon: float, gradient: Tensor) -> Tensor:
-    """The gradient of RMSNorm's input."""
-    wide, steep = states.float(), gradient.float() * weight.float()
-    scale = (wide.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()
-    unit = wide * scale
-    return (scale * (steep - unit * (steep * unit).mean(-1, keepdim=True))).to(states.dtype)
-
-
-def swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    """SwiGLU (Shazeer 2020, arXiv:2002.05202)."""
-    return functional.silu(gate) * up
-
-
-def swiglu_backward(gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of SwiGLU's gate and of what passes it."""
-    wide, share = gate.float(), gate.float().sigmoid()
-    slope = share * (1 + wide * (1 - share))
-    steep = gradient.float()
-    return (steep * up.float() * slope).to(gate.dtype), (steep * wide * share).to(up.dtype)
-
-
-@cache
-def fused(function: Callable, device: str) -> Callable:
-    """On a GPU the function as one kernel, where kernels can be compiled; else as it is."""
-    return torch.compile(function, dynamic=True) if device == "cuda" and compiles() else function
-
-
-@cache
-def compiles() -> bool:
-    """Whether this machine has what torch.compile needs: Triton, a C compiler, Python's headers."""
-    try:
-        torch.compile(torch.neg)(torch.ones(1, device="cuda"))
-    except RuntimeError:  # the base of whatever Dynamo and Inductor raise
-        return False
-    return True
+from training.kernels import fused, normalize, normalize_backward, swiglu, swiglu_backward
 
 
 class Projection:

@@ -29,7 +29,7 @@ from nutrition_vl.model import load_base
 from training import runs
 from training.architectures import is_random, quantizable, random_checkpoint, skeleton
 from training.config import TrainConfig, parse
-from training.layers import compiles
+from training.kernels import compiles
 from training.measure import Bench, Row
 from training.techniques import PLAIN, TECHNIQUES, Technique
 
