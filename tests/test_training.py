@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 import torch
 from labelled import label, paint
-from peft import get_peft_model
 from safetensors.torch import load_file
 from small_run import TABLE, command, losses
+from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLVisionBlock
 
 from eval.__main__ import main as evaluate
 from nutrition_vl.boxes import make_detections
@@ -31,8 +31,6 @@ from training import merge
 from training.__main__ import main
 from training.callbacks import read_metrics
 from training.examples import Collator
-from training.recipes import RECIPES, lora_config
-from training.train import _spare_frozen
 from training.validation import best_iou
 
 ROOT = Path(__file__).parents[1]
@@ -340,15 +338,23 @@ def lose(photo, batches):
     photo.unlink()
 
 
-def test_a_frozen_tower_keeps_nothing_for_the_backward_pass():
-    base = load_base(DEMO, detect_runtime("cpu"))
-    model = get_peft_model(base, lora_config(RECIPES["exp1a"], 0.0, "none"))
-    model.enable_input_require_grads()
-    _spare_frozen(model)
-    pixels = base.config.vision_config.patch_size**2 * 3 * 2
-    merged = base.model.visual(torch.zeros(4, pixels), torch.tensor([[1, 2, 2]]))
-    assert not merged.pooler_output.requires_grad
-    assert not model.get_input_embeddings()(torch.tensor([1])).requires_grad
+@pytest.mark.slow
+@pytest.mark.parametrize(("recipe", "kept"), [("exp1a", False), ("exp2", True)])
+def test_a_frozen_tower_keeps_nothing_for_the_backward_pass(
+    recipe, kept, data, tmp_path, monkeypatch
+):
+    asked = set()
+
+    def spy(block, *args, **kwargs):
+        found = call(block, *args, **kwargs)
+        asked.add(found.requires_grad)
+        return found
+
+    call = Qwen2VLVisionBlock.forward
+    monkeypatch.setattr(Qwen2VLVisionBlock, "forward", spy)
+    settings = {"recipe": recipe, "gradient_checkpointing": True, "max_steps": 1}
+    assert main(command(data, tmp_path / "run", **settings, save_strategy="no")) == 0
+    assert asked == {kept}
 
 
 def test_nothing_to_resume_from_is_said(data, tmp_path, capsys):

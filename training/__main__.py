@@ -4,21 +4,27 @@ exit codes: 0 trained (or stopped by SIGTERM after saving), 1 the run itself fai
 to be put right first
 """
 
+import logging
 import sys
 import warnings
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
+    # What libraries say to those who call them is not for users; what our readers say of data is.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what libraries say to those who call them, not to users
+        warnings.simplefilter("ignore")
         return _run(arguments)
 
 
 def _run(arguments: list[str] | None) -> int:
     import torch
+    from transformers.utils.logging import set_verbosity_error
 
     from training.config import parse
+
+    set_verbosity_error()
 
     try:
         config = parse(arguments)

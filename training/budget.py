@@ -10,25 +10,21 @@ from transformers import Qwen2VLForConditionalGeneration
 
 from training.architectures import part_of, quantizable
 from training.config import TrainConfig
-from training.forecast import CUBLAS, GIB, Forecast, foresee, free_memory
+from training.forecast import CUBLAS, GIB, Extent, Forecast, foresee, free_memory
 from training.loss import POSITIONS, ROWS
 
 SHARE = 0.9  # of the free memory: some is lost between PyTorch's blocks
-ANSWER = 32  # labelled tokens of a photo with one box
+SMALL = 4.6  # GB that training may take of a card of 6
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a run is made of: a skeleton, the parameters trained in each module, and lengths.
-
-    `tokens` are the longest row's in the language model, `patches` its photo's in the vision tower,
-    `shown` the visual tokens of all photos together.
-    """
+    """What a run is made of: a skeleton, the parameters trained in each module, its longest row,
+    and how many visual tokens all photos have together."""
 
     model: Qwen2VLForConditionalGeneration
     trained: Counter[str]
-    tokens: int
-    patches: int
+    longest: Extent
     shown: int
 
 
@@ -112,10 +108,8 @@ def _filled(config: TrainConfig, sizes: Sizes, plan: Plan) -> Plan:
     if plan.lean and not config.gradient_checkpointing:
         least = layers
     limit = SHARE * free_memory(config.runtime.device)
-    if config.memory_limit:
-        limit = config.memory_limit * 1e9
-    elif config.low_memory:
-        limit = 0
+    if config.memory_limit or config.low_memory:
+        limit = min(limit, (config.memory_limit or SMALL) * 1e9)
     counts = [count for count in range(batch, 0, -1) if batch % count == 0]
     for photos in counts if config.regroup_batches else [plan.photos]:
         plan = replace(plan, photos=photos, accumulation=batch // photos, kept=least)
@@ -133,7 +127,7 @@ def expect(config: TrainConfig, sizes: Sizes, plan: Plan) -> Forecast:
     """The forecast of a plan, to be held against the peak that is measured."""
     asked = copy(config)
     asked.per_device_train_batch_size = plan.photos
-    plain = foresee(asked, sizes.model, sizes.trained, sizes.tokens, sizes.patches)
+    plain = foresee(asked, sizes.model, sizes.trained, sizes.longest)
     weights = plain.weights - _away(config, sizes, plan)
     if not plan.lean:
         return replace(plain, weights=weights)
@@ -142,7 +136,7 @@ def expect(config: TrainConfig, sizes: Sizes, plan: Plan) -> Forecast:
     shared = 2 * width * text.num_key_value_heads / text.num_attention_heads
     trace = 3 * width + shared + 2 * wide
     inputs = text.num_hidden_layers * width
-    tokens = plan.photos * sizes.tokens
+    tokens = plan.photos * sizes.longest.tokens
     kept = tokens * (inputs + max(1, plan.kept) * trace) * number
     return Forecast(weights, plain.training, kept, _workspace(config, sizes, plan))
 
@@ -150,10 +144,10 @@ def expect(config: TrainConfig, sizes: Sizes, plan: Plan) -> Forecast:
 def _workspace(config: TrainConfig, sizes: Sizes, plan: Plan) -> float:
     """The larger of what one layer's backward takes on its way and what the logits take."""
     text, number = sizes.model.config.text_config, _number(config)
-    tokens = plan.photos * sizes.tokens
+    tokens = plan.photos * sizes.longest.tokens
     layer = tokens * (3 * text.intermediate_size + 4 * text.hidden_size) * number
     layer += max(quantizable(sizes.model).values()) * number
-    said = min(POSITIONS, plan.photos * ANSWER)
+    said = min(POSITIONS, plan.photos * sizes.longest.labels)
     logits = said * text.vocab_size * (number + 12)
     logits += ROWS * text.hidden_size * number if plan.head_away else 0
     return max(layer, logits) + (CUBLAS if config.runtime.device.type == "cuda" else 0)

@@ -88,12 +88,16 @@ class TrainConfig(SFTConfig):
         True, "take the photos of a step in the largest micro-batches that fit into the memory"
     )
     memory_limit: float | None = _own(
-        None, "GB of memory to stay within (default: nine tenths of what is free)"
+        None,
+        "GB to stay within (default: nine tenths of what is free, with --low_memory True 4.6)",
     )
     low_memory: bool = _own(
-        False, "take as little GPU memory as can be: embeddings and output matrix stay on the CPU"
+        False,
+        "for cards of 6 GB: words are looked up on the CPU, and the output matrix comes from there",
     )
-    log_memory: bool = _own(False, "write allocated, reserved and peak memory of every step")
+    log_memory: bool = _own(
+        False, "write each step's allocated, reserved and peak memory to metrics.jsonl"
+    )
     warmup_ratio: float | None = _own(
         None, "share of the steps to warm up in; the same as --warmup_steps below 1"
     )
@@ -124,6 +128,8 @@ class TrainConfig(SFTConfig):
         self.command = ""
         self.runtime = detect_runtime("cpu" if self.use_cpu else "auto", self.attention)
         self._check_machine()
+        if self.log_memory:
+            self.logging_steps = 1
         if self.warmup_ratio is not None:
             self.warmup_steps = self.warmup_ratio
         self.completion_only_loss = self.lora.answer_only
@@ -165,6 +171,8 @@ class TrainConfig(SFTConfig):
             raise ValueError(f"--max_image_tokens must be at least 16, not {self.max_image_tokens}")
         if self.recipe not in RECIPES:
             raise ValueError(f"unknown recipe {self.recipe!r}: use one of {', '.join(RECIPES)}")
+        if self.memory_limit is not None and self.memory_limit <= 0:
+            raise ValueError(f"--memory_limit must be above 0 GB, not {self.memory_limit}")
         if self.warmup_ratio is not None and not 0 <= self.warmup_ratio < 1:
             raise ValueError(f"--warmup_ratio must be from 0 to below 1, not {self.warmup_ratio}")
 

@@ -26,12 +26,17 @@ from training.loss import scored
 
 
 class Economy(TrainerCallback):
-    """Makes the model what the plan says when training begins, and what it was when it ends."""
+    """Makes the model what the plan says for training's steps, and what it was before at the end.
 
-    def __init__(self, plan: Plan, model: Qwen2VLForConditionalGeneration) -> None:
-        self.plan, self.model = plan, model
+    With `steps_aside` also at every save, for those who detect with the model then.
+    """
+
+    def __init__(
+        self, plan: Plan, model: Qwen2VLForConditionalGeneration, steps_aside: bool
+    ) -> None:
+        self.plan, self.model, self.steps_aside = plan, model, steps_aside
         self.words: Tensor = model.get_input_embeddings().weight.detach().cpu()
-        self._undo: list[Callable[[], Any]] = []
+        self._undo: list[Callable[[], None]] = []
 
     def feed(
         self,
@@ -51,11 +56,17 @@ class Economy(TrainerCallback):
         embedder = Embedder(processor, known, self.words, skeleton, config.lora.answer_only)
         return features.to_seen(rows, photos), embedder
 
-    def on_train_begin(
+    def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Changes the model, after the trainer has put it where it wants it."""
-        self.begin(args.device)
+        """Changes the model, once the trainer has put it where it wants it."""
+        if not self._undo:
+            self.begin(args.device)
+
+    def on_save(self, *_: Any, **__: Any) -> None:
+        """Lets others have the model as it was."""
+        if self.steps_aside:
+            self.end()
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         """Changes it back."""

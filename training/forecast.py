@@ -18,6 +18,8 @@ GIB = 2**30
 BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "nf4-single": 0.5 + 4 / 64, "int8": 1.0}
 # PyTorch gives cuBLAS 32 MiB on Hopper GPUs, once for the forward and once for the backward pass.
 CUBLAS = 2 * 2**25
+# Tokens and words that TRL's loss takes at once (trl.kernels.chunked_logprob).
+TILE = (4096, 32768)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,15 @@ class Forecast:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """The longest row: tokens in the language model, patches of its photo, tokens in the loss."""
+
+    tokens: int
+    patches: int
+    labels: int
+
+
+@dataclass(frozen=True)
 class _Stack:
     """Equal layers in a row that the backward pass goes through, in numbers for each token."""
 
@@ -52,12 +63,9 @@ class _Stack:
 
 
 def foresee(
-    config: TrainConfig, model: nn.Module, trained: Counter[str], tokens: int, patches: int
+    config: TrainConfig, model: nn.Module, trained: Counter[str], longest: Extent
 ) -> Forecast:
-    """The forecast for a skeleton, the parameters trained in each module and the longest row.
-
-    The row takes `tokens` in the language model, its photo `patches` in the vision tower.
-    """
+    """The forecast for a skeleton, the parameters trained in each module and the longest row."""
     number = torch.finfo(config.runtime.dtype).bits // 8
     packed = quantizable(model)
     linear, every = sum(packed.values()), sum(weight.numel() for weight in model.parameters())
@@ -67,21 +75,34 @@ def foresee(
     # A layer's weights in full while it is multiplied with.
     workspace = max(packed.values()) * number if config.quantization in BYTES else 0
     workspace += CUBLAS if config.runtime.device.type == "cuda" else 0
-    stacks = _stacks(config, model, trained, tokens, patches)
-    return Forecast(weights, training, _activations(config, stacks) * number, workspace)
+    activations = number * _activations(config, _stacks(config, model, trained, longest), longest)
+    activations += 4 * _pixels(config, model, longest)  # they come in float32
+    return Forecast(weights, training, activations, workspace)
 
 
-def _activations(config: TrainConfig, stacks: list[_Stack]) -> float:
-    """Numbers at the worst moment: what all layers keep, and one layer on its way back."""
+def _activations(config: TrainConfig, stacks: list[_Stack], longest: Extent) -> float:
+    """Numbers at the worst moment: what all layers keep, and one layer on its way back or the loss.
+
+    The loss takes TRL's tile of logits.
+    """
+    loss = min(config.per_device_train_batch_size * longest.labels, TILE[0]) * TILE[1]
     if config.gradient_checkpointing:
         inputs = sum(stack.tokens * stack.layers * stack.width for stack in stacks)
-        return inputs + max(stack.tokens * (stack.kept + stack.gradients) for stack in stacks)
+        layers = [stack.tokens * (stack.kept + stack.gradients) for stack in stacks]
+        return inputs + max(*layers, loss)
     kept = sum(stack.tokens * stack.layers * stack.kept for stack in stacks)
-    return kept + max(stack.tokens * stack.gradients for stack in stacks)
+    return kept + max(*(stack.tokens * stack.gradients for stack in stacks), loss)
+
+
+def _pixels(config: TrainConfig, model: nn.Module, longest: Extent) -> int:
+    """Numbers of the photos, which stay for the whole step."""
+    vision = model.config.vision_config
+    patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    return config.per_device_train_batch_size * longest.patches * patch
 
 
 def _stacks(
-    config: TrainConfig, model: nn.Module, trained: Counter[str], tokens: int, patches: int
+    config: TrainConfig, model: nn.Module, trained: Counter[str], longest: Extent
 ) -> list[_Stack]:
     """The language model, and the vision tower where it is trained: else it keeps nothing.
 
@@ -94,15 +115,18 @@ def _stacks(
     read = _adapter_inputs(config, model, trained)
     text, vision = model.config.text_config, model.config.vision_config
     layers, width, wide = text.num_hidden_layers, text.hidden_size, 3 * text.intermediate_size
-    heads, shared = text.num_attention_heads, text.num_key_value_heads
+    heads = text.num_attention_heads
+    # With photos padded to one length attention has a mask, and repeats shared keys and values.
+    shared = text.num_key_value_heads if photos == 1 else heads
     kept = 6 * width + 2 * width * shared / heads + wide + read["language_model"] / layers
-    kept += scores * heads * tokens
-    stacks = [_Stack(layers, width, kept, 2 * width + wide, photos * tokens)]
+    kept += scores * heads * longest.tokens
+    stacks = [_Stack(layers, width, kept, 2 * width + wide, photos * longest.tokens)]
     if read["visual"]:
         layers, width = vision.depth, vision.embed_dim
         wide = 2 * vision.mlp_ratio * width
-        kept = 10 * width + wide + read["visual"] / layers + scores * vision.num_heads * patches
-        stacks.append(_Stack(layers, width, kept, 2 * width + wide, photos * patches))
+        kept = 10 * width + wide + read["visual"] / layers
+        kept += scores * vision.num_heads * longest.patches
+        stacks.append(_Stack(layers, width, kept, 2 * width + wide, photos * longest.patches))
     return stacks
 
 
@@ -125,6 +149,15 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def memory_now(device: torch.device) -> dict[str, int]:
+    """Bytes taken now, and with what PyTorch holds in reserve; on the CPU the process's."""
+    if device.type == "cuda":
+        reserved = torch.cuda.memory_reserved(device)
+        return {"allocated_gib": torch.cuda.memory_allocated(device), "reserved_gib": reserved}
+    resident = psutil.Process().memory_info().rss
+    return {"allocated_gib": resident, "reserved_gib": resident}
 
 
 def compared(forecast: Forecast, device: torch.device) -> str:

@@ -113,10 +113,10 @@ class Layer:
     def trace(self, states: Tensor, turn: tuple[Tensor, Tensor], seed: int) -> Trace:
         """Computes all but the last projection of (batch, length, width) states."""
         query, key, value = self._attended(self._normalized(0, states), turn, seed)
-        heads = [part.detach().requires_grad_() for part in (query, key, value)]
+        query, key, value = heads = [part.detach().requires_grad_() for part in (query, key, value)]
         with torch.enable_grad():
             mixed = functional.scaled_dot_product_attention(
-                *heads, is_causal=True, scale=self.attention.scaling, enable_gqa=True
+                query, key, value, is_causal=True, scale=self.attention.scaling, enable_gqa=True
             )
         middle = states + self.parts[3].forward(_joined(mixed.detach()), seed + 3)
         seen = self._normalized(1, middle)
@@ -214,7 +214,7 @@ class _Written(torch.autograd.Function):
             return layer.finish(trace, ctx.seed)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         states, *turn = ctx.saved_tensors
         with torch.autocast(states.device.type, enabled=False):
             trace, ctx.trace = ctx.trace, None  # freed layer by layer
@@ -231,7 +231,12 @@ def write_out(layers: nn.ModuleList, kept: int) -> Callable[[], None]:
     """
     for at, module in enumerate(layers):
         module.forward = _forward(module, Layer(module, at >= len(layers) - kept))
-    return lambda: [vars(module).pop("forward", None) for module in layers] and None
+
+    def undo() -> None:
+        for module in layers:
+            vars(module).pop("forward")
+
+    return undo
 
 
 def _forward(module: nn.Module, layer: Layer) -> Callable:

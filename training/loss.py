@@ -53,7 +53,7 @@ class LogProbabilities(torch.autograd.Function):
         return told, entropy, likeliest
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         return gradient.to(slope.dtype)[:, None] * slope, None, None
 

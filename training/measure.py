@@ -27,7 +27,9 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from training.architectures import trainable
 from training.budget import Plan, Sizes, choose, expect
 from training.config import TrainConfig
-from training.examples import length, patches, to_examples
+from training.economy import Economy
+from training.examples import length, patches, said, to_examples
+from training.forecast import Extent
 from training.techniques import Technique
 from training.train import NOT_CUDNN, adapters, assemble
 
@@ -60,23 +62,29 @@ class Watch(TrainerCallback):
     """Notes when each step ends and what memory it took: PyTorch's on a GPU, else the process's."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.ends, self.losses = device, [], []
+        self.device = device
+        self.ends: list[float] = []
+        self.losses: list[float] = []
         self.start = self.peak = self.reserved = 0
-        self._stop = Event()
+        self._watching, self._stop = False, Event()
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Begins to watch."""
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Begins to watch, with the first step."""
+        if self._watching:
+            return
+        self._watching = True
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         else:
-            self._stop.clear()
             Thread(target=self._sample, daemon=True).start()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Notes the time, and what lies in memory between two steps."""
+        """Notes the time, the peak, and what lies in memory between two steps."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             self.start = torch.cuda.memory_allocated(self.device)
+            self.peak = torch.cuda.max_memory_allocated(self.device)
+            self.reserved = torch.cuda.max_memory_reserved(self.device)
         else:
             self.start = self.start or psutil.Process().memory_info().rss
         self.ends.append(time.perf_counter())
@@ -86,12 +94,9 @@ class Watch(TrainerCallback):
         if logs and "loss" in logs:
             self.losses.append(round(float(logs["loss"]), 4))
 
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Reads the peaks."""
+    def stop(self) -> None:
+        """Watches no longer."""
         self._stop.set()
-        if self.device.type == "cuda":
-            self.peak = torch.cuda.max_memory_allocated(self.device)
-            self.reserved = torch.cuda.max_memory_reserved(self.device)
 
     def _sample(self) -> None:
         process = psutil.Process()
@@ -113,7 +118,9 @@ class Bench:
         seen = patches(facts[0], self.processor)
         shown = seen // self.processor.image_processor.merge_size**2 * len(self.rows)
         trained: Counter[str] = trainable(self.skeleton, config.lora, config.lora_bias)
-        return Sizes(self.skeleton, trained, length(facts[0], self.processor), seen, shown)
+        answer = len(self.processor.tokenizer(said(facts[0]))["input_ids"]) + 2  # its end
+        longest = Extent(length(facts[0], self.processor), seen, answer)
+        return Sizes(self.skeleton, trained, longest, shown)
 
     def measure(
         self, technique: Technique, config: TrainConfig, model: Qwen2VLForConditionalGeneration
@@ -125,13 +132,13 @@ class Bench:
         if technique.trainer == "ours":
             plan = choose(config, sizes)
         row.plan, row.trained, row.photos = str(plan), sizes.trained.total(), batch
-        row.tokens, row.forecast = sizes.tokens, vars(expect(config, sizes, plan))
+        row.tokens, row.forecast = sizes.longest.tokens, vars(expect(config, sizes, plan))
         watch = Watch(config.runtime.device)
         try:
             self._train(technique, config, model, plan, watch)
         except (torch.OutOfMemoryError, RuntimeError, ValueError, ImportError) as error:
             row.problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        watch.on_train_end()
+        watch.stop()
         row.start, row.peak, row.reserved = watch.start, watch.peak, watch.reserved
         row.losses, ends = watch.losses, watch.ends[WARM - 1 :]
         row.steps = [round(b - a, 4) for a, b in pairwise(ends)]
@@ -174,24 +181,23 @@ class Bench:
             )
         set_seed(config.seed)
         collator = DataCollatorForVisionLanguageModeling(self.processor, completion_only_loss=True)
-        adapted = get_peft_model(model, adapters(config))
-        if config.gradient_checkpointing:
-            adapted.enable_input_require_grads()
-        return PlainTrainer(adapted, data_collator=collator, **given)
+        return PlainTrainer(
+            get_peft_model(model, adapters(config)), data_collator=collator, **given
+        )
 
     def _clean(self, trainer: PlainTrainer | None, model: Qwen2VLForConditionalGeneration) -> None:
         """The base as it was before."""
         if trainer is not None:
             for callback in trainer.callback_handler.callbacks:
-                if hasattr(callback, "end"):
+                if isinstance(callback, Economy):
                     callback.end()
             if isinstance(trainer.model, PeftModel):
                 trainer.model.unload()
             trainer.model = trainer.optimizer = None
-        vars(model).pop("forward", None)
-        vars(model).pop("peft_config", None)
-        model.gradient_checkpointing_disable()
+        for changed in ("forward", "enable_input_require_grads"):
+            vars(model).pop(changed, None)
         model.disable_input_require_grads()
+        model.gradient_checkpointing_disable()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

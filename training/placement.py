@@ -1,4 +1,5 @@
-"""Which weights leave the GPU in training, each still usable from there: for detection, say."""
+"""Which weights leave the GPU while a model trains: each function moves some and returns what
+brings them back."""
 
 from collections.abc import Callable
 
@@ -7,45 +8,37 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen2VLForConditionalGeneration
 
-from training.loss import project
-
 
 def park_tower(model: Qwen2VLForConditionalGeneration, device: torch.device) -> Callable[[], None]:
-    """Keeps the vision tower on the CPU but while it looks at photos; returns what undoes it."""
+    """The vision tower, where nobody looks at photos any more."""
     tower = model.model.visual
-    hooks = [
-        tower.register_forward_pre_hook(lambda module, _: module.to(device) and None),
-        tower.register_forward_hook(lambda module, *_: module.to("cpu") and None),
-    ]
     tower.to("cpu")
-
-    def undo() -> None:
-        for hook in hooks:
-            hook.remove()
-        tower.to(device)
-
-    return undo
+    return lambda: tower.to(device) and None
 
 
 def park_words(
     model: Qwen2VLForConditionalGeneration, device: torch.device, words: Tensor
 ) -> Callable[[], None]:
-    """Looks words up on the CPU, in `words`, the embedding matrix there; returns what undoes it."""
+    """The embeddings of words, which are then looked up in `words`, the same matrix on the CPU."""
     module = model.get_input_embeddings()
     module.weight.data = words
     module.forward = lambda ids: functional.embedding(ids.cpu(), module.weight).to(ids.device)
-    return lambda: _bring_back(module, device)
+
+    def undo() -> None:
+        vars(module).pop("forward")
+        _bring_back(module, device)
+
+    return undo
 
 
 def park_head(model: Qwen2VLForConditionalGeneration, device: torch.device) -> Callable[[], None]:
-    """Brings the output matrix to the GPU in slices, when it is used; returns what undoes it."""
+    """The output matrix, which `loss.pieces` brings in slices when it is multiplied with."""
     module = model.get_output_embeddings()
     weight = module.weight.data.cpu()
+    # From pinned memory slices are copied while the GPU computes.
     module.weight.data = weight.pin_memory() if device.type == "cuda" else weight
-    module.forward = lambda states: project(states, module.weight)
     return lambda: _bring_back(module, device)
 
 
 def _bring_back(module: nn.Module, device: torch.device) -> None:
-    vars(module).pop("forward", None)
-    module.to(device)
+    module.weight.data = module.weight.data.to(device)

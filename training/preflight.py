@@ -20,7 +20,7 @@ from training.budget import Plan, Sizes, choose, expect
 from training.callbacks import SKIPPED
 from training.config import TrainConfig
 from training.examples import Collator, length, patches, said, to_example, trained_tokens
-from training.forecast import GIB, Forecast, disk_need, free_memory, step_down
+from training.forecast import GIB, Extent, Forecast, disk_need, free_memory, step_down
 
 MOST_SKIPPED = 0.01  # of the photos
 SAMPLES = 3  # photos whose trained tokens are shown
@@ -42,6 +42,7 @@ class Preflight:
         self.skipped = skipped
         self.trained: Counter[str] = Counter()
         self.lengths: list[int] = []
+        self.labels = 0
         self.forecast = Forecast(0, 0, 0, 0)
         self.plan = Plan(config.per_device_train_batch_size, config.gradient_accumulation_steps)
 
@@ -133,6 +134,7 @@ class Preflight:
             if self.processor.image_token in text or not (whole and answer in text):
                 raise ValueError(f"{row['id']} would train {text!r} instead of {answer!r}")
             shown.append(f"{row['id']}: {text!r}")
+            self.labels = max(self.labels, len(trained))
         return [f"no image token, every answer to its {tokenizer.eos_token}", *shown]
 
     def quantisation(self) -> list[str]:
@@ -170,7 +172,8 @@ class Preflight:
         device, folder = self.config.runtime.device, Path(str(self.config.output_dir))
         seen = [patches(row, self.processor) for row in self.facts]
         shown = sum(seen) // self.processor.image_processor.merge_size**2
-        sizes = Sizes(self.model, self.trained, max(self.lengths), max(seen), shown)
+        longest = Extent(max(self.lengths), max(seen), self.labels)
+        sizes = Sizes(self.model, self.trained, longest, shown)
         self.plan = choose(self.config, sizes)
         need = expect(self.config, sizes, self.plan)
         self.forecast, free = need, free_memory(device)

@@ -44,9 +44,6 @@ TECHNIQUES = (
     Technique("most", "lean layers, 40 GB", f"{LEAN} --memory_limit 40"),
     Technique("low", "low memory", f"{LEAN} --low_memory True"),
     Technique(
-        "low-filled", "low memory, within 4.8 GB", f"{LEAN} --low_memory True --memory_limit 4.6"
-    ),
-    Technique(
         "trl-batch",
         "TRL's recipe, 4 x 1",
         "--per_device_train_batch_size 4 --gradient_accumulation_steps 1",

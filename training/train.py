@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import (
@@ -80,27 +80,36 @@ def assemble(
     callbacks: list[TrainerCallback],
 ) -> Trainer:
     """The trainer of a plan; photos are seen now where once is enough."""
-    economy = Economy(plan, model)
+    economy = Economy(plan, model, steps_aside=bool(config.validation_photos))
     examples, collator = economy.feed(config, rows, processor, skeleton)
     config.per_device_train_batch_size = plan.photos
     config.gradient_accumulation_steps = plan.accumulation
     trainer = Trainer(
-        model=model,
+        model=_spare_frozen(model),
         args=config,
         train_dataset=examples,
         data_collator=collator,
         processing_class=processor,
         peft_config=adapters(config),
-        callbacks=[*callbacks, economy],
+        callbacks=[economy, *callbacks],
     )
     _keep_precise(trainer.model)
-    _spare_frozen(trainer.model)
     return trainer
 
 
 def adapters(config: TrainConfig) -> LoraConfig:
     """PEFT's configuration of the adapters that the settings ask for."""
     return lora_config(config.lora, config.lora_dropout, config.lora_bias)
+
+
+def _spare_frozen(base: PreTrainedModel) -> PreTrainedModel:
+    """Keeps the layers before the first adapter, as of a frozen tower, out of the backward pass.
+
+    TRL and the trainer would have the embeddings of words and patches ask for gradients, which only
+    re-entrant checkpointing needs.
+    """
+    base.enable_input_require_grads = lambda: None
+    return base
 
 
 def load(config: TrainConfig, source: str | Path, shape: Qwen2VLConfig) -> PreTrainedModel:
@@ -131,15 +140,6 @@ def _validation(
     for row in held_out:  # one that cannot be read is said now and not at the first save
         to_example(row, processor)
     return [Validation(config, held_out, processor)]
-
-
-def _spare_frozen(model: PeftModel) -> None:
-    """No gradients for layers before the first adapter: a frozen vision tower keeps nothing.
-
-    TRL has the embeddings of words and patches ask for them, which only re-entrant checkpointing
-    needs, and this is not.
-    """
-    model.get_base_model().disable_input_require_grads()
 
 
 def _keep_precise(model: nn.Module) -> None:
