@@ -1,10 +1,14 @@
 """The embedded base's pre-training: its short cuts compute what the ordinary classes compute."""
 
+from itertools import islice
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import Qwen2VLForConditionalGeneration
 
 from nutrition_vl import boxes, prompts
+from nutrition_vl.checkpoints import DEMO
 from training import demo_model, pretrain, tiny
 from training.render.scenes import Scene
 
@@ -96,3 +100,16 @@ def test_a_folder_without_photos_is_one_sentence(tmp_path):
     options = ["--out", str(tmp_path / "out"), "--backgrounds", str(tmp_path), "--device", "cpu"]
     with pytest.raises(SystemExit, match=r"there is no \.jpg in"):
         demo_model.main(options)
+
+
+def test_a_finished_base_is_trained_further(tmp_path):
+    run = demo_model.Run(tmp_path, minutes=1, peak=1e-3, device="cpu", start=DEMO)
+    stored = load_file(DEMO / "model.safetensors")
+    embedding = run.model.model.language_model.embed_tokens.weight
+    assert torch.equal(embedding, stored["model.embed_tokens.weight"].float())
+    assert torch.equal(run.helpers.sides.bias, load_file(DEMO / demo_model.HELPERS)["sides.bias"])
+    assert run.plan == demo_model.PLANS["cpu"][-1:]
+
+
+def test_shots_made_ahead_come_in_order():
+    assert list(islice(demo_model.ahead(iter(range(9))), 5)) == [0, 1, 2, 3, 4]

@@ -38,6 +38,13 @@ def test_the_same_seed_gives_the_same_photos(rendered, tmp_path):
         assert photo.read_bytes() == (tmp_path / "images" / photo.name).read_bytes()
 
 
+def test_packs_without_tables_come_on_top(tmp_path):
+    render(tmp_path, "--plain", "5")
+    rows = load_split(str(tmp_path), "train")
+    assert len(rows) == 11
+    assert not any(rows["xyxy"][6:])
+
+
 def test_a_split_is_not_written_twice(rendered):
     with pytest.raises(SystemExit, match="has a split 'train' already"):
         render(rendered)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from training.render.album import Album
 from training.render.hulls import hulls
-from training.render.pool import TABLES, load_pool
+from training.render.pool import TABLES, make_pool
 from training.render.scenes import Camera
 
 
@@ -15,7 +15,7 @@ def pool(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pool")
     for k, colour in enumerate(("red", "green", "blue")):
         Image.new("RGB", (40, 30), colour).save(folder / f"{k}.jpg")
-    return load_pool(folder / "pool.pt", 24, folder, workers=1)
+    return make_pool(24, folder, workers=1)
 
 
 def test_hulls_by_hand():
@@ -33,7 +33,7 @@ def test_a_seed_gives_the_same_photos_again(pool):
 
 
 def test_photos_and_boxes_are_in_range(pool):
-    scene = Camera(pool, seed=0, oversample=1).shoot(64, 56, 84)
+    scene = Camera(pool, seed=0).shoot(64, 56, 84)
     assert scene.pixels.shape == (64, 3, 56, 84)
     assert scene.pixels.min() >= 0 and scene.pixels.max() <= 1
     assert scene.boxes.shape == (64, TABLES, 4)
@@ -45,7 +45,7 @@ def test_photos_and_boxes_are_in_range(pool):
 
 
 def test_an_album_relights_what_it_kept(pool):
-    album = Album(Camera(pool, oversample=1), reuse=4, keep=8)
+    album = Album(Camera(pool), reuse=4, keep=8)
     for _ in range(5):
         scene = album.shoot(8, 56, 56)
     kept = album.scenes[56, 56]

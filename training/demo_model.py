@@ -2,28 +2,37 @@
 
 A GPU job of minutes. Faces are rendered into a pool, photos are composed from it on the GPU, the
 small Qwen2-VL is trained at low resolution first, then at the demo's own. Stopped and started
-again with the same `--out`, it goes on from the last saved state. The adapter on top comes from
-the ordinary `python -m training`.
+again with the same `--out`, it goes on from the last saved state; with `--start` it trains a
+finished checkpoint further. The adapter on top comes from the ordinary `python -m training`.
 """
 
 import argparse
 import json
 import math
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import Qwen2VLForConditionalGeneration
 
+from nutrition_vl.model import load_base
+from nutrition_vl.runtime import detect_runtime
 from training import tiny
-from training.pretrain import Helpers, Writer, loss_of, seen
+from training.pretrain import Batch, Helpers, Writer, loss_of, seen
 from training.render.album import Album
-from training.render.pool import load_pool
+from training.render.pool import make_pool
 from training.render.scenes import ASPECTS, Camera, Scene
+
+T = TypeVar("T")
+HELPERS = "helpers.safetensors"  # beside the model, to train it further
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Stage:
 
 
 PLANS = {
-    "cuda": (Stage(0.5, 48, 512), Stage(1.0, 192, 256)),
+    "cuda": (Stage(0.45, 48, 512), Stage(0.85, 192, 256), Stage(1.0, 300, 160)),
     "cpu": (Stage(0.35, 48, 64, speaks=False), Stage(1.0, 48, 64)),
 }
 
@@ -58,16 +67,26 @@ def rate(progress: float, step: int, peak: float) -> float:
 class Run:
     """One training: model, helper heads, optimiser, and where they are saved."""
 
-    def __init__(self, out: Path, minutes: float, peak: float, device: str):
+    def __init__(
+        self, out: Path, minutes: float, peak: float, device: str, start: Path | None = None
+    ):
         self.out, self.budget, self.peak, self.device = out, 60 * minutes, peak, device
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.plan = 0, 0.0, PLANS[device]
         torch.manual_seed(0)
-        self.processor = tiny.processor(PLANS[device][-1].tokens)
-        self.model = Qwen2VLForConditionalGeneration(tiny.config(self.processor.tokenizer)).to(
-            device
-        )
+        self.processor = tiny.processor(self.plan[-1].tokens)
+        if start:
+            self.plan = self.plan[-1:]
+            self.model = load_base(start, detect_runtime(device), quantization="none").float()
+        else:
+            config = tiny.config(self.processor.tokenizer)
+            self.model = Qwen2VLForConditionalGeneration(config).to(device)
         self.helpers = Helpers(self.model.config.text_config.hidden_size).to(device)
+        if start and (start / HELPERS).exists():
+            load_model(self.helpers, start / HELPERS, device=device)
         self.writer = Writer(self.processor, self.model)
+        if device == "cuda":
+            for layer in self.model.model.language_model.layers:
+                layer.compile()
         parts = nn.ModuleList([self.model, self.helpers])
         self.parameters = list(parts.parameters())
         self.optimizer = torch.optim.AdamW(
@@ -78,13 +97,17 @@ class Run:
     def progress(self) -> float:
         return self.seconds / self.budget
 
-    def learn(self, scene: Scene, speaks: bool) -> tuple[Tensor, Tensor]:
+    @property
+    def stage(self) -> Stage:
+        """The part of the plan that the progress has come to."""
+        return next(stage for stage in self.plan if min(self.progress, 1) <= stage.until)
+
+    def learn(self, scene: Scene, batch: Batch | None) -> tuple[Tensor, Tensor]:
         """One optimiser step; returns the answer loss and the helper losses."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.progress, self.step, self.peak)
         with torch.autocast(self.device, torch.bfloat16):
-            if speaks:
-                batch = self.writer.write(scene)
+            if batch:
                 words, help_ = loss_of(self.model, self.helpers, scene, batch)
             else:
                 words, help_ = torch.zeros(()), self.helpers.look(seen(self.model, scene), scene)
@@ -106,6 +129,7 @@ class Run:
         """An ordinary checkpoint folder in bfloat16, and the whole state to go on from."""
         self.processor.save_pretrained(self.out)
         deepcopy(self.model).to(torch.bfloat16).save_pretrained(self.out)
+        save_model(self.helpers, str(self.out / HELPERS))
         state = {"step": self.step, "seconds": self.seconds, "helpers": self.helpers.state_dict()}
         state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         partial = self.out / "state.partial"
@@ -123,21 +147,38 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
+def shots(run: Run, camera: Camera | Album) -> Iterator[tuple[Stage, Scene, Batch | None]]:
+    """Photos for ever, of the stage that the run is in, and what is to be said of them."""
+    generator = torch.Generator().manual_seed(run.step)
+    while True:
+        stage = run.stage
+        scene = camera.shoot(stage.batch, *draw_shape(stage.tokens, generator))
+        yield stage, scene, run.writer.write(scene) if stage.speaks else None
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items, each made while the one before is in use."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items)
+        while True:
+            item, coming = coming.result(), thread.submit(next, items)
+            yield item
+
+
 def train(run: Run, camera: Camera | Album, pause: float) -> None:
     """Trains until the run's minutes are used up, or for `pause` minutes, and saves."""
     began, before = time.monotonic(), run.seconds
-    generator = torch.Generator().manual_seed(run.step)
     with tqdm(initial=round(run.seconds), total=round(run.budget), unit="s", mininterval=10) as bar:
-        while run.progress < 1 and run.seconds - before < 60 * pause:
-            stage = next(stage for stage in PLANS[run.device] if run.progress < stage.until)
-            height, width = draw_shape(stage.tokens, generator)
-            losses = run.learn(camera.shoot(stage.batch, height, width), stage.speaks)
+        for stage, scene, batch in ahead(shots(run, camera)):
+            losses = run.learn(scene, batch)
             if run.step % 50 == 0:
                 run.log(stage, *losses)
-            if run.step % 200 == 0:
+            if run.step % 500 == 0:
                 run.save()
             run.seconds = before + time.monotonic() - began
             bar.update(round(run.seconds) - bar.n)
+            if run.progress >= 1 or run.seconds - before >= 60 * pause:
+                break
     run.save()
 
 
@@ -150,6 +191,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--out", type=Path, required=True, help="the checkpoint, its state and its log")
+    add("--start", type=Path, metavar="DIR", help="train this one further, in the last stage")
     add("--backgrounds", type=Path, required=True, help="folder of JPEGs without tables")
     add("--faces", type=int, default=20_000, help="in the pool (default 20000)")
     add("--rate", type=float, default=1e-3, help="peak learning rate (default 0.001)")
@@ -174,13 +216,13 @@ def build(options: argparse.Namespace) -> None:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("there is no CUDA GPU that PyTorch can use here: use --device cpu")
     options.out.mkdir(parents=True, exist_ok=True)
-    run = Run(options.out, options.minutes, options.rate, options.device)
+    run = Run(options.out, options.minutes, options.rate, options.device, options.start)
     run.load()
-    pool = load_pool(options.out / "pool.pt", options.faces, options.backgrounds, options.workers)
+    pool = make_pool(options.faces, options.backgrounds, options.workers)
     if options.device == "cuda":
         train(run, Camera(pool, "cuda", seed=run.step), options.pause)
     else:
-        album = Album(Camera(pool, seed=run.step, oversample=1), reuse=4, keep=8192)
+        album = Album(Camera(pool, seed=run.step), reuse=4, keep=8192)
         train(run, album, options.pause)
 
 

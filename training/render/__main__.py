@@ -13,6 +13,7 @@ as in openfoodfacts/nutrition-table-detection. More may be added to the same fol
 import argparse
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the first pack; others follow (default 0)")
     add("--size", type=int, default=640, help="pixels of the longer side (default 640)")
     add("--backgrounds", type=Path, metavar="DIR", help="JPEGs without tables to stand behind")
+    add("--plain", type=int, default=0, metavar="N", help="and N of packs without a table")
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="where photos are taken")
     add("--workers", type=int, default=2, help="processes that draw packs (default 2)")
     return parser
 
@@ -65,9 +68,13 @@ def render(options: argparse.Namespace) -> None:
         raise ValueError(f"{rows_file} has a split {options.split!r} already: name another --out")
     (options.out / "images").mkdir(parents=True, exist_ok=True)
     pool = make_pool(options.count, options.backgrounds, options.workers, options.seed)
-    camera = Camera(pool, seed=options.seed)
-    with rows_file.open("a", encoding="utf-8") as rows, tqdm(total=options.count) as progress:
-        for photo, found in shoot(camera, options.count, options.size, options.seed):
+    films = [shoot(Camera(pool, options.device, options.seed), options.count, options)]
+    if options.plain:
+        plain = Camera(pool.only(pool.plain), options.device, options.seed + 1)
+        films.append(shoot(plain, options.plain, options))
+    total = options.count + options.plain
+    with rows_file.open("a", encoding="utf-8") as rows, tqdm(total=total) as progress:
+        for photo, found in chain(*films):
             name = f"{options.split}_{progress.n:06d}"
             Image.fromarray(photo).save(options.out / "images" / f"{name}.jpg", quality=88)
             height, width = photo.shape[:2]
@@ -77,14 +84,16 @@ def render(options: argparse.Namespace) -> None:
             progress.update()
 
 
-def shoot(camera: Camera, count: int, size: int, seed: int) -> Iterator[tuple[np.ndarray, Any]]:
+def shoot(
+    camera: Camera, count: int, options: argparse.Namespace
+) -> Iterator[tuple[np.ndarray, Any]]:
     """Yields photos (height, width, 3) uint8 with their `objects` of the schema."""
-    rng = np.random.default_rng(seed)
+    rng, size = np.random.default_rng(options.seed), options.size
     for start in range(0, count, BATCH):
         aspect = rng.choice(list(ASPECTS), p=list(ASPECTS.values()))
         width, height = round(size * min(1, aspect)), round(size * min(1, 1 / aspect))
         scene = camera.shoot(min(BATCH, count - start), height, width)
-        photos = (scene.pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+        photos = (scene.pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
         yield from zip(photos, objects(scene), strict=True)
 
 

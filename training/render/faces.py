@@ -17,7 +17,7 @@ from training.render.words import LANGUAGES
 
 Box = tuple[int, int, int, int]
 Table = tuple[Image.Image, str]  # and its label
-NUMBER = ((1, 0.75), (2, 0.10), (0, 0.15))  # tables on a face, and how often
+NUMBER = ((1, 0.70), (2, 0.10), (0, 0.20))  # tables on a face, and how often
 COVER = (0.06, 0.90)  # share of the face that its tables take
 FIELDS: tuple[RGB, ...] = ((250, 250, 250), (250, 248, 240), (240, 240, 236), (20, 20, 22))
 LOOSE = (forms.receipt, forms.receipt, forms.price_tag, forms.parcel)  # what is no pack at all
@@ -79,7 +79,7 @@ def face(rng: Rng, size: int = 384) -> Face:
     tables = [_turned(rng, *panel(rng, field or colour)) for _ in range(number)]
     image = packs.ground(rng, _dimensions(rng, size, tables), colour)
     alpha, margins = weighted(rng, packs.OUTLINES)(rng, image)
-    front = not number and chance(rng, 0.6)
+    front = not number and chance(rng, 0.75)
     look = _look(rng, field or colour, size / 384)
     sheet = _Sheet(image, Image.new("L", image.size), look, FRONT if front else BACK)
     inner = _inner(image, margins)

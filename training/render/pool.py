@@ -38,6 +38,11 @@ class Pool:
         """Indices of the faces without any table."""
         return torch.nonzero(self.labels[:, 0] < 0).flatten()
 
+    def only(self, faces: Tensor) -> "Pool":
+        """The same backgrounds with just these of the faces."""
+        kept = (self.faces, self.labels, self.table_centre, self.table_half)
+        return Pool(*(rows[faces] for rows in kept), self.backgrounds)
+
     def to(self, device: str) -> "Pool":
         """The same pool on another device."""
         return Pool(*(getattr(self, field.name).to(device) for field in fields(self)))
@@ -92,12 +97,3 @@ def make_pool(count: int, backgrounds: Path | None, workers: int = 2, seed: int 
     low, high = hulls(torch.from_numpy(shown)).split(2, -1)
     drawn = torch.from_numpy(faces), torch.from_numpy(labels)
     return Pool(*drawn, low + high - 1, high - low, behind)
-
-
-def load_pool(file: Path, count: int, backgrounds: Path | None, workers: int = 2) -> Pool:
-    """The pool kept in `file`, which is made first where it is missing."""
-    if not file.exists():
-        partial = file.with_suffix(".partial")
-        torch.save(vars(make_pool(count, backgrounds, workers)), partial)
-        partial.replace(file)  # whole or not at all
-    return Pool(**torch.load(file, weights_only=True))

@@ -17,6 +17,7 @@ from training.render.pool import Pool
 
 # Width over height of phone photos, and how often each is drawn.
 ASPECTS = {3 / 4: 0.6, 9 / 16: 0.1, 1.0: 0.1, 4 / 3: 0.15, 16 / 9: 0.05}
+FINER = 2
 MIN_SIDE = 0.02  # of the photo; smaller tables cannot be read by anybody
 
 
@@ -33,21 +34,20 @@ class Scene:
 class Camera:
     """Draws scenes from a pool of faces, reproducibly by generator."""
 
-    def __init__(self, pool: Pool, device: str = "cpu", seed: int = 0, oversample: int = 2):
-        self.pool, self.device, self.oversample = pool.to(device), device, oversample
+    def __init__(self, pool: Pool, device: str = "cpu", seed: int = 0):
+        self.pool, self.device = pool.to(device), device
         self.plain = self.pool.plain
         self.generator = torch.Generator(device).manual_seed(seed)
 
     def shoot(self, count: int, height: int, width: int) -> Scene:
-        """`count` photos of `height` x `width` pixels, drawn `oversample` times as large."""
-        height, width = self.oversample * height, self.oversample * width
+        """`count` photos of `height` x `width` pixels."""
         pixels = self._background(count, height, width)
         behind = self.plain[self._choose(len(self.plain), count)]
         pixels, _ = self._place(pixels, behind, chance=0.35)
         held = self._choose(len(self.pool.faces), count)
         pixels, masks = self._place(pixels, held, chance=0.93, aim=True)
-        pixels = functional.avg_pool2d(self._fingers(pixels), self.oversample)
-        return Scene(self._develop(pixels), _visible(masks), self.pool.labels[held])
+        pixels = self._develop(self._fingers(pixels))
+        return Scene(pixels, _visible(masks), self.pool.labels[held])
 
     # ---- random numbers -------------------------------------------------------------------------
 
@@ -96,13 +96,25 @@ class Camera:
     ) -> tuple[Tensor, Tensor]:
         """Lays one face over each photo; with `aim`, its table lands where photographers point."""
         count, _, height, width = pixels.shape
-        source = self.pool.faces[faces]
         grid, bump = self._warp(faces, count, height, width, aim)
-        layer = functional.grid_sample(source.float().div_(255), grid, align_corners=False)
-        alpha = layer[:, 3:4] * (self._uniform(0, 1, count, 1, 1, 1) < chance)
+        layer = self._printed(faces, grid) * (self._uniform(0, 1, count, 1, 1, 1) < chance)
+        colour, alpha, masks = layer.split([3, 1, layer.shape[1] - 4], 1)
         shade = (1 + bump * self._uniform(0, 0.35, count, 1, 1, 1)).clamp(0.3, 1.6)
-        pixels = torch.lerp(pixels, (layer[:, :3] * shade).clamp(0, 1), alpha)
-        return pixels, layer[:, 4:] * alpha
+        return pixels * (1 - alpha) + torch.minimum(colour * shade, alpha), masks
+
+    def _printed(self, faces: Tensor, grid: Tensor) -> Tensor:
+        """What of the faces each place of the grid shows: colour and masks, both times opacity.
+
+        Sampled FINER times as densely and averaged, or small type would turn into noise.
+        """
+        fine = functional.interpolate(
+            grid.movedim(-1, 1), scale_factor=FINER, mode="bilinear", align_corners=False
+        ).movedim(1, -1)
+        source = self.pool.faces[faces].float().div_(255)
+        layer = functional.grid_sample(source, fine, align_corners=False)
+        alpha = layer[:, 3:4]
+        layer = torch.cat([layer[:, :3] * alpha, alpha, layer[:, 4:] * alpha], 1)
+        return functional.avg_pool2d(layer, FINER)
 
     def _warp(
         self, faces: Tensor, count: int, height: int, width: int, aim: bool
