@@ -171,7 +171,7 @@ def test_more_memory_for_more_photos_fewer_bits_saved_and_no_checkpointing(seven
 
 
 def test_the_next_step_down_keeps_the_batch():
-    config = TrainConfig(use_cpu=True, per_device_train_batch_size=4)
+    config = TrainConfig(use_cpu=True, per_device_train_batch_size=4, regroup_batches=False)
     down = "--per_device_train_batch_size 2 --gradient_accumulation_steps 8"
     assert step_down(config) == down
     assert "checkpointing" in step_down(TrainConfig(use_cpu=True, gradient_checkpointing=False))
@@ -249,7 +249,8 @@ def test_many_broken_photos_stop_the_run(tmp_path, demo):
 
 def test_what_does_not_fit_is_refused_with_the_next_step_down(tmp_path, seven_billion):
     folder = label(tmp_path / "data", [TABLE])
-    checks = preflight(folder, tmp_path / "run", seven_billion, per_device_train_batch_size=4096)
+    settings = {"per_device_train_batch_size": 4096, "regroup_batches": False}
+    checks = preflight(folder, tmp_path / "run", seven_billion, **settings)
     checks.lengths = [1000]
     with pytest.raises(ValueError, match=r"GiB.*use --per_device_train_batch_size 2048"):
         checks.memory()

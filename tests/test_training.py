@@ -251,8 +251,7 @@ def test_a_full_gpu_is_one_sentence_with_the_next_step_down(data, tmp_path, caps
     monkeypatch.setattr("training.train.train", full)  # no GPU here to fill
     assert main(command(data, tmp_path / "run")) == 1
     assert capsys.readouterr().err == (
-        "training: the GPU's memory is full: use "
-        "--per_device_train_batch_size 1 --gradient_accumulation_steps 2\n"
+        "training: the GPU's memory is full: use --low_memory True\n"
     )
 
 

@@ -17,7 +17,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from training.forecast import GIB, peak_memory
+from training.config import TrainConfig
+from training.forecast import GIB, memory_now, peak_memory
 
 METRICS = "metrics.jsonl"
 CURVE = "loss.png"
@@ -45,7 +46,7 @@ class Log(TrainerCallback):
 
     def on_log(
         self,
-        args: TrainingArguments,
+        args: TrainConfig,
         state: TrainerState,
         control: TrainerControl,
         logs: dict[str, float] | None = None,
@@ -58,6 +59,8 @@ class Log(TrainerCallback):
         rate = done * args.gradient_accumulation_steps / (time.monotonic() - self.started)
         logs["photos_per_second"] = round(rate, 3)
         logs["peak_gib"] = round(peak_memory(args.device) / GIB, 3)
+        if args.log_memory:
+            logs |= {name: round(size / GIB, 3) for name, size in memory_now(args.device).items()}
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step} | logs) + "\n")
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -74,6 +75,29 @@ class TrainConfig(SFTConfig):
     )
     validation_path: str | None = _own(None, "where they are (default: the val split of data_path)")
     patience: int = _own(0, "stop after so many checkpoints that were not better (default: never)")
+    cache_features: bool = _own(
+        True, "see each photo once and keep its visual features, unless the vision tower is trained"
+    )
+    features_dir: str | None = _own(
+        None, "where they are kept for this run and later ones (default: features beside the run)"
+    )
+    lean_layers: bool = _own(
+        True, "decoder layers with their backward pass written out: less memory, fewer kernels"
+    )
+    regroup_batches: bool = _own(
+        True, "take the photos of a step in the largest micro-batches that fit into the memory"
+    )
+    memory_limit: float | None = _own(
+        None,
+        "GB to stay within (default: nine tenths of what is free, with --low_memory True 4.6)",
+    )
+    low_memory: bool = _own(
+        False,
+        "for cards of 6 GB: words are looked up on the CPU, and the output matrix comes from there",
+    )
+    log_memory: bool = _own(
+        False, "write each step's allocated, reserved and peak memory to metrics.jsonl"
+    )
     warmup_ratio: float | None = _own(
         None, "share of the steps to warm up in; the same as --warmup_steps below 1"
     )
@@ -105,6 +129,8 @@ class TrainConfig(SFTConfig):
         self.command = ""
         self.runtime = detect_runtime("cpu" if self.use_cpu else "auto", self.attention)
         self._check_machine()
+        if self.log_memory:
+            self.logging_steps = 1
         if self.warmup_ratio is not None:
             self.warmup_steps = self.warmup_ratio
         self.completion_only_loss = self.lora.answer_only
@@ -118,6 +144,11 @@ class TrainConfig(SFTConfig):
     def lora(self) -> Recipe:
         """The recipe with the flags that override it."""
         return adapted(self.recipe, self.lora_target_modules, self.lora_r, self.lora_alpha)
+
+    @property
+    def features(self) -> Path:
+        """The folder of visual features."""
+        return Path(self.features_dir or Path(str(self.output_dir)).parent / "features")
 
     def say(self, words: str) -> None:
         """Prints them, in the first process alone where there are several."""
@@ -141,6 +172,8 @@ class TrainConfig(SFTConfig):
             raise ValueError(f"--max_image_tokens must be at least 16, not {self.max_image_tokens}")
         if self.recipe not in RECIPES:
             raise ValueError(f"unknown recipe {self.recipe!r}: use one of {', '.join(RECIPES)}")
+        if self.memory_limit is not None and self.memory_limit <= 0:
+            raise ValueError(f"--memory_limit must be above 0 GB, not {self.memory_limit}")
         if self.warmup_ratio is not None and not 0 <= self.warmup_ratio < 1:
             raise ValueError(f"--warmup_ratio must be from 0 to below 1, not {self.warmup_ratio}")
 

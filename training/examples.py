@@ -8,6 +8,7 @@ import torch
 from datasets import Dataset
 from transformers import Qwen2VLProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+from trl.trainer.utils import flush_left
 
 from nutrition_vl import prompts
 from nutrition_vl.boxes import to_text
@@ -15,6 +16,7 @@ from nutrition_vl.data import truth
 from nutrition_vl.model import budget_of
 
 IGNORED = -100  # PyTorch's cross-entropy does not look at this label
+ROWS = ("input_ids", "labels", "mm_token_type_ids")  # of a batch, as long as its longest example
 
 
 def said(row: Mapping) -> str:
@@ -60,13 +62,19 @@ def _columns(batch: Mapping, processor: Qwen2VLProcessor) -> dict[str, list]:
 class Collator(DataCollatorForVisionLanguageModeling):
     """TRL's collator, which never trains image tokens and names the photos of the batch.
 
-    TRL masks them with the prompt; without that (`completion_only_loss=False`) it would not.
+    TRL masks them with the prompt; without that (`completion_only_loss=False`) it would not. It
+    also pads prompts on the left, where causal attention would need a mask; here all is on the
+    right.
     """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """A batch with labels, and the photos' ids under `photos`."""
         photos = [example["id"] for example in examples]
         batch = super().torch_call(examples)
+        rows = [batch[key] for key in ROWS]
+        batch |= dict(
+            zip(("attention_mask", *ROWS), flush_left(batch["attention_mask"], *rows), strict=True)
+        )
         batch["labels"][batch["input_ids"] == self.processor.image_token_id] = IGNORED
         return batch | {"photos": photos}
 

@@ -151,6 +151,15 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def memory_now(device: torch.device) -> dict[str, int]:
+    """Bytes taken now, and with what PyTorch holds in reserve; on the CPU the process's."""
+    if device.type == "cuda":
+        reserved = torch.cuda.memory_reserved(device)
+        return {"allocated_gib": torch.cuda.memory_allocated(device), "reserved_gib": reserved}
+    resident = psutil.Process().memory_info().rss
+    return {"allocated_gib": resident, "reserved_gib": resident}
+
+
 def compared(forecast: Forecast, device: torch.device) -> str:
     """The peak so far, on a GPU beside the forecast: the CPU's counts Python as well."""
     told = f"peak {peak_memory(device) / GIB:.2f} GiB"
@@ -175,7 +184,7 @@ def disk_need(config: TrainConfig, forecast: Forecast, photos: int) -> float:
 
 def step_down(config: TrainConfig) -> str:
     """The next setting that takes less memory."""
-    if config.per_device_train_batch_size > 1:
+    if config.per_device_train_batch_size > 1 and not config.regroup_batches:
         half = config.per_device_train_batch_size // 2
         more = config.gradient_accumulation_steps * 2
         return f"--per_device_train_batch_size {half} --gradient_accumulation_steps {more}"
@@ -183,6 +192,8 @@ def step_down(config: TrainConfig) -> str:
         return "--gradient_checkpointing True"
     if config.quantization != "nf4":
         return "--quantization nf4"
+    if not config.low_memory:
+        return "--low_memory True"
     if config.max_image_tokens is None or config.max_image_tokens > 256:
         return "--max_image_tokens 256"
     return "a smaller base, or a GPU with more memory"

@@ -16,10 +16,11 @@ from nutrition_vl.boxes import GRID, from_text
 from nutrition_vl.data import truth
 from nutrition_vl.formats import Skipped
 from training.architectures import matched, part_of, quantizable, trainable
+from training.budget import Plan, Sizes, choose, expect
 from training.callbacks import SKIPPED
 from training.config import TrainConfig
 from training.examples import Collator, length, patches, said, to_example, trained_tokens
-from training.forecast import GIB, Extent, Forecast, disk_need, foresee, free_memory, step_down
+from training.forecast import GIB, Extent, Forecast, disk_need, free_memory, step_down
 
 MOST_SKIPPED = 0.01  # of the photos
 SAMPLES = 3  # photos whose trained tokens are shown
@@ -43,6 +44,7 @@ class Preflight:
         self.lengths: list[int] = []
         self.labels = 0
         self.forecast = Forecast(0, 0, 0, 0)
+        self.plan = Plan(config.per_device_train_batch_size, config.gradient_accumulation_steps)
 
     def run(self) -> Dataset:
         """The rows that are fit to train on; ValueError where something is wrong."""
@@ -168,9 +170,12 @@ class Preflight:
     def memory(self) -> list[str]:
         """What the run will take against what is free."""
         device, folder = self.config.runtime.device, Path(str(self.config.output_dir))
-        largest = max(patches(row, self.processor) for row in self.facts)
-        longest = Extent(max(self.lengths), largest, self.labels)
-        need = foresee(self.config, self.model, self.trained, longest)
+        seen = [patches(row, self.processor) for row in self.facts]
+        shown = sum(seen) // self.processor.image_processor.merge_size**2
+        longest = Extent(max(self.lengths), max(seen), self.labels)
+        sizes = Sizes(self.model, self.trained, longest, shown)
+        self.plan = choose(self.config, sizes)
+        need = expect(self.config, sizes, self.plan)
         self.forecast, free = need, free_memory(device)
         told = f"{need} of {free / GIB:.2f} free on {device}"
         if need.total > free:
@@ -181,4 +186,5 @@ class Preflight:
                 f"the checkpoints take {disk / GIB:.2f} GiB and {folder} has {room / GIB:.2f} left:"
                 " use --save_total_limit 2"
             )
-        return [told, f"{disk / GIB:.2f} GiB of checkpoints, {room / GIB:.2f} free in {folder}"]
+        room_left = f"{disk / GIB:.2f} GiB of checkpoints, {room / GIB:.2f} free in {folder}"
+        return [told, room_left, str(self.plan), *self.plan.notes]

@@ -115,7 +115,7 @@ def describe(config: TrainConfig, rows: Dataset, processor: Qwen2VLProcessor) ->
         attention=config.attention,
         dataset=f"{config.data_path} {fingerprint(rows)}",
         seed=config.seed,
-        git=_commit(),
+        git=commit(),
         command=config.command,
         versions={name: version(name) for name in PACKAGES},
     )
@@ -127,7 +127,7 @@ def fingerprint(rows: Dataset) -> str:
     return hashlib.sha256(json.dumps(facts.to_list()).encode()).hexdigest()[:12]
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit this code is at; empty outside a git checkout."""
     asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
     try:

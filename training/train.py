@@ -5,12 +5,14 @@ from pathlib import Path
 
 from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
+from peft import LoraConfig
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import (
     PreTrainedModel,
     ProgressCallback,
     Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     Qwen2VLProcessor,
     TrainerCallback,
 )
@@ -20,9 +22,11 @@ from nutrition_vl.data import load_split
 from nutrition_vl.formats import Skipped
 from nutrition_vl.model import load_base
 from training import runs
+from training.budget import Plan
 from training.callbacks import Bar, Goodbye, Log
 from training.config import TrainConfig
-from training.examples import Collator, to_example, to_examples
+from training.economy import Economy
+from training.examples import to_example
 from training.forecast import compared
 from training.model_card import ModelCards
 from training.preflight import Preflight
@@ -52,20 +56,11 @@ def train(config: TrainConfig) -> Path:
     if config.preflight_only:
         return run
     card = runs.describe(config, rows, processor)
-    lora = lora_config(config.lora, config.lora_dropout, config.lora_bias)
-    runs.check_resumed(resumed, card, lora)
-    validation = _validation(config, rows, processor)
-    trainer = Trainer(
-        model=_spare_frozen(_load(config, source, bones.config)),
-        args=config,
-        train_dataset=to_examples(rows, processor),
-        data_collator=Collator(processor, completion_only_loss=config.lora.answer_only),
-        processing_class=processor,
-        peft_config=lora,
-        callbacks=[Log(run), Goodbye(), *validation, ModelCards(card)],
-    )
+    runs.check_resumed(resumed, card, adapters(config))
+    callbacks = [Log(run), Goodbye(), *_validation(config, rows, processor), ModelCards(card)]
+    model = load(config, source, bones.config)
+    trainer = assemble(config, checks.plan, model, bones, rows, processor, callbacks)
     trainer.card, trainer.lengths = card, checks.lengths
-    _keep_precise(trainer.model)
     bar = Bar()
     if trainer.pop_callback(ProgressCallback):  # not there with --disable_tqdm True
         trainer.add_callback(bar)
@@ -73,6 +68,38 @@ def train(config: TrainConfig) -> Path:
         trainer.train(resume_from_checkpoint=resumed)
     config.say(f"trained: {run}, {compared(checks.forecast, config.runtime.device)}")
     return run
+
+
+def assemble(
+    config: TrainConfig,
+    plan: Plan,
+    model: PreTrainedModel,
+    skeleton: Qwen2VLForConditionalGeneration,
+    rows: Dataset,
+    processor: Qwen2VLProcessor,
+    callbacks: list[TrainerCallback],
+) -> Trainer:
+    """The trainer of a plan; photos are seen now where once is enough."""
+    economy = Economy(plan, model, steps_aside=bool(config.validation_photos))
+    examples, collator = economy.feed(config, rows, processor, skeleton)
+    config.per_device_train_batch_size = plan.photos
+    config.gradient_accumulation_steps = plan.accumulation
+    trainer = Trainer(
+        model=_spare_frozen(model),
+        args=config,
+        train_dataset=examples,
+        data_collator=collator,
+        processing_class=processor,
+        peft_config=adapters(config),
+        callbacks=[economy, *callbacks],
+    )
+    _keep_precise(trainer.model)
+    return trainer
+
+
+def adapters(config: TrainConfig) -> LoraConfig:
+    """PEFT's configuration of the adapters that the settings ask for."""
+    return lora_config(config.lora, config.lora_dropout, config.lora_bias)
 
 
 def _spare_frozen(base: PreTrainedModel) -> PreTrainedModel:
@@ -85,7 +112,8 @@ def _spare_frozen(base: PreTrainedModel) -> PreTrainedModel:
     return base
 
 
-def _load(config: TrainConfig, source: str | Path, shape: Qwen2VLConfig) -> PreTrainedModel:
+def load(config: TrainConfig, source: str | Path, shape: Qwen2VLConfig) -> PreTrainedModel:
+    """The base that the settings ask for."""
     if is_random(config.model_name_or_path):
         with random_checkpoint(shape, config.runtime) as folder:
             return load_base(folder, config.runtime, quantization=config.quantization)

@@ -1,0 +1,119 @@
+"""Layers whose backward is written out give autograd's own numbers, whatever they keep."""
+
+import pytest
+import torch
+from peft import get_peft_model
+from torch.nn import functional
+
+from nutrition_vl.checkpoints import DEMO
+from nutrition_vl.model import load_base
+from nutrition_vl.runtime import detect_runtime
+from training.kernels import normalize, normalize_backward, swiglu, swiglu_backward
+from training.layers import Projection, write_out
+from training.recipes import LANGUAGE, QV, Recipe, lora_config
+
+
+@pytest.fixture(scope="module", params=["nf4", "none"])
+def base(request):
+    return load_base(DEMO, detect_runtime("cpu"), quantization=request.param)
+
+
+@pytest.fixture(params=[QV, LANGUAGE], ids=["qv", "all"])
+def model(request, base):
+    """The embedded base with adapters that do something, taken off again afterwards."""
+    torch.manual_seed(0)
+    adapted = get_peft_model(base, lora_config(Recipe(request.param), 0.1, "none")).train()
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data = torch.randn_like(weight) * 0.05
+    yield adapted
+    adapted.unload()
+
+
+def learned(model):
+    """States and gradients of a loss that looks at each state in another way."""
+    text = model.get_base_model().model.language_model
+    torch.manual_seed(1)
+    seen = torch.randn(2, 20, text.config.hidden_size)
+    positions = torch.arange(20).expand(3, 2, -1) * torch.tensor([1, 2, 3])[:, None, None]
+    model.zero_grad()
+    states = text(inputs_embeds=seen, position_ids=positions, use_cache=False).last_hidden_state
+    (states * torch.linspace(-1, 1, states.numel()).view_as(states)).sum().backward()
+    found = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
+    return states.detach(), found
+
+
+def assert_alike(one, other):
+    assert one[0].equal(other[0])
+    assert one[1].keys() == other[1].keys()
+    for name, gradient in one[1].items():
+        assert (gradient - other[1][name]).norm() <= 1e-5 * gradient.norm(), name
+
+
+@pytest.mark.parametrize("kept", [0, 3, 99])
+def test_the_written_backward_is_autograds(model, kept):
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+    wanted = learned(model)
+    undo = write_out(model.get_base_model().model.language_model.layers, kept)
+    found = learned(model)
+    undo()
+    assert_alike(found, wanted)
+    assert_alike(learned(model), wanted)
+
+
+def test_dropout_is_the_same_where_a_layer_is_computed_again(model):
+    layers = model.get_base_model().model.language_model.layers
+    found = []
+    for kept in (0, len(layers)):
+        undo = write_out(layers, kept)
+        found.append(learned(model))
+        undo()
+    assert_alike(*found)
+    dropped = Projection(layers[0].self_attn.q_proj)
+    states = torch.ones(50, 256)
+    same, other = (dropped._dropped(states, seed) for seed in (7, 8))
+    assert same.equal(dropped._dropped(states, 7)) and not same.equal(other)
+    assert (same == 0).float().mean() == pytest.approx(0.1, abs=0.01)
+    assert same.max() == pytest.approx(1 / 0.9)
+
+
+def test_outside_training_a_layer_is_as_it_was(model):
+    text = model.get_base_model().model.language_model
+    model.eval()
+    for layer in model.modules():
+        layer.training = type(layer).__name__ == "Linear4bit"  # see Validation._detect
+    ids = torch.arange(8)[None]
+    with torch.inference_mode():
+        wanted = text(input_ids=ids).last_hidden_state
+        undo = write_out(text.layers, 0)
+        found = text(input_ids=ids, use_cache=True)
+        undo()
+    assert found.last_hidden_state.equal(wanted)
+    assert found.past_key_values.get_seq_length() == 8
+
+
+@pytest.mark.parametrize(
+    ("function", "backward", "shapes"),
+    [(swiglu, swiglu_backward, [(3, 5), (3, 5)]), (normalize, normalize_backward, [(3, 5)])],
+)
+def test_each_gradient_is_autograds(function, backward, shapes):
+    torch.manual_seed(0)
+    inputs = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    fixed = (torch.rand(5), 1e-6) if function is normalize else ()
+    result = function(*inputs, *fixed)
+    steep = torch.randn_like(result)
+    wanted = torch.autograd.grad(result, inputs, steep)
+    found = backward(*inputs, *fixed, steep)
+    for one, other in zip(found if isinstance(found, tuple) else (found,), wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_projection_adds_to_what_is_there():
+    layer = Projection(torch.nn.Linear(3, 2, bias=False).requires_grad_(False))
+    gradient, there = torch.randn(4, 2), torch.randn(4, 3)
+    wanted = there + functional.linear(gradient, layer.weight.T)
+    found, learned = layer.backward(gradient, None, seed=0, into=there)
+    torch.testing.assert_close(found, wanted)
+    assert learned == []

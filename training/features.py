@@ -1,0 +1,149 @@
+"""Each photo's visual features, computed once and mapped from a file in every epoch.
+
+A frozen vision tower says the same of a photo each time. What it says lies in a folder named after
+everything it depends on, so that features of another tower, budget or processor are never used.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+from nutrition_vl import prompts
+from nutrition_vl.model import budget_of
+from training.callbacks import read_metrics
+from training.examples import said
+
+BATCH = 8  # photos in the tower at once
+
+
+class Features:
+    """The features of photos (tokens, width) by the photo's hash, in a file that only grows.
+
+    `index.jsonl` says where each photo's rows lie and is written after them: a run that is killed
+    while it computes goes on from there.
+    """
+
+    def __init__(self, folder: Path, width: int, dtype: torch.dtype) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.data, self.index = folder / "features.bin", folder / "index.jsonl"
+        self.width, self.dtype = width, dtype
+        self.data.touch()
+        found = read_metrics(self.index)
+        self.index.write_text("".join(json.dumps(place) + "\n" for place in found))
+        self.places: dict[str, dict[str, Any]] = {place["photo"]: place for place in found}
+        self._mapped: Tensor | None = None
+
+    def __contains__(self, photo: str) -> bool:
+        return photo in self.places
+
+    def __getitem__(self, photo: str) -> tuple[Tensor, Tensor]:
+        """Features (tokens, width) and grid (3) of a photo; KeyError if they were not computed."""
+        place = self.places[photo]
+        if self._mapped is None:
+            count = self.data.stat().st_size // self.dtype.itemsize
+            self._mapped = torch.from_file(str(self.data), size=count, dtype=self.dtype)
+        rows = self._mapped[place["start"] * self.width : place["end"] * self.width]
+        return rows.view(-1, self.width), torch.tensor(place["grid"])
+
+    def add(self, photos: Sequence[str], features: Sequence[Tensor], grids: Tensor) -> None:
+        """Appends the features of photos."""
+        start = max((place["end"] for place in self.places.values()), default=0)
+        with self.data.open("r+b") as file:
+            file.seek(start * self.width * self.dtype.itemsize)  # over what a killed run left
+            for rows in features:
+                plain = rows.detach().to("cpu", self.dtype).contiguous()
+                file.write(plain.view(torch.uint8).numpy().data)
+        with self.index.open("a", encoding="utf-8") as file:
+            for photo, rows, grid in zip(photos, features, grids.tolist(), strict=True):
+                place = {"photo": photo, "start": start, "end": start + len(rows), "grid": grid}
+                file.write(json.dumps(place) + "\n")
+                self.places[photo], start = place, place["end"]
+        self._mapped = None
+
+
+def open_features(
+    folder: Path, model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor
+) -> Features:
+    """The features that this tower and this processor make, in a folder of their own."""
+    facts = {
+        "tower": _digest(model.model.visual),
+        "dtype": str(model.dtype),
+        "processor": processor.image_processor.to_dict(),
+    }
+    text = json.dumps(facts, indent=2, sort_keys=True, default=str)
+    own = folder / hashlib.sha256(text.encode()).hexdigest()[:12]
+    features = Features(own, model.config.text_config.hidden_size, model.dtype)
+    (own / "made_by.json").write_text(text + "\n", encoding="utf-8")
+    return features
+
+
+def _digest(tower: nn.Module) -> list[int]:
+    """Two sums over the bits of each weight, plain and by position, taken where they lie."""
+    sums = []
+    for weight in tower.state_dict().values():
+        whole = torch.int32 if weight.dtype.itemsize == 4 else torch.int16
+        bits = weight.detach().flatten().view(whole).long()
+        places = torch.arange(1, len(bits) + 1, device=bits.device)
+        sums += [bits.sum().item(), bits.mul_(places).sum().item()]
+    return sums
+
+
+def photo_hashes(rows: Dataset) -> list[str]:
+    """SHA-256 of each photo's file, in the order of the rows."""
+    files = rows.select_columns("image").cast_column("image", datasets.Image(decode=False))
+    stored = (row["image"] for row in tqdm(files, "hashing", leave=False, unit="photo"))
+    return [
+        hashlib.sha256(photo["bytes"] or Path(photo["path"]).read_bytes()).hexdigest()
+        for photo in stored
+    ]
+
+
+@torch.inference_mode()
+def compute(
+    features: Features,
+    rows: Dataset,
+    photos: Sequence[str],
+    model: Qwen2VLForConditionalGeneration,
+    processor: Qwen2VLProcessor,
+) -> None:
+    """Sees every photo that has not been seen yet; `photos` are the hashes of the rows' photos."""
+    missing = list({photo: at for at, photo in enumerate(photos) if photo not in features}.values())
+    budget, pictures = budget_of(processor), processor.image_processor
+    with tqdm(total=len(missing), desc="visual features", leave=False, unit="photo") as bar:
+        for start in range(0, len(missing), BATCH):
+            batch = missing[start : start + BATCH]
+            fitted = [budget.fit(rows[at]["image"], pictures) for at in batch]
+            seen = pictures(images=fitted, return_tensors="pt").to(model.device)
+            grids = seen["image_grid_thw"]
+            found = model.get_image_features(seen["pixel_values"], grids).pooler_output
+            features.add([photos[at] for at in batch], found, grids)
+            bar.update(len(batch))
+
+
+def to_seen(rows: Dataset, photos: Sequence[str]) -> Dataset:
+    """The rows as examples that name their photo's features instead of opening the photo.
+
+    TRL takes a data set for one of photos by its column `images`.
+    """
+    named = rows.remove_columns("image").add_column("photo", list(photos))
+    return named.with_transform(_columns)
+
+
+def _columns(batch: Mapping) -> dict[str, list]:
+    rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+    return {
+        "id": batch["id"],
+        "prompt": [prompts.ask() for _ in rows],
+        "completion": [prompts.answer(said(row)) for row in rows],
+        "images": [[] for _ in rows],
+        "photo": batch["photo"],
+    }
