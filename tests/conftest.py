@@ -4,7 +4,6 @@ import shutil
 
 import pytest
 import torch
-from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 from nutrition_vl.checkpoints import DEMO
@@ -23,20 +22,12 @@ def demo():
     return Detector.load("demo", device="cpu")
 
 
-def pack(width, height, colour):
-    """A flat package with a white panel of lines on it."""
-    photo = Image.new("RGB", (width, height), colour)
-    pen = ImageDraw.Draw(photo)
-    pen.rectangle((width // 4, height // 4, width // 2, height // 2), fill="white", outline="black")
-    for y in range(height // 4, height // 2, max(4, height // 40)):
-        pen.line((width // 4, y, width // 2, y), fill="black")
-    return photo
-
-
 @pytest.fixture(scope="session")
 def photos():
-    """Three photos: upright, lying, and square."""
-    return [pack(180, 240, "#b91c1c"), pack(320, 140, "#1d4ed8"), pack(150, 150, "#15803d")]
+    """Three small photos of packs: upright, lying, and square."""
+    sizes = {"pack_1": (180, 240), "pack_2": (320, 140), "pack_5": (150, 150)}
+    files = {DEMO / "examples" / f"{name}.jpg": size for name, size in sizes.items()}
+    return [open_photo(file).resize(size) for file, size in files.items()]
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from PIL import Image, ImageDraw
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import app
@@ -58,10 +58,7 @@ def client(address):
 @pytest.fixture
 def pack(tmp_path):
     """A photo of a package, 480 x 640, as PNG."""
-    photo = Image.new("RGB", (480, 640), "#b91c1c")
-    pen = ImageDraw.Draw(photo)
-    pen.rectangle((90, 200, 390, 560), fill="white")
-    pen.multiline_text((110, 220), WORDS, fill="black", font_size=28, spacing=24)
+    photo = Image.open(app.EXAMPLES / "pack_1.jpg").resize((480, 640))
     photo.save(tmp_path / "pack.png")
     return tmp_path / "pack.png"
 

@@ -170,8 +170,7 @@ def test_a_photo_stored_unturned_is_found_in_the_published_answers(tmp_path, cap
     assert iou(right, told).max() == pytest.approx(0.92, abs=0.005)
 
 
-def test_a_checkpoint_is_asked(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("nutrition_vl.detector.MAX_NEW_TOKENS", 2)  # what is said is not tested
+def test_a_checkpoint_is_asked(tmp_path, capsys):
     data = written(tmp_path, [row("a", [GOOD])])
     out = tmp_path / "audit"
     audited(data, out, capsys, "--checkpoint", "demo", "--device", "cpu")

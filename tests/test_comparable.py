@@ -59,8 +59,7 @@ def test_a_broken_card_is_never_forced(tmp_path):
         admit(copy, "cpu", force=True, scratch=tmp_path / "scratch")
 
 
-def test_a_forced_row_is_starred_and_stays_so(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("nutrition_vl.detector.MAX_NEW_TOKENS", 2)  # what is said is not tested
+def test_a_forced_row_is_starred_and_stays_so(tmp_path, capsys):
     run, out = changed(tmp_path, prompt="000000000000").parent, tmp_path / "out"
     options = f"--data {DEMO / 'examples'} --split examples --limit 1 --device cpu --out {out}"
     assert main(["--run", str(run), *options.split()]) == 2

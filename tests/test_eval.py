@@ -177,8 +177,7 @@ def test_files_stand_beside_the_models(run, data, tmp_path, capsys):
     }  # fmt: skip
 
 
-def test_worse_photos_are_shown_to_the_base_and_the_best(run, data, capsys, monkeypatch):
-    monkeypatch.setattr("nutrition_vl.detector.MAX_NEW_TOKENS", 2)  # what is said is not tested
+def test_worse_photos_are_shown_to_the_base_and_the_best(run, data, capsys):
     options = ["--run", str(run), "--data", str(data), "--device", "cpu"]
     assert main([*options, "--perturb", "rotate90,small"]) == 0
     found = last_line(capsys)
