@@ -107,9 +107,8 @@ def _filled(config: TrainConfig, sizes: Sizes, plan: Plan) -> Plan:
     batch, least = plan.photos * plan.accumulation, 0
     if plan.lean and not config.gradient_checkpointing:
         least = layers
-    limit = SHARE * free_memory(config.runtime.device)
-    if config.memory_limit or config.low_memory:
-        limit = min(limit, (config.memory_limit or SMALL) * 1e9)
+    asked = config.memory_limit or (SMALL if config.low_memory else None)
+    limit = asked * 1e9 if asked else SHARE * free_memory(config.runtime.device)
     counts = [count for count in range(batch, 0, -1) if batch % count == 0]
     for photos in counts if config.regroup_batches else [plan.photos]:
         plan = replace(plan, photos=photos, accumulation=batch // photos, kept=least)
