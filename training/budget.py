@@ -14,7 +14,7 @@ from training.forecast import CUBLAS, GIB, Extent, Forecast, foresee, free_memor
 from training.loss import POSITIONS, ROWS
 
 SHARE = 0.9  # of the free memory: some is lost between PyTorch's blocks
-SMALL = 4.6  # GB that training may take of a card of 6
+SMALL = 4.6  # GB, about what a card of 6 leaves to PyTorch
 
 
 @dataclass(frozen=True)

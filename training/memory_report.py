@@ -177,7 +177,7 @@ def bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.text(end, place, f" {end:.1f} GB, {row['seconds']:.2f} s", va="center", fontsize=8)
     axes.set_xlim(0, 1.25 * max(left, default=1))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside upper right", ncols=len(COLOURS), frameon=False, fontsize=8)
     return figure
 
 
