@@ -11,7 +11,7 @@ import supervision as sv
 
 from nutrition_vl.boxes import LABELS, from_text
 from nutrition_vl.confidence import Calibration, sureness
-from nutrition_vl.rows import Token
+from nutrition_vl.decoding.rows import Token
 
 
 @dataclass(frozen=True)

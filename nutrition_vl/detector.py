@@ -16,16 +16,16 @@ from nutrition_vl.adapters import NONE, Adapters, fitting
 from nutrition_vl.answers import Answer, read
 from nutrition_vl.checkpoints import Checkpoint, resolve
 from nutrition_vl.confidence import Calibration
-from nutrition_vl.decode import Decoder
+from nutrition_vl.decoding.decode import Decoder
+from nutrition_vl.decoding.grammar import Spelling, State
+from nutrition_vl.decoding.graphs import Eager, Graphs
+from nutrition_vl.decoding.overflow import watch
+from nutrition_vl.decoding.plain import generate, greedy
+from nutrition_vl.decoding.questions import Question
+from nutrition_vl.decoding.rows import Token
 from nutrition_vl.flow import halved, prefetched
-from nutrition_vl.grammar import Spelling, State
-from nutrition_vl.graphs import Eager, Graphs
 from nutrition_vl.model import PixelBudget, budget_of, load_base, load_processor
-from nutrition_vl.overflow import watch
 from nutrition_vl.photos import open_photo
-from nutrition_vl.plain import generate, greedy
-from nutrition_vl.questions import Question
-from nutrition_vl.rows import Token
 from nutrition_vl.runtime import Runtime, detect_runtime
 
 # What command and page show. On real photos it leaves the embedded model's F1 as it is, and two of

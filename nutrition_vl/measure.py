@@ -13,13 +13,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nutrition_vl.adapters import NONE
-from nutrition_vl.decode import Decoder
+from nutrition_vl.decoding.decode import Decoder
+from nutrition_vl.decoding.graphs import Eager
+from nutrition_vl.decoding.plain import generate, inside
+from nutrition_vl.decoding.questions import Question
+from nutrition_vl.decoding.rows import Row, Token
 from nutrition_vl.detector import Detector
-from nutrition_vl.graphs import Eager
 from nutrition_vl.photos import open_photo
-from nutrition_vl.plain import generate, inside
-from nutrition_vl.questions import Question
-from nutrition_vl.rows import Row, Token
 
 BOX = (123, 145, 678, 901)
 WARM = 3  # times a shape comes before it counts: the first is eager, the second captures graphs

@@ -17,9 +17,9 @@ from nutrition_vl.confidence import (
     reliability,
     sureness,
 )
+from nutrition_vl.decoding.rows import Token
 from nutrition_vl.detector import Detector
 from nutrition_vl.photos import open_photo
-from nutrition_vl.rows import Token
 
 
 def test_a_box_is_as_sure_as_its_first_token():

@@ -10,16 +10,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nutrition_vl.architectures import random_adapter, random_checkpoint, skeleton
 from nutrition_vl.checkpoints import DEMO
-from nutrition_vl.decode import Decoder
+from nutrition_vl.decoding.decode import Decoder
+from nutrition_vl.decoding.graphs import Eager, Rounded
+from nutrition_vl.decoding.plain import generate, inside
+from nutrition_vl.decoding.questions import Question, collate
+from nutrition_vl.decoding.vision import see
 from nutrition_vl.detector import Detector
-from nutrition_vl.graphs import Eager, Rounded
 from nutrition_vl.measure import Rehearsed
 from nutrition_vl.model import PixelBudget
 from nutrition_vl.photos import open_photo
-from nutrition_vl.plain import generate, inside
-from nutrition_vl.questions import Question, collate
 from nutrition_vl.runtime import detect_runtime
-from nutrition_vl.vision import see
 
 
 class Counted(Eager):

@@ -17,12 +17,12 @@ from nutrition_vl.answers import Answer, edges, read
 from nutrition_vl.boxes import LABELS, from_text, make_detections, to_text
 from nutrition_vl.checkpoints import CARD, DEMO, read_card, write_card
 from nutrition_vl.confidence import Calibration
+from nutrition_vl.decoding.grammar import Spelling
+from nutrition_vl.decoding.plain import MAX_NEW_TOKENS
+from nutrition_vl.decoding.rows import Token
 from nutrition_vl.detector import Detector
-from nutrition_vl.grammar import Spelling
 from nutrition_vl.model import PixelBudget, budget_of, linear4bit_layers, load_processor
 from nutrition_vl.photos import open_photo
-from nutrition_vl.plain import MAX_NEW_TOKENS
-from nutrition_vl.rows import Token
 
 # flash, memory efficient, cuDNN, math
 KERNELS = (

@@ -126,7 +126,7 @@ def test_a_7b_fills_what_memory_allows(seven_billion, monkeypatch, settings, pho
 
 
 def test_the_forecast_is_near_what_an_h100_took(seven_billion):
-    """7.57 GB allocated at the peak, docs/benchmarks/memory-h100.json."""
+    """7.57 GB allocated at the peak, docs/benchmarks/memory-h100/memory.json."""
     sizes = replace(seven_billion, longest=Extent(725, 2400, 48))
     plan = Plan(4, 1, cached=True, lean=True, kept=6, words_away=True)
     assert expect(on_a_gpu(), sizes, plan).total == pytest.approx(7.566e9, rel=0.03)

@@ -6,8 +6,8 @@ from labelled import label
 from nutrition_vl import prompts
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.data import load_split
+from nutrition_vl.decoding.questions import Question
 from nutrition_vl.model import PixelBudget, load_processor
-from nutrition_vl.questions import Question
 from training.examples import Collator, length, said, to_example, to_examples, trained_tokens
 
 BOXES = [[(0.25, 0.25, 0.75, 0.5)], [], [(0.1, 0.6, 0.4, 0.9), (0.5, 0.1, 0.9, 0.3)]]

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from nutrition_vl.boxes import GRID, LABELS, from_text, make_detections, to_text
 from nutrition_vl.checkpoints import DEMO
-from nutrition_vl.grammar import MAX_BOXES, Spelling, State
+from nutrition_vl.decoding.grammar import MAX_BOXES, Spelling, State
 
 QWEN = Path(__file__).parents[1].parent / "shared" / "tokenizer"
 

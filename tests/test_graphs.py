@@ -5,10 +5,10 @@ import torch
 
 from nutrition_vl import graphs
 from nutrition_vl.checkpoints import DEMO
-from nutrition_vl.decode import Decoder
+from nutrition_vl.decoding.decode import Decoder
+from nutrition_vl.decoding.questions import Question
 from nutrition_vl.detector import Detector
 from nutrition_vl.photos import open_photo
-from nutrition_vl.questions import Question
 
 
 class Tape:

@@ -311,7 +311,7 @@ def test_photos_of_like_length_are_trained_together_and_never_by_cudnn(tmp_path,
     """
     folder = label(tmp_path / "data", [TABLE * (1 + number % 4) for number in range(32)], (56, 56))
     settings = {"train_sampling_strategy": "group_by_length", "save_strategy": "no"}
-    settings |= {"max_steps": -1, "num_train_epochs": 1}
+    settings |= {"max_steps": -1, "num_train_epochs": 1, "cache_features": False}
     assert main(command(folder, tmp_path / "run", **settings)) == 0
     _, *trained = batches  # the first is the sample that is shown before
     assert len(trained) == 16
@@ -321,10 +321,11 @@ def test_photos_of_like_length_are_trained_together_and_never_by_cudnn(tmp_path,
 
 
 @pytest.mark.slow
-def test_a_photo_that_breaks_during_training_is_one_sentence(tmp_path, capsys, batches):
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_photo_that_breaks_during_training_is_one_sentence(tmp_path, capsys, batches, cached):
     folder = label(tmp_path / "data", [TABLE] * 4)
     lost = folder / "images/pack3.jpg"
-    settings = {"max_steps": 2, "dataloader_num_workers": 1}
+    settings = {"max_steps": 2, "dataloader_num_workers": 1, "cache_features": cached}
     threading.Thread(target=lambda: lose(lost, batches), daemon=True).start()
     assert main(command(folder, tmp_path / "run", **settings)) == 2
     said = capsys.readouterr().err.strip().split("\n")[-1]

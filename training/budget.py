@@ -14,7 +14,7 @@ from training.forecast import CUBLAS, GIB, Extent, Forecast, foresee, free_memor
 from training.loss import POSITIONS, ROWS
 
 SHARE = 0.9  # of the free memory: some is lost between PyTorch's blocks
-SMALL = 4.6  # GB that training may take of a card of 6
+SMALL = 4.6  # GB, about what a card of 6 leaves to PyTorch
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,8 @@ def _filled(config: TrainConfig, sizes: Sizes, plan: Plan) -> Plan:
     batch, least = plan.photos * plan.accumulation, 0
     if plan.lean and not config.gradient_checkpointing:
         least = layers
-    limit = SHARE * free_memory(config.runtime.device)
-    if config.memory_limit or config.low_memory:
-        limit = min(limit, (config.memory_limit or SMALL) * 1e9)
+    asked = config.memory_limit or (SMALL if config.low_memory else None)
+    limit = asked * 1e9 if asked else SHARE * free_memory(config.runtime.device)
     counts = [count for count in range(batch, 0, -1) if batch % count == 0]
     for photos in counts if config.regroup_batches else [plan.photos]:
         plan = replace(plan, photos=photos, accumulation=batch // photos, kept=least)

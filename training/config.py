@@ -93,7 +93,7 @@ class TrainConfig(SFTConfig):
     )
     low_memory: bool = _own(
         False,
-        "for cards of 6 GB: words are looked up on the CPU, and the output matrix comes from there",
+        "look words up on the CPU and bring the output matrix from there in slices, after loading",
     )
     log_memory: bool = _own(
         False, "write each step's allocated, reserved and peak memory to metrics.jsonl"

@@ -35,7 +35,9 @@ class Economy(TrainerCallback):
         self, plan: Plan, model: Qwen2VLForConditionalGeneration, steps_aside: bool
     ) -> None:
         self.plan, self.model, self.steps_aside = plan, model, steps_aside
-        self.words: Tensor = model.get_input_embeddings().weight.detach().cpu()
+        needed = plan.cached or plan.words_away
+        weight = model.get_input_embeddings().weight.detach()
+        self.words: Tensor = weight.cpu() if needed else weight
         self._undo: list[Callable[[], None]] = []
 
     def feed(

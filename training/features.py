@@ -98,13 +98,18 @@ def _digest(tower: nn.Module) -> list[int]:
 
 
 def photo_hashes(rows: Dataset) -> list[str]:
-    """SHA-256 of each photo's file, in the order of the rows."""
-    files = rows.select_columns("image").cast_column("image", datasets.Image(decode=False))
-    stored = (row["image"] for row in tqdm(files, "hashing", leave=False, unit="photo"))
-    return [
-        hashlib.sha256(photo["bytes"] or Path(photo["path"]).read_bytes()).hexdigest()
-        for photo in stored
-    ]
+    """SHA-256 of each photo's file, in the rows' order; FileNotFoundError names a lost one."""
+    stored = rows.select_columns("image").cast_column("image", datasets.Image(decode=False))
+    return [hashlib.sha256(_file(row["image"])).hexdigest() for row in stored]
+
+
+def _file(photo: Mapping) -> bytes:
+    if photo["bytes"]:
+        return photo["bytes"]
+    try:
+        return Path(photo["path"]).read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no photo {photo['path']}") from error
 
 
 @torch.inference_mode()
@@ -118,7 +123,8 @@ def compute(
     """Sees every photo that has not been seen yet; `photos` are the hashes of the rows' photos."""
     missing = list({photo: at for at, photo in enumerate(photos) if photo not in features}.values())
     budget, pictures = budget_of(processor), processor.image_processor
-    with tqdm(total=len(missing), desc="visual features", leave=False, unit="photo") as bar:
+    settings = {"desc": "visual features", "unit": "photo", "disable": not missing}
+    with tqdm(total=len(missing), leave=False, **settings) as bar:
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
             fitted = [budget.fit(rows[at]["image"], pictures) for at in batch]

@@ -122,17 +122,23 @@ class Bench:
         longest = Extent(length(facts[0], self.processor), seen, answer)
         return Sizes(self.skeleton, trained, longest, shown)
 
+    def foresee(self, technique: Technique, config: TrainConfig) -> tuple[Row, Plan]:
+        """A technique's row without what only a run can tell, and the plan of that run."""
+        sizes = self.sizes(config)
+        plan = Plan(config.per_device_train_batch_size, config.gradient_accumulation_steps)
+        if technique.trainer == "ours":
+            plan = choose(config, sizes)
+        row = Row(technique.key, technique.name, technique.words, str(plan))
+        row.trained, row.tokens = sizes.trained.total(), sizes.longest.tokens
+        row.photos = plan.photos * plan.accumulation
+        row.forecast = vars(expect(config, sizes, plan))
+        return row, plan
+
     def measure(
         self, technique: Technique, config: TrainConfig, model: Qwen2VLForConditionalGeneration
     ) -> Row:
         """Trains for config.max_steps and returns what it took; a failure is a row that says so."""
-        row, sizes = Row(technique.key, technique.name, technique.words), self.sizes(config)
-        batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        plan = Plan(config.per_device_train_batch_size, config.gradient_accumulation_steps)
-        if technique.trainer == "ours":
-            plan = choose(config, sizes)
-        row.plan, row.trained, row.photos = str(plan), sizes.trained.total(), batch
-        row.tokens, row.forecast = sizes.longest.tokens, vars(expect(config, sizes, plan))
+        row, plan = self.foresee(technique, config)
         watch = Watch(config.runtime.device)
         try:
             self._train(technique, config, model, plan, watch)
@@ -144,7 +150,7 @@ class Bench:
         row.steps = [round(b - a, 4) for a, b in pairwise(ends)]
         if row.steps:
             row.seconds = statistics.median(row.steps)
-            row.photos_per_second = batch / row.seconds
+            row.photos_per_second = row.photos / row.seconds
         return row
 
     def _train(

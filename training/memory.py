@@ -1,33 +1,39 @@
 """Measures what each technique of training takes, in memory and in time, on the machine at hand.
 
 examples:
-  python -m training.memory --model_name_or_path demo
+  python -m training.memory --model_name_or_path demo --max_image_tokens 48
+  python -m training.memory --model_name_or_path random:7b --forecast 24
   python -m training.memory --model_name_or_path random:7b --rows trl,fast,low --out report
 """
 
 import argparse
 import json
+import math
 import platform
+import shlex
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from rich.console import Console
+from rich.table import Table
 from transformers import Qwen2VLForConditionalGeneration
 from transformers.utils import logging
 
 from nutrition_vl.architectures import is_random, random_checkpoint, skeleton
 from nutrition_vl.data import load_split
 from nutrition_vl.model import load_base
-from training import runs
+from training import memory_report, runs
 from training.architectures import quantizable
 from training.config import TrainConfig, parse
 from training.kernels import compiles
@@ -35,6 +41,7 @@ from training.measure import Bench, Row
 from training.techniques import PLAIN, TECHNIQUES, Technique
 
 PHOTOS = 16
+PARTS = ("weights", "adapters", "activations", "workspace")
 BOXES = [[0.25, 0.25, 0.5, 0.75], [0.5, 0.1, 0.75, 0.4]]  # y0, x0, y1, x1
 
 
@@ -43,9 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     options, rest = parser().parse_known_args(arguments)
     logging.set_verbosity_error()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
             warnings.simplefilter("ignore")
-            rows = measure(options, rest)
+            report = Report(options, rest, Path(folder))
+            rows = report.foresee() if options.forecast else report.measure()
     except (OSError, ValueError) as error:
         print(f"training.memory: {error}", file=sys.stderr)
         return 2
@@ -55,71 +63,115 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line; what it does not know are settings of the training."""
     about, _, details = (__doc__ or "").partition("\n")
+    keys = [row.key for row in TECHNIQUES]
     found = argparse.ArgumentParser(
         prog="python -m training.memory",
-        description=about,
+        allow_abbrev=False,
+        description=f"{about} All further words are settings of python -m training.",
         epilog=details,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = found.add_argument
-    add("--out", type=Path, default=Path("runs/memory"), help="folder for the report")
-    add("--rows", default=",".join(row.key for row in TECHNIQUES), help="which, by key")
-    add("--steps", type=int, default=6, help="of each row, the first not counted (default 6)")
+    add("--forecast", type=float, metavar="GB", help="work it out for a GPU of so many GB only")
+    add("--out", type=Path, default=Path("runs/memory"), help="folder (default: runs/memory)")
+    add("--rows", default=",".join(keys), help=f"which, of {', '.join(keys)} (default: all)")
+    add("--steps", type=int, default=6, help="of each row, the first not timed (default: 6)")
     return found
 
 
-def measure(options: argparse.Namespace, rest: Sequence[str]) -> list[Row]:
-    """Measures the rows asked for and writes each down as soon as it is known."""
-    known = {row.key: row for row in TECHNIQUES}
-    keys = options.rows.split(",")
-    if strangers := [key for key in keys if key not in known]:
-        raise ValueError(f"there is no row {strangers[0]}: use {', '.join(known)}")
-    found: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
-        settings = [(known[key], _settings(known[key], options, rest, folder)) for key in keys]
-        first = settings[0][1]
-        base = runs.base_source(first.model_name_or_path)
-        bones = skeleton(first.model_name_or_path, base, first.model_revision)
-        data = _photos(Path(folder), first)
-        with _weights(first, bones) as source:
-            for quantization, group in groupby(settings, lambda pair: pair[1].quantization):
-                model = load_base(source, first.runtime, quantization=quantization)
+class Report:
+    """The rows that were asked for, on one base and the same photos."""
+
+    def __init__(self, options: argparse.Namespace, rest: Sequence[str], folder: Path) -> None:
+        known = {row.key: row for row in TECHNIQUES}
+        keys = options.rows.split(",")
+        if strangers := [key for key in keys if key not in known]:
+            raise ValueError(f"there is no row {strangers[0]}: use {', '.join(known)}")
+        self.options, self.rest, self.folder = options, rest, folder
+        self.settings: list[tuple[Technique, TrainConfig]] = []
+        self.refused: list[Row] = []
+        for technique in (known[key] for key in keys):
+            try:
+                self.settings.append((technique, self._settings(technique)))
+            except ValueError as error:  # what this machine has not
+                row = Row(technique.key, technique.name, technique.words, problem=str(error))
+                self.refused.append(row)
+        if not self.settings:
+            raise ValueError(self.refused[0].problem)
+        self.first = self.settings[0][1]
+        base = runs.base_source(self.first.model_name_or_path)
+        self.skeleton = skeleton(self.first.model_name_or_path, base, self.first.model_revision)
+        self.data = _photos(folder, self.first)
+
+    def foresee(self) -> list[Row]:
+        """Prints the forecast of each row, without a GPU, in GB by part."""
+        table, rows = Table("technique", "GB", *PARTS, "plan"), []
+        for technique, config in self.settings:
+            self._as_on_gpu(technique, config)
+            row, _ = self._bench(config).foresee(technique, config)
+            parts = [f"{size / 1e9:.2f}" for size in row.forecast.values()]
+            table.add_row(row.name, f"{sum(row.forecast.values()) / 1e9:.2f}", *parts, row.plan)
+            rows.append(row)
+        Console(width=160).print(table)
+        return rows
+
+    def measure(self) -> list[Row]:
+        """Measures each row and writes the report anew as soon as it is known."""
+        found: list[Row] = []
+        with _weights(self.first, self.skeleton) as source:
+            for kind, group in groupby(self.settings, lambda pair: pair[1].quantization):
+                model = load_base(source, self.first.runtime, quantization=kind)
                 for technique, config in group:
-                    found.append(_row(technique, config, data, bones, model))
-                    _save(options.out, found, first, bones, rest)
+                    row = self._bench(config).measure(technique, config, model)
+                    found.append(row)
+                    memory_report.write(self._facts(found), self.options.out)
+                    told = row.problem or f"{row.peak / 1e9:.2f} GB, {row.seconds:.3f} s a step"
+                    print(f"{row.name:50} {told}", flush=True)
                 del model
-    return found
+        found += self.refused
+        memory_report.write(self._facts(found), self.options.out)
+        memory_report.show([asdict(row) for row in found])
+        print(f"written: {self.options.out}")
+        return found
 
+    def _settings(self, technique: Technique) -> TrainConfig:
+        fixed = (
+            f"--output_dir {self.folder}/run --max_steps {self.options.steps} --save_strategy no "
+            "--logging_steps 1 --disable_tqdm True"
+        )
+        words = (*fixed.split(), *PLAIN.split(), *self.rest, *technique.words.split())
+        return parse(words)
 
-def _row(
-    technique: Technique,
-    config: TrainConfig,
-    data: Path,
-    bones: Qwen2VLForConditionalGeneration,
-    model: Qwen2VLForConditionalGeneration,
-) -> Row:
-    """One row, printed as soon as it is known."""
-    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    rows = load_split(data, "train")
-    rows = rows.select([at % len(rows) for at in range(config.max_steps * batch)])
-    bench = Bench(rows, runs.load_fitting_processor(config), bones)
-    row = bench.measure(technique, config, model)
-    told = row.problem or (
-        f"peak {row.peak / 1e9:.2f} GB, {row.seconds:.3f} s a step, "
-        f"{row.photos_per_second:.2f} photos/s, loss {row.losses[-1]}"
-    )
-    print(f"{row.name:50} {told}", flush=True)
-    return row
+    def _as_on_gpu(self, technique: Technique, config: TrainConfig) -> None:
+        """Undoes what parsing on a CPU changed."""
+        device = torch.device("cuda")
+        config.runtime = replace(config.runtime, device=device, dtype=torch.bfloat16)
+        if "--optim" not in (*self.rest, *technique.words.split()):
+            config.optim = TrainConfig.optim
+        if not config.low_memory:
+            config.memory_limit = min(config.memory_limit or math.inf, self.options.forecast)
 
+    def _bench(self, config: TrainConfig) -> Bench:
+        batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
+        rows = load_split(self.data, "train")
+        rows = rows.select([at % len(rows) for at in range(config.max_steps * batch)])
+        return Bench(rows, runs.load_fitting_processor(config), self.skeleton)
 
-def _settings(
-    technique: Technique, options: argparse.Namespace, rest: Sequence[str], folder: str
-) -> TrainConfig:
-    fixed = (
-        f"--output_dir {folder}/run --max_steps {options.steps} --save_strategy no "
-        "--logging_steps 1 --disable_tqdm True"
-    )
-    return parse([*fixed.split(), *PLAIN.split(), *rest, *technique.words.split()])
+    def _facts(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """The report as it is written to memory.json."""
+        given = ("--rows", self.options.rows, "--steps", str(self.options.steps), *self.rest)
+        return {
+            "command": shlex.join(("python", "-m", "training.memory", *given)),
+            "base": self.first.model_name_or_path,
+            "machine": self.first.runtime.reason,
+            "python": platform.python_version(),
+            "commit": runs.commit(),
+            "compiled": self.first.runtime.device.type == "cuda" and compiles(),
+            "versions": {name: version(name) for name in runs.PACKAGES},
+            "notes": [],
+            "multiplied": quantizable(self.skeleton).total(),
+            "rows": [asdict(row) for row in rows],
+        }
 
 
 @contextmanager
@@ -144,30 +196,6 @@ def _photos(folder: Path, config: TrainConfig) -> Path:
         lines.append(json.dumps({"file_name": f"{number}.png", "objects": objects}) + "\n")
     (folder / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
     return folder
-
-
-def _save(
-    out: Path,
-    rows: Sequence[Row],
-    config: TrainConfig,
-    bones: Qwen2VLForConditionalGeneration,
-    rest: Sequence[str],
-) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    report = {
-        "command": " ".join(["python -m training.memory", *rest]),
-        "base": config.model_name_or_path,
-        "machine": config.runtime.reason,
-        "python": platform.python_version(),
-        "commit": runs.commit(),
-        "compiled": config.runtime.device.type == "cuda" and compiles(),
-        "versions": {name: version(name) for name in runs.PACKAGES},
-        "multiplied": quantizable(bones).total(),
-        "rows": [asdict(row) for row in rows],
-    }
-    partial = out / "memory.partial"
-    partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    partial.replace(out / "memory.json")
 
 
 if __name__ == "__main__":

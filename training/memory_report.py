@@ -1,7 +1,8 @@
 """The memory report as a table, CSV, Markdown and a picture of stacked bars, from its JSON."""
 
 import csv
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,22 +24,32 @@ COLUMNS = (
     "forecast GB",
 )
 COLOURS = {"weights": "#64748b", "LoRA, gradients, optimiser": "#b45309", "activations": "#0e7490"}
-# What the project's first memory plan expected of a 7B at 1 x 4 photos, in GB, and which measured
-# rows tell: a value of one row, or the difference of two.
-ESTIMATES = (
-    ("base in NF4", 3.5, "start", ("trl",)),
-    ("activations, no checkpointing", 8.0, "work", ("sdpa",)),
-    ("checkpointing", -4.0, "peak", ("checkpoint", "sdpa")),
-    ("SDPA instead of full attention", -2.0, "peak", ("sdpa", "nf4")),
-    ("8-bit optimiser", -0.012, "start", ("adamw8", "checkpoint")),
-    ("peak of a step", 9.0, "peak", ("trl",)),
-    ("LoRA, gradients and optimiser", 0.037, "training", ("trl",)),
+# What the project's first memory plan expected of a 7B at 1 x 4 photos a step, and how the rows by
+# key tell it.
+ESTIMATES: tuple[tuple[str, float, str, Callable], ...] = (
+    ("base in NF4, with what trains on it", 3.5, "GB", lambda rows: rows["trl"]["start"] / GB),
+    ("LoRA, r=8 on q and v", 2.1, "million", lambda rows: rows["trl"]["trained"] / 1e6),
+    ("activations", 8.0, "GB", lambda rows: (rows["sdpa"]["peak"] - rows["sdpa"]["start"]) / GB),
+    ("checkpointing", -4.0, "GB", lambda rows: _change(rows, "checkpoint", "sdpa", "peak") / GB),
+    ("its time", 40, "%", lambda rows: _percent(rows, "checkpoint", "sdpa")),
+    ("SDPA", -2.0, "GB", lambda rows: _change(rows, "sdpa", "nf4", "peak") / GB),
+    (
+        "8-bit optimiser",
+        -12,
+        "MB",
+        lambda rows: _change(rows, "adamw8", "checkpoint", "start") / 1e6,
+    ),
+    ("peak of a step", 9.0, "GB", lambda rows: rows["trl"]["peak"] / GB),
 )
 
 
 def write(report: Mapping[str, Any], out: Path) -> None:
-    """Writes memory.csv, memory.md and memory.png beside memory.json."""
+    """Writes memory.json, memory.csv, memory.md and memory.png."""
     rows = report["rows"]
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / "memory.partial"
+    partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    partial.replace(out / "memory.json")
     (out / "memory.csv").write_text(_csv(rows), encoding="utf-8")
     (out / "memory.md").write_text(markdown(report), encoding="utf-8")
     bars(rows).savefig(out / "memory.png", dpi=150)
@@ -73,7 +84,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(*COLUMNS)
     for line in cells(rows):
         table.add_row(*line)
-    Console().print(table)
+    Console(width=140).print(table)
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -92,8 +103,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         *_table(COLUMNS, cells(rows)),
         "",
         "![peak memory](memory.png)",
+        *[line for note in report["notes"] for line in ("", note)],
         *_limits(report),
-        *_compared(rows),
+        *(_compared(rows) if "7b" in report["base"].lower() else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -112,10 +124,9 @@ def _limits(report: Mapping[str, Any]) -> list[str]:
     for row in report["rows"]:
         if row["problem"]:
             continue
-        least = [
-            report["multiplied"] * passes * row["tokens"] * row["photos"] / speed / 1e12
-            for passes in (2, 3)
-        ]
+        # A pass multiplies and adds once for each weight of the layers and each token.
+        once = 2 * report["multiplied"] * row["tokens"] * row["photos"] / speed / 1e12
+        least = (2 * once, 3 * once)
         lines.append((row["name"], *(f"{row['seconds'] / bound:.2f}" for bound in least)))
     header = ("seconds over the least", "forward and backward", "and computed again")
     return ["", f"## Distance to {speed} TFLOP/s", "", *_table(header, lines)]
@@ -125,19 +136,23 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The estimates whose rows were measured."""
     known = {row["key"]: row for row in rows if not row["problem"]}
     lines = []
-    for name, estimate, column, keys in ESTIMATES:
-        if all(key in known for key in keys):
-            values = [_value(known[key], column) for key in keys]
-            lines.append((name, f"{estimate:+.3g}", f"{(values[0] - sum(values[1:])) / GB:+.3f}"))
+    for name, estimate, unit, tell in ESTIMATES:
+        try:
+            lines.append((name, f"{estimate:g} {unit}", f"{tell(known):.3g} {unit}"))
+        except KeyError:  # a row that was not measured
+            continue
     if not lines:
         return []
-    return ["", "## What was expected, in GB", "", *_table(("", "estimate", "measured"), lines)]
+    header = ("", "estimated", "measured")
+    return ["", "## What the first plan expected", "", *_table(header, lines)]
 
 
-def _value(row: Mapping[str, Any], column: str) -> float:
-    if column == "work":
-        return row["peak"] - row["start"]
-    return row["forecast"]["training"] if column == "training" else row[column]
+def _change(rows: Mapping[str, Any], key: str, before: str, column: str) -> float:
+    return rows[key][column] - rows[before][column]
+
+
+def _percent(rows: Mapping[str, Any], key: str, before: str) -> float:
+    return 100 * _change(rows, key, before, "seconds") / rows[before]["seconds"]
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -162,7 +177,7 @@ def bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.text(end, place, f" {end:.1f} GB, {row['seconds']:.2f} s", va="center", fontsize=8)
     axes.set_xlim(0, 1.25 * max(left, default=1))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside upper right", ncols=len(COLOURS), frameon=False, fontsize=8)
     return figure
 
 

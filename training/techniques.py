@@ -14,7 +14,7 @@ PLAIN = (
 class Technique:
     """A row of the report: the settings it adds to PLAIN, and whose trainer it runs in.
 
-    `transformers` computes all logits, `trl` those of labelled tokens, in bfloat16 adapters both.
+    `transformers` computes all logits, `trl` those of labelled tokens, with adapters in bfloat16.
     """
 
     key: str

@@ -7,9 +7,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import GenerationConfig
 
-from nutrition_vl.grammar import State
-from nutrition_vl.questions import Question, collate
-from nutrition_vl.rows import Token
+from nutrition_vl.decoding.grammar import State
+from nutrition_vl.decoding.questions import Question, collate
+from nutrition_vl.decoding.rows import Token
 
 Follow = Callable[[list[int]], list[int]]
 MAX_NEW_TOKENS = 128  # a box takes about 26

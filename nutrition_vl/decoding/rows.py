@@ -6,7 +6,7 @@ from math import isnan
 
 import numpy as np
 
-from nutrition_vl.grammar import State
+from nutrition_vl.decoding.grammar import State
 
 FORKS = 11  # choices there are within a number at most: ten digits, or its end
 

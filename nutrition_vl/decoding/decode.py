@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
-from nutrition_vl.grammar import State
-from nutrition_vl.graphs import Eager
-from nutrition_vl.questions import Question
-from nutrition_vl.rows import FORKS, Row, Token
-from nutrition_vl.slots import Slots, slotted
-from nutrition_vl.vision import see
+from nutrition_vl.decoding.grammar import State
+from nutrition_vl.decoding.graphs import Eager
+from nutrition_vl.decoding.questions import Question
+from nutrition_vl.decoding.rows import FORKS, Row, Token
+from nutrition_vl.decoding.slots import Slots, slotted
+from nutrition_vl.decoding.vision import see
 
 
 class Decoder:
