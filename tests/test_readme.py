@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 import app
+import eval.audit
+import eval.ocr
 import nutrition_vl.__main__
+import nutrition_vl.bench
+import nutrition_vl.calibrate
 import training.config
 import training.demo_model
+import training.memory
+import training.merge
 import training.render.__main__
 from eval import config as evaluation
 
