@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +40,8 @@ class Pool:
 
     def only(self, faces: Tensor) -> "Pool":
         """The same backgrounds with just these of the faces."""
-        kept = (self.faces, self.labels, self.table_centre, self.table_half)
-        return Pool(*(rows[faces] for rows in kept), self.backgrounds)
+        kept = {name: rows[faces] for name, rows in vars(self).items() if name != "backgrounds"}
+        return replace(self, **kept)
 
     def to(self, device: str) -> "Pool":
         """The same pool on another device."""
