@@ -36,6 +36,11 @@ def swiglu_backward(gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor,
     return (steep * up.float() * slope).to(gate.dtype), (steep * wide * share).to(up.dtype)
 
 
+def drop(states: Tensor, kept: Tensor, share: float) -> Tensor:
+    """The states that are kept, scaled by the share of them that is."""
+    return states * kept / share
+
+
 @cache
 def fused(function: Callable, device: str) -> Callable:
     """On a GPU the function as one kernel, where kernels can be compiled; else as it is."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb
 
-from training.kernels import fused, normalize, normalize_backward, swiglu, swiglu_backward
+from training.kernels import drop, fused, normalize, normalize_backward, swiglu, swiglu_backward
 
 
 class Projection:
@@ -74,7 +74,7 @@ class Projection:
         generator = torch.Generator(states.device).manual_seed(seed)
         kept = torch.empty_like(states, dtype=torch.bool)
         kept.bernoulli_(1 - self.dropout, generator=generator)
-        return states * kept / (1 - self.dropout)
+        return fused(drop, states.device.type)(states, kept, 1 - self.dropout)
 
 
 @dataclass
