@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 import app
-import eval.audit
-import eval.ocr
 import nutrition_vl.__main__
 import nutrition_vl.bench
 import nutrition_vl.calibrate
@@ -17,19 +15,29 @@ import training.demo_model
 import training.memory
 import training.merge
 import training.render.__main__
+from eval import audit, ocr
 from eval import config as evaluation
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+PACKAGES = {"nutrition_vl", "training", "eval"}
 # What reads each command's options; all leave with an error for an option they do not have.
 PARSERS = {
     "app.py": lambda options: app.parser().parse_args(options),
     "nutrition_vl": lambda options: nutrition_vl.__main__.parser().parse_args(options),
+    "nutrition_vl.bench": lambda options: nutrition_vl.bench.parser().parse_args(options),
+    "nutrition_vl.calibrate": lambda options: nutrition_vl.calibrate.parser().parse_args(options),
     "training": training.config.parse,
     "training.demo_model": lambda options: training.demo_model.parser().parse_args(options),
+    "training.memory": lambda options: training.config.parse(
+        training.memory.parser().parse_known_args(options)[1]
+    ),
+    "training.merge": lambda options: training.merge.parser().parse_args(options),
     "training.render": lambda options: training.render.__main__.parser().parse_args(options),
     "eval": evaluation.parse,
+    "eval.audit": lambda options: audit.parser().parse_args(options),
+    "eval.ocr": lambda options: ocr.parser().parse_args(options),
 }
 
 
@@ -37,9 +45,11 @@ def commands():
     """The arguments of every bash line that runs something of ours: [module, argument, ...]."""
     lines = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
     for line in lines:
-        words = [word for word in shlex.split(line, comments=True) if word != "-m"]
-        if len(words) > 1 and words[1].partition(".")[0] in {"app", *PARSERS}:
-            yield words[1:]
+        words = shlex.split(line, comments=True)
+        if "-m" in words[:-1] and words[words.index("-m") + 1].partition(".")[0] in PACKAGES:
+            yield words[words.index("-m") + 1 :]  # accelerate's own options stand before
+        elif "app.py" in words:
+            yield words[words.index("app.py") :]
 
 
 def links():

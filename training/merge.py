@@ -77,8 +77,8 @@ def _check(found: Checkpoint, out: Path) -> None:
         raise ValueError(f"{out} is not empty: name another --out")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; 0 when merged and proven, 2 when not."""
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     about, _, details = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(
         prog="python -m training.merge",
@@ -90,7 +90,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder to make (default: RUN-merged)")
     parser.add_argument("--photos", type=Path, help="folder to prove it on (default: rendered)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; 0 when merged and proven, 2 when not."""
+    options = parser().parse_args(arguments)
     out = options.out or Path(f"{options.run.rstrip('/')}-merged")
     try:
         with warnings.catch_warnings():
