@@ -42,7 +42,8 @@ class PixelBudget:
     def size(self, image_processor: Qwen2VLImageProcessor) -> dict[str, int]:
         """The budget in pixels, under the names of the image processor's `size`."""
         pixels = _pixels_per_token(image_processor)
-        return {"shortest_edge": self.min_tokens * pixels, "longest_edge": self.max_tokens * pixels}
+        least = min(self.min_tokens, self.max_tokens)
+        return {"shortest_edge": least * pixels, "longest_edge": self.max_tokens * pixels}
 
     def fit(self, photo: Image.Image, image_processor: Qwen2VLImageProcessor) -> Image.Image:
         """The photo resized to whole tokens within the budget, its aspect kept as nearly as may be.

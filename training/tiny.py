@@ -85,7 +85,8 @@ def tokenizer() -> Qwen2TokenizerFast:
 
 def processor(max_tokens: int) -> Qwen2VLProcessor:
     """Qwen2-VL's own processor over the small tokenizer, with a budget of image tokens."""
-    pixels = {"min_pixels": 4 * 28**2, "max_pixels": max_tokens * 28**2}
+    # Smaller photos are enlarged: the model's last lessons are all of the full size.
+    pixels = {"min_pixels": max_tokens * 2 // 3 * 28**2, "max_pixels": max_tokens * 28**2}
     return Qwen2VLProcessor(
         image_processor=Qwen2VLImageProcessor(**pixels),
         video_processor=Qwen2VLVideoProcessor(**pixels),
