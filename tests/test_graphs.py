@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from nutrition_vl import graphs
 from nutrition_vl.checkpoints import DEMO
+from nutrition_vl.decoding import graphs
 from nutrition_vl.decoding.decode import Decoder
 from nutrition_vl.decoding.questions import Question
 from nutrition_vl.detector import Detector

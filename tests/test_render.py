@@ -79,7 +79,9 @@ def test_the_classes_are_those_of_the_data_set():
 
 
 @pytest.mark.parametrize(
-    "block", {kind for kind, _ in BACK + FRONT} | set(LOOSE), ids=lambda b: b.__name__
+    "block",
+    dict.fromkeys([*(kind for kind, _ in BACK + FRONT), *LOOSE]),
+    ids=lambda block: block.__name__,
 )
 @pytest.mark.parametrize("size", [(12, 150), (150, 12), (120, 90)])
 def test_every_block_fits_any_tile(block, size):
