@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 import app
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.detector import THRESHOLD
+from nutrition_vl.model import PixelBudget
 
 WORDS = "Nutrition facts\nEnergy 250 kcal\nFat 10 g\nSugars 8 g\nProtein 6 g\nSalt 1.2 g"
 
@@ -172,8 +173,10 @@ def test_the_adapters_can_be_asked_for(client, other):
 
 
 @pytest.fixture
-def packs(pack, tmp_path):
-    """A photo for each of eight people, no two of one size."""
+def packs(pack, tmp_path, monkeypatch):
+    """A photo for each of eight people, no two of one size, seen in few tokens to save time."""
+    few = PixelBudget(min_tokens=4, max_tokens=30)
+    monkeypatch.setattr("nutrition_vl.decoding.questions.budget_of", lambda processor: few)
     photo = Image.open(pack)
     for number in range(8):
         photo.resize((240 + number, 320)).save(tmp_path / f"pack{number}.png")

@@ -29,9 +29,9 @@ def test_two_processes_with_half_the_accumulation_train_the_same(tmp_path):
     assert done.stdout.count("[1/7]") == done.stdout.count("trained:") == 1  # one of them speaks
     assert [step for step, _ in losses(both)] == [1, 2]
     assert [loss for _, loss in losses(both)] == pytest.approx(
-        [loss for _, loss in losses(alone)], rel=1e-4
+        [loss for _, loss in losses(alone)], rel=1e-3
     )
     assert read_card(both / "checkpoint-2").step == 2
     weights = [load_file(run / "checkpoint-2/adapter_model.safetensors") for run in (alone, both)]
     for name, weight in weights[0].items():
-        assert weights[1][name].allclose(weight, atol=1e-4), name
+        assert weights[1][name].allclose(weight, atol=5e-4), name
