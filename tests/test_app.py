@@ -207,7 +207,7 @@ def test_two_hundred_requests_of_eight_clients_take_no_more_memory(address, pack
     assert crowd(address, packs, adapters, 8) == []
     before = psutil.Process().memory_info().rss
     assert crowd(address, packs, adapters, 200) == []
-    assert psutil.Process().memory_info().rss < before + 300 * 2**20
+    assert psutil.Process().memory_info().rss < before + 200 * 2**20
 
 
 def test_swapping_adapters_keeps_the_base(client, demo, pack, other):
