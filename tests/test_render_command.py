@@ -45,6 +45,12 @@ def test_packs_without_tables_come_on_top(tmp_path):
     assert not any(rows["xyxy"][6:])
 
 
+@pytest.mark.parametrize("options", ["--count 0", "--plain -1", "--count 1 --plain 2"])
+def test_impossible_numbers_are_one_sentence(tmp_path, options):
+    with pytest.raises(SystemExit, match="--count"):
+        render(tmp_path, *options.split())
+
+
 def test_a_split_is_not_written_twice(rendered):
     with pytest.raises(SystemExit, match="has a split 'train' already"):
         render(rendered)

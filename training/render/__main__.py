@@ -63,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
 def render(options: argparse.Namespace) -> None:
     """Draws as many packs as photos, and photographs them; refuses a split that is there
     already."""
+    if options.count < 1 or options.plain < 0:
+        raise ValueError("--count must be at least 1 and --plain at least 0")
     rows_file = options.out / "metadata.jsonl"
     if rows_file.exists() and f'"split": "{options.split}"' in rows_file.read_text("utf-8"):
         raise ValueError(f"{rows_file} has a split {options.split!r} already: name another --out")
@@ -70,6 +72,8 @@ def render(options: argparse.Namespace) -> None:
     pool = make_pool(options.count, options.backgrounds, options.workers, options.seed)
     films = [shoot(Camera(pool, options.device, options.seed), options.count, options)]
     if options.plain:
+        if not len(pool.plain):
+            raise ValueError("every pack drawn has a table: draw more of them, with --count")
         plain = Camera(pool.only(pool.plain), options.device, options.seed + 1)
         films.append(shoot(plain, options.plain, options))
     total = options.count + options.plain

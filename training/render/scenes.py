@@ -42,12 +42,12 @@ class Camera:
     def shoot(self, count: int, height: int, width: int) -> Scene:
         """`count` photos of `height` x `width` pixels."""
         pixels = self._background(count, height, width)
-        behind = self.plain[self._choose(len(self.plain), count)]
-        pixels, _ = self._place(pixels, behind, chance=0.35)
+        if len(self.plain):
+            behind = self.plain[self._choose(len(self.plain), count)]
+            pixels, _ = self._place(pixels, behind, chance=0.35)
         held = self._choose(len(self.pool.faces), count)
         pixels, masks = self._place(pixels, held, chance=0.93, aim=True)
-        pixels = self._develop(self._fingers(pixels))
-        return Scene(pixels, _visible(masks), self.pool.labels[held])
+        return Scene(self._develop(self._fingers(pixels)), _visible(masks), self.pool.labels[held])
 
     # ---- random numbers -------------------------------------------------------------------------
 
