@@ -16,6 +16,14 @@ def pytest_addoption(parser):
     parser.addoption("--repin", action="store_true", help="write golden numbers anew")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def pages_apart(tmp_path_factory):
+    """Gradio keeps equal pictures in one file and writes it anew while another process reads it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def demo():
     """The embedded checkpoint on the CPU, in 4 bit, with its adapter."""

@@ -204,10 +204,10 @@ def test_eight_clients_on_three_adapters_get_their_own_answers(address, packs, o
 @pytest.mark.slow
 def test_two_hundred_requests_of_eight_clients_take_no_more_memory(address, packs, other):
     adapters = ["demo", str(other), "none"]
-    assert crowd(address, packs, adapters, 8) == []
-    before = psutil.Process().memory_info().rss
-    assert crowd(address, packs, adapters, 200) == []
-    assert psutil.Process().memory_info().rss < before + 200 * 2**20
+    assert crowd(address, packs, adapters, 100) == []
+    before = psutil.Process().memory_info().rss  # by now every thread has an allocator of its own
+    assert crowd(address, packs, adapters, 100) == []
+    assert psutil.Process().memory_info().rss < before + 150 * 2**20
 
 
 def test_swapping_adapters_keeps_the_base(client, demo, pack, other):
