@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from eval.command import guarded
+from nutrition_vl.command import described
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,13 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    about, _, details = (__doc__ or "").partition("\n")
-    options = argparse.ArgumentParser(
-        prog="python -m eval.audit",
-        description=about,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = described("eval.audit", __doc__)
     add = options.add_argument
     add("--data", required=True, metavar="SOURCE", help="folder, file or hub id")
     add("--split", nargs="+", default=["val"], help="one or several (default val)")

@@ -1,10 +1,10 @@
 """What all commands of the evaluation have in common: how they fail."""
 
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable
+
+from nutrition_vl.command import quiet
 
 
 def guarded(name: str, run: Callable[[], int]) -> int:
@@ -12,10 +12,8 @@ def guarded(name: str, run: Callable[[], int]) -> int:
 
     The libraries' remarks are not shown, their errors are.
     """
-    logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             return run()
     except BrokenPipeError:  # the reader, `head` perhaps, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -25,5 +23,3 @@ def guarded(name: str, run: Callable[[], int]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    finally:
-        logging.disable(logging.NOTSET)

@@ -26,6 +26,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from eval.command import guarded
+from nutrition_vl.command import described
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,13 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    about, _, details = (__doc__ or "").partition("\n")
-    options = argparse.ArgumentParser(
-        prog="python -m eval.ocr",
-        description=about,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = described("eval.ocr", __doc__)
     add = options.add_argument
     add("--data", required=True, metavar="SOURCE", help="folder, file or hub id")
     add("--split", default="val", help="default val")

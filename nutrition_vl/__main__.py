@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from tqdm import tqdm
 
+from nutrition_vl.command import described, quiet
 from nutrition_vl.photos import FORMATS
-from nutrition_vl.quiet import quiet
 
 if TYPE_CHECKING:
     from nutrition_vl.answers import Answer
@@ -51,13 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    about, _, details = (__doc__ or "").partition("\n")
-    options = argparse.ArgumentParser(
-        prog="python -m nutrition_vl",
-        description=about,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = described("nutrition_vl", __doc__)
     add = options.add_argument
     add("photos", nargs="+", type=Path, metavar="PHOTO|FOLDER", help="folders are searched through")
     add("--checkpoint", default="demo", help="demo, a run, a checkpoint folder or a hub id")

@@ -28,11 +28,11 @@ from PIL import Image
 
 from nutrition_vl.architectures import is_random, random_adapter, random_checkpoint, skeleton
 from nutrition_vl.checkpoints import DEMO
+from nutrition_vl.command import described, quiet
 from nutrition_vl.detector import Detector
 from nutrition_vl.measure import Bench
 from nutrition_vl.model import PixelBudget
 from nutrition_vl.photos import open_photo
-from nutrition_vl.quiet import quiet
 from nutrition_vl.runtime import Runtime, detect_runtime
 
 PHONE = (1200, 1600)  # pixels the embedded photos are enlarged to, as a phone would send them
@@ -62,13 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    about, _, details = (__doc__ or "").partition("\n")
-    options = argparse.ArgumentParser(
-        prog="python -m nutrition_vl.bench",
-        description=about,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = described("nutrition_vl.bench", __doc__)
     add = options.add_argument
     add("--checkpoint", default="demo", help="demo, a checkpoint, random:7b or random:2b")
     add("--photos", type=Path, metavar="DIR", help="JPEGs to answer (default the embedded ones)")

@@ -24,10 +24,10 @@ from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
 from nutrition_vl.checkpoints import resolve
+from nutrition_vl.command import described, quiet
 from nutrition_vl.confidence import Calibration, calibration_error, reliability
 from nutrition_vl.data import load_split, truth
 from nutrition_vl.detector import Detector
-from nutrition_vl.quiet import quiet
 
 IOU = 0.5
 
@@ -47,13 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    about, _, details = (__doc__ or "").partition("\n")
-    options = argparse.ArgumentParser(
-        prog="python -m nutrition_vl.calibrate",
-        description=about,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = described("nutrition_vl.calibrate", __doc__)
     add = options.add_argument
     add("--checkpoint", default="demo", help="demo, a run or a checkpoint folder (default demo)")
     add("--data", required=True, metavar="SOURCE", help="folder, file or hub id of labelled photos")

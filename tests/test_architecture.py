@@ -69,9 +69,9 @@ ALLOWED = {
         "decoding.rows",
         "runtime",
     },
-    "quiet": set(),
-    "__main__": {"answers", "detector", "draw", "photos", "quiet"},
-    "calibrate": {"checkpoints", "confidence", "data", "detector", "quiet"},
+    "command": set(),
+    "__main__": {"answers", "detector", "draw", "photos", "command"},
+    "calibrate": {"checkpoints", "confidence", "data", "detector", "command"},
     "measure": {
         "adapters",
         "decoding.decode",
@@ -89,7 +89,7 @@ ALLOWED = {
         "measure",
         "model",
         "photos",
-        "quiet",
+        "command",
         "runtime",
     },
 }

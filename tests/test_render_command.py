@@ -51,6 +51,18 @@ def test_impossible_numbers_are_one_sentence(tmp_path, options):
         render(tmp_path, *options.split())
 
 
+def test_a_split_that_was_cut_off_is_drawn_again(rendered, tmp_path, monkeypatch):
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.render.__main__.objects", cut)
+        with pytest.raises(KeyboardInterrupt):
+            render(tmp_path)
+    render(tmp_path)
+    assert (tmp_path / "metadata.jsonl").read_text() == (rendered / "metadata.jsonl").read_text()
+
+
 def test_a_split_is_not_written_twice(rendered):
     with pytest.raises(SystemExit, match="has a split 'train' already"):
         render(rendered)

@@ -18,6 +18,7 @@ from transformers import PreTrainedConfig
 
 from nutrition_vl.__main__ import find_photos
 from nutrition_vl.checkpoints import Checkpoint, read_card, resolve
+from nutrition_vl.command import described
 from nutrition_vl.detector import Answer, Detector
 from nutrition_vl.model import attach, load_base, load_processor
 from nutrition_vl.photos import open_photo
@@ -79,13 +80,7 @@ def _check(found: Checkpoint, out: Path) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    about, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m training.merge",
-        description=about,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = described("training.merge", __doc__)
     parser.add_argument("run", help="demo, a run or a checkpoint")
     parser.add_argument("--out", type=Path, help="folder to make (default: RUN-merged)")
     parser.add_argument("--photos", type=Path, help="folder to prove it on (default: rendered)")

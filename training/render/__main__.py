@@ -12,7 +12,7 @@ as in openfoodfacts/nutrition-table-detection. More may be added to the same fol
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from nutrition_vl.boxes import LABELS
+from nutrition_vl.command import described
 from training.render.pool import make_pool
 from training.render.scenes import ASPECTS, Camera, Scene
 
@@ -40,13 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    about, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m training.render",
-        description=about,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = described("training.render", __doc__)
     add = parser.add_argument
     add("--count", type=int, required=True, metavar="N", help="photos to make")
     add("--out", type=Path, required=True, metavar="DIR", help="where they go")
@@ -77,15 +72,20 @@ def render(options: argparse.Namespace) -> None:
         plain = Camera(pool.only(pool.plain), options.device, options.seed + 1)
         films.append(shoot(plain, options.plain, options))
     total = options.count + options.plain
-    with rows_file.open("a", encoding="utf-8") as rows, tqdm(total=total) as progress:
-        for photo, found in chain(*films):
-            name = f"{options.split}_{progress.n:06d}"
-            Image.fromarray(photo).save(options.out / "images" / f"{name}.jpg", quality=88)
-            height, width = photo.shape[:2]
-            row = {"file_name": f"images/{name}.jpg", "image_id": name}
-            row |= {"width": width, "height": height, "split": options.split, "objects": found}
-            rows.write(json.dumps(row) + "\n")
-            progress.update()
+    lines = [*tqdm(develop(chain(*films), options), total=total, unit="photo")]
+    with rows_file.open("a", encoding="utf-8") as rows:
+        rows.writelines(lines)  # all at once: a split that was cut off can be drawn again
+
+
+def develop(photos: Iterable[tuple[np.ndarray, Any]], options: argparse.Namespace) -> Iterator[str]:
+    """Saves each photo, and yields its row as a line."""
+    for number, (photo, found) in enumerate(photos):
+        name = f"{options.split}_{number:06d}"
+        Image.fromarray(photo).save(options.out / "images" / f"{name}.jpg", quality=88)
+        height, width = photo.shape[:2]
+        row = {"file_name": f"images/{name}.jpg", "image_id": name}
+        row |= {"width": width, "height": height, "split": options.split, "objects": found}
+        yield json.dumps(row) + "\n"
 
 
 def shoot(
