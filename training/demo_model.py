@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -156,13 +157,17 @@ def shots(run: Run, camera: Camera | Album) -> Iterator[tuple[Stage, Scene, Batc
         yield stage, scene, run.writer.write(scene) if stage.speaks else None
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items, each made while the one before is in use."""
+def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+    """The items, made in a thread while those before are in use.
+
+    Two, because writing the answers waits for the photo on the GPU: with one, the GPU then waited
+    for the words.
+    """
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items)
+        coming = deque(thread.submit(next, items) for _ in range(depth))
         while True:
-            item, coming = coming.result(), thread.submit(next, items)
-            yield item
+            coming.append(thread.submit(next, items))
+            yield coming.popleft().result()
 
 
 def train(run: Run, camera: Camera | Album, pause: float) -> None:
