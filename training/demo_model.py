@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import time
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -157,17 +156,13 @@ def shots(run: Run, camera: Camera | Album) -> Iterator[tuple[Stage, Scene, Batc
         yield stage, scene, run.writer.write(scene) if stage.speaks else None
 
 
-def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
-    """The items, made in a thread while those before are in use.
-
-    Two, because writing the answers waits for the photo on the GPU: with one, the GPU then waited
-    for the words.
-    """
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items, each made while the one before is in use."""
     with ThreadPoolExecutor(1) as thread:
-        coming = deque(thread.submit(next, items) for _ in range(depth))
+        coming = thread.submit(next, items)
         while True:
-            coming.append(thread.submit(next, items))
-            yield coming.popleft().result()
+            item, coming = coming.result(), thread.submit(next, items)
+            yield item
 
 
 def train(run: Run, camera: Camera | Album, pause: float) -> None:
