@@ -108,7 +108,15 @@ def test_a_finished_base_is_trained_further(tmp_path):
     embedding = run.model.model.language_model.embed_tokens.weight
     assert torch.equal(embedding, stored["model.embed_tokens.weight"].float())
     assert torch.equal(run.helpers.sides.bias, load_file(DEMO / demo_model.HELPERS)["sides.bias"])
-    assert run.plan == demo_model.PLANS["cpu"][-1:]
+    assert run.plan == demo_model.FURTHER["cpu"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_training_further_ends_as_the_whole_training_does(device):
+    plan = demo_model.FURTHER[device]
+    assert plan[-1] == demo_model.PLANS[device][-1]
+    assert [stage.until for stage in plan] == sorted(stage.until for stage in plan)
+    assert all(stage.speaks for stage in plan)
 
 
 def test_shots_made_ahead_come_in_order():

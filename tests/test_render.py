@@ -5,11 +5,13 @@ import pytest
 from PIL import Image
 
 from nutrition_vl.boxes import LABELS
-from training.render import dice, forms, panels
+from training.render import backs, dice, forms, hundred, panels
+from training.render.backs import EXTRAS
 from training.render.blocks import Look
 from training.render.faces import BACK, FRONT, LOOSE, face
 from training.render.fonts import scripts, typefaces
-from training.render.sheets import Pen, measure, wrapped
+from training.render.proofs import Proof
+from training.render.sheets import Line, Pen, _glyphs, block, measure, wrapped
 from training.render.words import LANGUAGES
 
 SIZE = 192
@@ -80,7 +82,7 @@ def test_the_classes_are_those_of_the_data_set():
 
 @pytest.mark.parametrize(
     "block",
-    dict.fromkeys([*(kind for kind, _ in BACK + FRONT), *LOOSE]),
+    dict.fromkeys([*(kind for kind, _ in BACK + FRONT + EXTRAS), *LOOSE]),
     ids=lambda block: block.__name__,
 )
 @pytest.mark.parametrize("size", [(12, 150), (150, 12), (120, 90)])
@@ -109,3 +111,59 @@ def test_bold_words_count_when_lines_are_broken():
     lines = wrapped("`Total Fat` 8g, `Total Carbohydrate` 37g, `Protein` 3g, " * 3, pen, 11, 120)
     assert len(lines) > 3
     assert max(measure(line, pen, 11) for line in lines) <= 121
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_backs_are_full_of_text_in_the_style_of_the_table(number):
+    look = Look((245, 245, 240), (20, 20, 20), LANGUAGES["en"], 8.0)
+    for seed in range(8):
+        text = backs.Text(np.random.default_rng(seed), look, number)
+        image, tables = Image.new("RGB", (192, 256), look.ground), Image.new("L", (192, 256))
+        proof = Proof(image, tables, look, ())
+        text.print(proof, (4, 4, 188, 252), text.tables)
+        assert len(proof.labels) == number
+        assert set(np.unique(np.asarray(tables))) == set(range(number + 1))
+        around = np.asarray(image.convert("L"), float)[np.asarray(tables) == 0]
+        assert around.std() > 5
+
+
+def test_a_table_in_the_style_of_the_text_has_no_paper():
+    style = panels.Style(3, (200, 30, 40), 1.2)
+    image, _ = panels.panel(np.random.default_rng(5), (250, 250, 250), "hundred_fr", style)
+    shown = np.asarray(image).reshape(-1, 4)
+    assert (shown[:, 3] < 128).mean() > 0.5, "the pack shows through"
+    assert np.abs(shown[shown[:, 3] == 255][:, :3] - np.array(style.ink)).min() == 0
+
+
+def test_rows_in_several_languages_keep_one_rule_and_their_values():
+    words = [LANGUAGES[code] for code in ("de", "fr", "it")]
+    row = Line(("Eiweiß", "7,0 g", "2,1 g"), True, rule=0.02, ground="tint")
+    rows = hundred._translated(row, words, 2)
+    assert [line.cells for line in rows] == [
+        ("Eiweiß", "7,0 g", "2,1 g"), ("Protéines", "", ""), ("Proteine", "", "")
+    ]  # fmt: skip
+    assert [line.rule for line in rows] == [0.0, 0.0, 0.02]
+    assert {line.ground for line in rows} == {"tint"}
+
+
+def test_european_layouts_can_be_asked_for():
+    names = {panels.layouts(np.random.default_rng(seed), european=True) for seed in range(200)}
+    assert {"multilingual", "bilingual"} < names
+    assert all(name.startswith(panels.PER_HUNDRED) for name in names)
+    assert panels.language_of("hundred_pl") == "pl"
+
+
+def test_dotted_rules_are_dots():
+    line, pen = Line(("Salt", "1 g"), rule=0.02), Pen(typefaces("latin")[0], 11, dotted=True)
+    bottom = np.asarray(block([line], pen, 90).getchannel("A"))[-1]
+    assert (bottom > 0).sum() == 30
+
+
+def test_nothing_of_a_glyph_is_cut_off():
+    face = typefaces("latin")[0]
+    for size in (6, 11, 31):
+        mask, left, top = _glyphs(face, size, True, "jÅgÇf")
+        exact = face.font(size, True).getmask("jÅgÇf", "L")
+        found = mask.getbbox()
+        assert (found[2] - found[0], found[3] - found[1]) == exact.getbbox()[2:]
+        assert found[0] > 0 and found[2] < mask.width and left < 0 and top < 0

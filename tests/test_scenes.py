@@ -4,8 +4,10 @@ import pytest
 import torch
 from PIL import Image
 
+from training.render import scenes, spots
 from training.render.album import Album
 from training.render.hulls import hulls
+from training.render.noise import Noise
 from training.render.pool import TABLES, make_pool
 from training.render.scenes import Camera
 
@@ -52,3 +54,43 @@ def test_an_album_relights_what_it_kept(pool):
     assert len(kept.pixels) == 8 and len(scene.pixels) == 8
     boxes = {tuple(box.nan_to_num(-1).flatten().tolist()) for box in kept.boxes}
     assert all(tuple(box.nan_to_num(-1).flatten().tolist()) in boxes for box in scene.boxes)
+
+
+def test_two_packs_show_a_table_each(pool, monkeypatch):
+    monkeypatch.setattr(scenes, "PAIRED", 1.0)
+    only = pool.only(pool.single)
+    scene = Camera(only, seed=1).shoot(64, 112, 84)
+    shown = ~scene.boxes.isnan().any(-1)
+    assert scene.boxes.shape == (64, TABLES, 4)
+    assert (scene.labels >= 0).all()
+    assert shown.all(-1).float().mean() > 0.6
+    both = scene.boxes[shown.all(-1)]
+    centre = (both[..., :2] + both[..., 2:]).mean(-1) / 2
+    assert (centre[:, 0] - centre[:, 1]).abs().max() > 0.1
+
+
+def test_a_lying_pack_never_has_an_unlabelled_table(pool, monkeypatch):
+    monkeypatch.setattr(scenes, "PAIRED", 0.0)
+    camera = Camera(pool, seed=1)
+    behind, paired = camera._behind(camera.noise.choose(len(pool.faces), 200))
+    assert not paired.any()
+    assert (pool.labels[behind, 0] < 0).all()
+
+
+def test_a_table_mostly_covered_is_not_asked_for():
+    masks, cover = torch.ones(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    cover[0, :, :1], cover[1, :, :3] = 1, 1
+    left = scenes._left(masks, cover)
+    assert left.sum((1, 2, 3)).tolist() == [12, 0]
+
+
+def test_plain_packs_are_photographed_closer(pool):
+    """Receipts and fronts are whole photos more often than tables are."""
+    aspect, noise = 0.75, Noise("cpu", 0)
+    share = {}
+    for name, faces in (("plain", pool.plain), ("table", pool.single)):
+        chosen = faces[noise.choose(len(faces), 2000)]
+        spot = spots.aim(noise, pool, chosen, aspect)
+        assert spot.scale.max() <= spots.LARGEST
+        share[name] = (spot.scale**2 * pool.table_half[chosen].prod(-1) / aspect).median()
+    assert share["plain"] > 1.5 * share["table"]

@@ -50,6 +50,8 @@ PLANS = {
     "cuda": (Stage(0.45, 48, 512), Stage(0.85, 192, 256), Stage(1.0, 300, 160)),
     "cpu": (Stage(0.35, 48, 64, speaks=False), Stage(1.0, 48, 64)),
 }
+# From a finished checkpoint: fewer tokens show more pictures a second, the last stage the demo's.
+FURTHER = {"cuda": (Stage(0.55, 192, 256), PLANS["cuda"][-1]), "cpu": PLANS["cpu"][-1:]}
 
 
 def draw_shape(tokens: int, generator: torch.Generator) -> tuple[int, int]:
@@ -75,7 +77,7 @@ class Run:
         torch.manual_seed(0)
         self.processor = tiny.processor(self.plan[-1].tokens)
         if start:
-            self.plan = self.plan[-1:]
+            self.plan = FURTHER[device]
             self.model = load_base(start, detect_runtime(device), quantization="none").float()
         else:
             config = tiny.config(self.processor.tokenizer)
@@ -191,7 +193,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--out", type=Path, required=True, help="the checkpoint, its state and its log")
-    add("--start", type=Path, metavar="DIR", help="train this one further, in the last stage")
+    add("--start", type=Path, metavar="DIR", help="train this one further, without the first stage")
     add("--backgrounds", type=Path, required=True, help="folder of JPEGs without tables")
     add("--faces", type=int, default=20_000, help="in the pool (default 20000)")
     add("--rate", type=float, default=1e-3, help="peak learning rate (default 0.001)")

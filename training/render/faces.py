@@ -1,27 +1,25 @@
 """Faces of food packs: tables, what stands around them, and the outline of the pack."""
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.render import blocks, forms, packs, signs
+from training.render import backs, blocks, forms, packs, signs
 from training.render.blocks import Look
 from training.render.colours import RGB, contrasting, pack_colour
 from training.render.dice import Rng, chance, pick, weighted
 from training.render.fonts import scripts
 from training.render.panels import panel
+from training.render.proofs import GAP, Block, Box, Proof, Table, fit
 from training.render.words import LANGUAGES
 
-Box = tuple[int, int, int, int]
-Table = tuple[Image.Image, str]  # and its label
-NUMBER = ((1, 0.70), (2, 0.10), (0, 0.20))  # tables on a face, and how often
+NUMBER = ((1, 0.68), (2, 0.09), (0, 0.23))  # tables on a face, and how often
+DENSE = 0.35  # of the faces with tables, how many are printed as in `backs.py`
+SLIPS = 0.25  # of the faces without tables, how many are no pack at all
 COVER = (0.06, 0.90)  # share of the face that its tables take
 FIELDS: tuple[RGB, ...] = ((250, 250, 250), (250, 248, 240), (240, 240, 236), (20, 20, 22))
 LOOSE = (forms.receipt, forms.receipt, forms.price_tag, forms.parcel)  # what is no pack at all
-Block = Callable[[Rng, Image.Image, Look], None]
 BACK: tuple[tuple[Block, float], ...] = (
     (blocks.paragraph, 9), (signs.barcode, 2.0), (signs.icons, 1.6), (blocks.slogan, 2),
     (signs.best_before, 1), (signs.qr_code, 0.7), (blocks.lettering, 0.8), (blocks.photo, 1.2),
@@ -30,9 +28,9 @@ BACK: tuple[tuple[Block, float], ...] = (
 FRONT: tuple[tuple[Block, float], ...] = (
     (blocks.lettering, 4), (blocks.photo, 4), (blocks.slogan, 4), (signs.icons, 1),
     (blocks.paragraph, 1), (signs.best_before, 0.3), (signs.warnings, 0.7), (blocks.claims, 0.5),
+    (signs.scores, 1.2), (signs.weight, 0.8),
 )  # fmt: skip
 BADGE = 0.3  # what a small table takes of the room that a full one would
-GAP = 3  # pixels between neighbours
 QUARTERS = {
     90: Image.Transpose.ROTATE_90,
     180: Image.Transpose.ROTATE_180,
@@ -50,44 +48,31 @@ class Face:
     labels: tuple[str, ...]
 
 
-@dataclass
-class _Sheet:
-    """A face while it is being printed."""
-
-    image: Image.Image
-    tables: Image.Image
-    look: Look
-    kinds: tuple[tuple[Block, float], ...]
-    labels: list[str] = dataclasses.field(default_factory=list)
-
-    def put(self, table: Image.Image, label: str, at: tuple[int, int]) -> Box:
-        """Prints a table and notes where it lies."""
-        box = (*at, at[0] + table.width, at[1] + table.height)
-        self.image.paste(table, at, table)
-        self.labels.append(label)
-        self.tables.paste(len(self.labels), box)
-        return box
-
-
 def face(rng: Rng, size: int = 384) -> Face:
     """One face whose long side is `size` pixels, with no, one or two tables."""
     number = weighted(rng, NUMBER)
-    if not number and chance(rng, 0.15):
+    if not number and chance(rng, SLIPS):
         return _loose(rng, size)
+    front = not number and chance(rng, 0.6)
+    dense = not front and chance(rng, DENSE if number else 0.7)
     colour = pack_colour(rng)
-    field = pick(rng, (*FIELDS, pack_colour(rng))) if chance(rng, 0.3) else None
-    tables = [_turned(rng, *panel(rng, field or colour)) for _ in range(number)]
-    image = packs.ground(rng, _dimensions(rng, size, tables), colour)
-    alpha, margins = weighted(rng, packs.OUTLINES)(rng, image)
-    front = not number and chance(rng, 0.75)
+    field = pick(rng, (*FIELDS, pack_colour(rng))) if chance(rng, 0.6 if dense else 0.3) else None
     look = _look(rng, field or colour, size / 384)
-    sheet = _Sheet(image, Image.new("L", image.size), look, FRONT if front else BACK)
+    text = backs.Text(rng, look, number) if dense else None
+    tables = text.tables if text else [panel(rng, field or colour) for _ in range(number)]
+    tables = [_turned(rng, *table) for table in tables]
+    image = packs.ground(rng, _dimensions(rng, size, [] if text else tables), colour)
+    alpha, margins = weighted(rng, packs.OUTLINES)(rng, image)
     inner = _inner(image, margins)
     if field:
         _draw_field(rng, image, inner, field)
-    _print(rng, sheet, inner, tables)
+    proof = Proof(image, Image.new("L", image.size), look, FRONT if front else BACK)
+    if text:
+        text.print(proof, inner, tables)
+    else:
+        _print(rng, proof, inner, tables)
     image.putalpha(alpha)
-    return Face(image, sheet.tables, tuple(sheet.labels))
+    return Face(image, proof.tables, tuple(proof.labels))
 
 
 def _loose(rng: Rng, size: int) -> Face:
@@ -132,20 +117,20 @@ def _inner(image: Image.Image, margins: packs.Margins) -> Box:
 # -- printing
 
 
-def _print(rng: Rng, sheet: _Sheet, inner: Box, tables: list[Table]) -> None:
-    area = sheet.image.width * sheet.image.height
+def _print(rng: Rng, proof: Proof, inner: Box, tables: list[Table]) -> None:
+    area = proof.image.width * proof.image.height
     cover = (
         float(np.clip(np.exp(rng.normal(np.log(0.5), 0.7)), *COVER)) * area / max(1, len(tables))
     )
     zones = _halves(rng, inner) if len(tables) == 2 else [inner]
     for number, zone in enumerate(zones):
         if not tables:
-            _fill(rng, sheet, zone)
+            _fill(rng, proof, zone)
             continue
         table, label = tables[number]
-        box = _place(rng, sheet, zone, table, label, cover)
+        box = _place(rng, proof, zone, table, label, cover)
         for rest in _around(rng, zone, box):
-            _fill(rng, sheet, rest)
+            _fill(rng, proof, rest)
 
 
 def _halves(rng: Rng, box: Box) -> list[Box]:
@@ -164,18 +149,15 @@ def _draw_field(rng: Rng, image: Image.Image, inner: Box, colour: RGB) -> None:
     ImageDraw.Draw(image).rounded_rectangle((*inner[:2], *corner), int(rng.integers(0, 12)), colour)
 
 
-def _place(rng: Rng, sheet: _Sheet, zone: Box, table: Image.Image, label: str, cover: float) -> Box:
+def _place(rng: Rng, proof: Proof, zone: Box, table: Image.Image, label: str, cover: float) -> Box:
     """The table at the wanted area, as far as it fits, somewhere in the zone."""
     width, height = zone[2] - zone[0] - 2 * GAP, zone[3] - zone[1] - 2 * GAP
     cover *= BADGE if "small" in label else 1.0
-    scale = (cover / (table.width * table.height)) ** 0.5
-    scale = min(scale, width / table.width, height / table.height)
-    size = (max(8, int(table.width * scale)), max(8, int(table.height * scale)))
-    small = table.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    slack = np.array([width - size[0], height - size[1]])
+    small = fit(table, (cover / (table.width * table.height)) ** 0.5, (width, height))
+    slack = np.array([width - small.width, height - small.height])
     share = rng.choice([0.0, 0.5, 1.0], 2) if chance(rng, 0.4) else rng.random(2)
     x, y = (slack.clip(0) * share).astype(int)
-    return sheet.put(small, label, (zone[0] + GAP + int(x), zone[1] + GAP + int(y)))
+    return proof.put(small, label, (zone[0] + GAP + int(x), zone[1] + GAP + int(y)))
 
 
 def _around(rng: Rng, zone: Box, box: Box) -> list[Box]:
@@ -187,20 +169,20 @@ def _around(rng: Rng, zone: Box, box: Box) -> list[Box]:
     return [(zx0, zy0, zx1, y0), (zx0, y1, zx1, zy1), (zx0, y0, x0, y1), (x1, y0, zx1, y1)]
 
 
-def _fill(rng: Rng, sheet: _Sheet, box: Box) -> None:
+def _fill(rng: Rng, proof: Proof, box: Box) -> None:
     """Blocks all over the box, which is halved until it is about the size of one."""
     width, height = box[2] - box[0], box[3] - box[1]
     if min(width, height) < 10:
         return
-    largest = sheet.look.size * (24 if sheet.kinds is FRONT else 14)
+    largest = proof.look.size * (24 if proof.kinds is FRONT else 14)
     if max(width, height) > largest and chance(rng, 0.85):
         for half in _halves(rng, box):
-            _fill(rng, sheet, half)
+            _fill(rng, proof, half)
         return
     if chance(rng, 0.12):
         return
-    tile = sheet.image.crop(box)
+    tile = proof.image.crop(box)
     turn = pick(rng, (90, 270)) if chance(rng, 0.5 if height > 3 * width else 0.06) else 0
     tile = tile.transpose(QUARTERS[turn]) if turn else tile
-    weighted(rng, sheet.kinds)(rng, tile, sheet.look)
-    sheet.image.paste(tile.transpose(QUARTERS[360 - turn]) if turn else tile, box[:2])
+    weighted(rng, proof.kinds)(rng, tile, proof.look)
+    proof.image.paste(tile.transpose(QUARTERS[360 - turn]) if turn else tile, box[:2])

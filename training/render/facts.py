@@ -34,7 +34,7 @@ def vertical(rng: Rng, pen: Pen, country: str = "us") -> Image.Image:
     parts = [main, *_vitamins(rng, words, pen, main.width)]
     if chance(rng, 0.85):
         parts.append(note(words.note, pen, main.width, float(rng.uniform(0.62, 0.85))))
-    if country == "us_old" and chance(rng, 0.35):
+    if country == "us_old" and chance(rng, 0.5):
         parts.append(block(_diet_table(), pen, main.width))
     return stacked(parts, pen)
 

@@ -3,22 +3,26 @@
 The functions are blocks, `(rng, tile, look)`, as in `blocks.py`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from PIL import Image, ImageDraw
 
+from training.render.arrange import stacked
 from training.render.blocks import Look, fitted, paste, slogan
 from training.render.colours import BLACK, WHITE, vivid
 from training.render.dice import Rng, chance, pick
 from training.render.fonts import typefaces
 from training.render.sheets import Line, Pen, block
 from training.render.signs import barcode
-from training.render.words import BRANDS, COOKING, RECEIPT
+from training.render.words import BRANDS, CONTACTS, COOKING, RECEIPT, WASTE
 
 
 def _grid_rows(rng: Rng) -> list[Line]:
-    kind = int(rng.integers(3))
+    kind = int(rng.integers(5))
     ground, rule = pick(rng, ("", "accent", "tint")), pick(rng, (0, 0.02))
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
     if kind == 0:
         rows = [COOKING[i] for i in rng.permutation(len(COOKING))[: int(rng.integers(3, 6))]]
         head = pick(
@@ -31,6 +35,12 @@ def _grid_rows(rng: Rng) -> list[Line]:
             for i in ("S", "M", "L", "XL")
         ]
         head = ("Size", "Chest", "kg")
+    elif kind == 2:
+        rows = [WASTE[i] for i in rng.permutation(len(WASTE))[: int(rng.integers(2, 5))]]
+        head = pick(rng, (("Recycling", "", ""), ("Raccolta differenziata", "", ""), ("", "", "")))
+    elif kind == 3:
+        rows = [CONTACTS[i] for i in rng.permutation(len(CONTACTS))[: int(rng.integers(2, 6))]]
+        head = pick(rng, (("Contact", ""), ("Made for", ""), ("Careline", "")))
     else:
         ages = [
             (
@@ -63,20 +73,65 @@ def other_table(rng: Rng, tile: Image.Image, look: Look) -> None:
 
 
 def receipt(rng: Rng, tile: Image.Image, look: Look) -> None:
-    """Goods and prices, as on a till slip."""
+    """Goods and prices, as on a till slip: head, details, goods in two to four columns, sums."""
     tile.paste((245, 244, 240), (0, 0, *tile.size))
-    pen = Pen(pick(rng, typefaces("latin")), max(7.0, tile.width / 22), BLACK)
-    name = " ".join(str(b) for b in rng.choice(BRANDS, 2))
-    goods = [str(g) for g in rng.choice(RECEIPT, int(rng.integers(3, 16)))]
-    lines = [
-        Line((f"{name} TRADING",), bold=True, align="m", scale=1.5),
-        Line(("No. 26, Jalan Harmoni, 81100 Johor",), align="m"),
-        Line(("Item", "Qty", "Amount"), bold=True, rule=0.02),
-        *(Line((g, str(int(rng.integers(1, 4))), f"{rng.uniform(1, 90):.2f}")) for g in goods),
-        Line(("Total", "", f"{rng.uniform(20, 300):.2f}"), bold=True, scale=1.3, rule=0.02),
-        Line(("*** Thank you ***",), align="m"),
+    size = max(6.0, tile.width / float(rng.uniform(18, 34)))
+    face, leading = pick(rng, typefaces("latin")), float(rng.uniform(1.1, 1.7))
+    pen = Pen(face, size, BLACK, leading=leading, dotted=chance(rng, 0.4))
+    rule = pick(rng, (0.0, 0.02, 0.02))
+    parts = [
+        block(lines, pen, tile.width - 8)
+        for lines in (_shop(rng), _till(rng, rule), _goods(rng, rule), _sums(rng, rule))
     ]
-    paste(tile, block(lines, pen, tile.width - 8))
+    paste(tile, stacked(parts, pen))
+
+
+def _shop(rng: Rng) -> list[Line]:
+    names = [str(b) for b in rng.choice(BRANDS, 4)]
+    kind = pick(rng, ("TRADING", "SDN BHD", "Market", "SUPERMARKET", "& Co.", "Ltd", "GmbH"))
+    street = f"No. {int(rng.integers(1, 200))}, {names[2].title()}{names[3].lower()} Street"
+    phone = f"Tel: {int(rng.integers(10, 99))}-{int(rng.integers(100000, 999999))}"
+    scale = float(rng.uniform(1.1, 2.0))
+    head = Line((f"{names[0]}{names[1]} {kind}",), bold=True, align="m", scale=scale)
+    lines = (street, f"{int(rng.integers(10000, 99999))} {names[3].title()}", phone, "TAX INVOICE")
+    return [head, *(Line((line,), align="m") for line in lines if chance(rng, 0.7))]
+
+
+def _till(rng: Rng, rule: float) -> list[Line]:
+    """Number, date, cashier; "key : value" in one cell or two."""
+    day, month, hour = (int(n) for n in rng.integers((1, 1, 8), (29, 13, 22)))
+    rows = (
+        ("Bill", f"{int(rng.integers(10**6))}"), ("Date", f"{day:02}/{month:02}/2019 {hour}:31"),
+        ("Cashier", "01"), ("Table", str(int(rng.integers(1, 30)))), ("Served by", "Anna"),
+    )  # fmt: skip
+    kept, split = [row for row in rows if chance(rng, 0.6)], chance(rng, 0.4)
+    lines = [Line(row if split else (" : ".join(row),)) for row in kept] or [Line(("",))]
+    return [*lines[:-1], replace(lines[-1], rule=rule)]
+
+
+def _goods(rng: Rng, rule: float) -> list[Line]:
+    columns, currency = int(rng.integers(1, 4)), pick(rng, ("", "", "$", "RM ", "€ "))
+    heads = (("Item", "Amount"), ("Item", "Qty", "Amount"), ("Description", "Qty", "Price", "RM"))
+    head = Line(heads[columns - 1], bold=chance(rng, 0.5), rule=rule)
+    lines = [head] if chance(rng, 0.7) else []
+    for name in rng.choice(RECEIPT, int(rng.integers(1, 16))):
+        number, price = int(rng.integers(1, 4)), float(rng.uniform(0.5, 90))
+        cells = (str(number), f"{price:.2f}", f"{currency}{number * price:.2f}")
+        lines.append(Line((str(name), *cells[3 - columns :])))
+    return [*lines[:-1], replace(lines[-1], rule=rule)]
+
+
+def _sums(rng: Rng, rule: float) -> list[Line]:
+    total = float(rng.uniform(5, 300))
+    rows = (
+        ("Subtotal", total * 0.9), ("GST 6%", total * 0.1), ("Rounding", 0.0),
+        ("Cash", total + 10), ("Change", 10.0), ("VISA", total),
+    )  # fmt: skip
+    lines = [Line((name, f"{value:.2f}")) for name, value in rows if chance(rng, 0.5)]
+    scale = float(rng.uniform(1, 1.6))
+    grand = Line(("Total", f"{total:.2f}"), bold=chance(rng, 0.7), scale=scale, rule=rule)
+    thanks = pick(rng, ("*** Thank you ***", "Please come again", "Goods sold are not refundable"))
+    return [grand, *lines, Line((thanks,), align="m")]
 
 
 def price_tag(rng: Rng, tile: Image.Image, look: Look) -> None:

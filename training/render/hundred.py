@@ -26,6 +26,7 @@ PORTIONS = {  # the words for the size of a serving and the number of them
     "id": ("Takaran saji", "Sajian per kemasan"),
     "zh": ("每份", "份数"),
 }
+HEADINGS = ("Vitamins", "Minerals", "Vitamins & minerals", "Micronutrients", "Vitamines")
 GREEN, AMBER, RED = (70, 170, 70), (240, 170, 40), (220, 50, 45)
 
 
@@ -37,7 +38,7 @@ def table(
     columns = columns or pick(rng, (1, 1, 2, 2, 2, 3))
     lines = _rows(rng, words, columns, short)
     title = pick(rng, ENGLISH_TITLES) if code == "en" else words[0].title
-    if code == "en" and not short and chance(rng, 0.2):
+    if words[0].script == "latin" and not short and chance(rng, 0.2):
         lines += _vitamins(rng, columns, lines[-1].rule)
     return _sheet(rng, pen, lines, title, words[0].note if not short and chance(rng, 0.5) else "")
 
@@ -58,6 +59,34 @@ def bilingual(rng: Rng, pen: Pen) -> Image.Image:
     lines = _rows(rng, words, pick(rng, (1, 2, 2, 3)), False)
     title = " / ".join(w.title for w in words)
     return _sheet(rng, pen, lines, title, words[0].note if chance(rng, 0.4) else "")
+
+
+def multilingual(rng: Rng, pen: Pen) -> Image.Image:
+    """Each nutrient in two to four languages below each other, the values beside the first."""
+    latin = [LANGUAGES[code] for code in EUROPEAN if LANGUAGES[code].script == "latin"]
+    words = [latin[i] for i in rng.permutation(len(latin))[: int(rng.integers(2, 5))]]
+    columns, lines = pick(rng, (1, 2, 2, 3)), list[Line]()
+    for row in _rows(rng, words[:1], columns, False):
+        lines += _translated(row, words, columns)
+    title = pick(rng, (" / ", " - ", " ")).join(w.title for w in words)
+    text = " ".join(w.note for w in words[: int(rng.integers(0, 3))])
+    return _sheet(rng, replace(pen, leading=pen.leading * 0.9), lines, title, text)
+
+
+def _translated(row: Line, words: Sequence[Language], columns: int) -> list[Line]:
+    """The row of the first language, and below it what the others call the same."""
+    first, blank = words[0], ("",) * (len(row.cells) - 1)
+    if row.cells[0] in first.names:
+        place = first.names.index(row.cells[0])
+        more = [Line((w.names[place], *blank), row.bold, indent=row.indent) for w in words[1:]]
+    elif row.bold and first.per in row.cells:
+        heads = [(w.per, w.portion)[: min(columns, 2)] for w in words[1:]]
+        more = [Line(("", *h, *blank[len(h) :]), True, row.scale) for h in heads]
+    else:
+        return [row]
+    more = [replace(line, ground=row.ground) for line in more]
+    more[-1] = replace(more[-1], rule=row.rule)
+    return [replace(row, rule=0.0), *more]
 
 
 def flat(rng: Rng, pen: Pen, code: str = "en") -> Image.Image:
@@ -156,9 +185,14 @@ def _energy(rng: Rng, name: str, number: int, share: tuple, bold: bool, rule: fl
 
 
 def _vitamins(rng: Rng, columns: int, rule: float) -> list[Line]:
-    names = rng.permutation(VITAMINS)[: int(rng.integers(2, 10))]
+    """More rows below the eight, up to twice as many, below a heading of their own or none."""
+    names = rng.permutation(VITAMINS)[: int(rng.integers(2, 17))]
     values = [tuple(f"{amount(rng, 9)} mg" for _ in range(columns)) for _ in names]
-    return [Line((str(name), *cells), rule=rule) for name, cells in zip(names, values, strict=True)]
+    rows = [Line((str(name), *cells), rule=rule) for name, cells in zip(names, values, strict=True)]
+    if chance(rng, 0.5):
+        return rows
+    ground = pick(rng, ("", "tint", "accent"))
+    return [Line((pick(rng, HEADINGS),), True, pick(rng, (1.0, 1.2)), ground=ground), *rows]
 
 
 def _sheet(rng: Rng, pen: Pen, lines: list[Line], title: str, text: str) -> Image.Image:

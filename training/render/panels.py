@@ -24,6 +24,7 @@ from training.render.sheets import Pen
 from training.render.words import FACTS, LANGUAGES
 
 LONG_SIDE = (250, 700)
+PER_HUNDRED = ("hundred", "flat", "bilingual", "multilingual", "servings")
 TABLE, TEXT, SMALL, ENERGY = (
     "nutrition-table",
     "nutrition-table-text",
@@ -34,24 +35,41 @@ TABLE, TEXT, SMALL, ENERGY = (
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to lay out a panel: how often, its script, its label, the function that sets it."""
+    """One way to lay out a panel: how often, its script, its label, the function that sets it, and
+    the key of LANGUAGES that text around it is likely to be in."""
 
     weight: float
     script: str
     label: str
     draw: Callable[[Rng, Pen], Image.Image]
+    language: str = "en"
+
+
+@dataclass(frozen=True)
+class Style:
+    """What a panel shares with the text around it: the typeface (a number, for each script to
+    choose by), the ink, the leading.  Such a panel has no paper of its own."""
+
+    family: int
+    ink: RGB
+    leading: float
+
+
+SPOKEN = {"us_spanish": "mx", "thai": "th", "korean": "ko", "indonesia": "id"}
 
 
 def _facts(
     country: str, weight: float, form: Callable = facts.vertical, label: str = TABLE
 ) -> Layout:
-    return Layout(weight, FACTS[country].script, label, partial(form, country=country))
+    language = SPOKEN.get(country, "en")
+    return Layout(weight, FACTS[country].script, label, partial(form, country=country), language)
 
 
 def _hundred(
     code: str, weight: float, form: Callable = hundred.table, label: str = TABLE, **options: int
 ) -> Layout:
-    return Layout(weight, LANGUAGES[code].script, label, partial(form, code=code, **options))
+    setting = partial(form, code=code, **options)
+    return Layout(weight, LANGUAGES[code].script, label, setting, code)
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -78,21 +96,39 @@ LAYOUTS: dict[str, Layout] = {
         f"flat_{code}": _hundred(code, 0.5, hundred.flat) for code in ("en", "fr", "de", "it", "ja")
     },
     "bilingual": Layout(4, "latin", TABLE, hundred.bilingual),
+    "multilingual": Layout(6, "latin", TABLE, hundred.multilingual),
     "small": _hundred("en", 1.0, label=SMALL, columns=1, short=True),
     "small_de": _hundred("de", 0.5, label=SMALL, columns=1, short=True),
     "energy": Layout(2.0, "latin", ENERGY, hundred.badges),
 }
 
 
-def panel(rng: Rng, pack: RGB | None = None, name: str | None = None) -> tuple[Image.Image, str]:
+def layouts(rng: Rng, european: bool = False) -> str:
+    """The name of a layout, drawn by weight: any, or one of those per 100 g."""
+    able = [
+        (key, layout.weight)
+        for key, layout in LAYOUTS.items()
+        if layout.script in scripts() and (not european or key.startswith(PER_HUNDRED))
+    ]
+    return weighted(rng, able)
+
+
+def language_of(name: str) -> str:
+    """The key of LANGUAGES that text around this layout is likely to be in."""
+    return LAYOUTS[name].language
+
+
+def panel(
+    rng: Rng, pack: RGB | None = None, name: str | None = None, style: Style | None = None
+) -> tuple[Image.Image, str]:
     """One panel as RGBA, cropped to its hull, 250-700 px long, and its label.
 
     `pack` is the colour behind it, which decides what a panel without paper is printed in;
-    `name` asks for one of `LAYOUTS`.
+    `name` asks for one of `LAYOUTS`, `style` for one that looks like the text around it.
     """
-    able = [(key, layout.weight) for key, layout in LAYOUTS.items() if layout.script in scripts()]
-    layout = LAYOUTS[name or weighted(rng, able)]
+    layout = LAYOUTS[name or layouts(rng)]
     pen = _pen(rng, layout.script, pack or pack_colour(rng))
+    pen = _alike(rng, pen, layout.script, pack or pen.paper or WHITE, style) if style else pen
     if layout.label == ENERGY:
         pen = replace(pen, paper=None, frame=0)
     return _sized(rng, framed(layout.draw(rng, pen), pen)), layout.label
@@ -127,6 +163,16 @@ def _pen(rng: Rng, script: str, pack: RGB) -> Pen:
         frame=pick(rng, (0, 1, 1, 1, 2)) if paper else pick(rng, (0, 0, 1, 1, 2)),
         radius=int(size * rng.uniform(0.3, 1.2)) if chance(rng, 0.15) else 0,
         rtl=script in ("arabic", "hebrew"), stretch=float(1 + 0.7 * rng.random() ** 3),
+    )  # fmt: skip
+
+
+def _alike(rng: Rng, pen: Pen, script: str, ground: RGB, style: Style) -> Pen:
+    """The pen in that style: no paper, and mostly no frame."""
+    able, tint = typefaces(script), mixed(ground, style.ink, 0.15)
+    return replace(
+        pen, face=able[style.family % len(able)], ink=style.ink, paper=None, radius=0, tint=tint,
+        accent=style.ink, accent_ink=ground, leading=style.leading, frame=pick(rng, (0, 0, 0, 1)),
+        grid=chance(rng, 0.15), dotted=chance(rng, 0.2),
     )  # fmt: skip
 
 

@@ -38,6 +38,11 @@ class Pool:
         """Indices of the faces without any table."""
         return torch.nonzero(self.labels[:, 0] < 0).flatten()
 
+    @property
+    def single(self) -> Tensor:
+        """Indices of the faces with one table."""
+        return torch.nonzero((self.labels[:, 0] >= 0) & (self.labels[:, 1] < 0)).flatten()
+
     def only(self, faces: Tensor) -> "Pool":
         """The same backgrounds with just these of the faces."""
         kept = {name: rows[faces] for name, rows in vars(self).items() if name != "backgrounds"}

@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.render import spots
 from training.render.hulls import hulls
+from training.render.noise import Noise
 from training.render.pool import Pool
+from training.render.spots import Spot
 
 # Width over height of phone photos, and how often each is drawn.
 ASPECTS = {3 / 4: 0.6, 9 / 16: 0.1, 1.0: 0.1, 4 / 3: 0.15, 16 / 9: 0.05}
 FINER = 2
+PAIRED = 0.1  # of the photos of a face with one table, how many show a second such pack
 MIN_SIDE = 0.02  # of the photo; smaller tables cannot be read by anybody
 
 
@@ -36,71 +40,76 @@ class Camera:
 
     def __init__(self, pool: Pool, device: str = "cpu", seed: int = 0):
         self.pool, self.device = pool.to(device), device
-        self.plain = self.pool.plain
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.plain, self.single = self.pool.plain, self.pool.single
+        self.noise = Noise(device, seed)
 
     def shoot(self, count: int, height: int, width: int) -> Scene:
         """`count` photos of `height` x `width` pixels."""
-        pixels = self._background(count, height, width)
-        if len(self.plain):
-            behind = self.plain[self._choose(len(self.plain), count)]
-            pixels, _ = self._place(pixels, behind, chance=0.35)
-        held = self._choose(len(self.pool.faces), count)
-        pixels, masks = self._place(pixels, held, chance=0.93, aim=True)
-        return Scene(self._develop(self._fingers(pixels)), _visible(masks), self.pool.labels[held])
+        pixels, aspect = self._background(count, height, width), width / height
+        held = self.noise.choose(len(self.pool.faces), count)
+        behind, paired = self._behind(held)
+        first, second = spots.pair(self.noise, count, aspect)
+        spot = second.otherwise(paired, spots.toss(self.noise, count))
+        lying = self._often(0.35 if len(self.plain) else 0.0, count)
+        pixels, _, others = self._place(pixels, behind, spot, paired | lying)
+        spot = first.otherwise(paired, spots.aim(self.noise, self.pool, held, aspect))
+        pixels, alpha, masks = self._place(pixels, held, spot, paired | self._often(0.93, count))
+        boxes, labels = _visible(masks), self.pool.labels[held]
+        partner = _visible(_left(others[:, :1], alpha))[:, 0]
+        boxes[:, 1] = torch.where(paired[:, None], partner, boxes[:, 1])
+        labels[:, 1] = torch.where(paired, self.pool.labels[behind, 0], labels[:, 1])
+        return Scene(self._develop(self._fingers(pixels)), boxes, labels)
 
-    # ---- random numbers -------------------------------------------------------------------------
+    def _behind(self, held: Tensor) -> tuple[Tensor, Tensor]:
+        """Faces for a second pack, and on which photos it is a partner with one table, as the
+        held one then has: elsewhere it has none."""
+        count, single = len(held), self.single
+        paired = torch.isin(held, single) & self._often(PAIRED, count)
+        partner = single[self.noise.choose(max(1, len(single)), count)] if len(single) else held
+        partner = torch.where(self._often(0.3, count), held, partner)  # two of a kind
+        plain = self.plain[self.noise.choose(len(self.plain), count)] if len(self.plain) else held
+        return torch.where(paired, partner, plain), paired
 
-    def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(shape, generator=self.generator, device=self.device)
-
-    def _normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator, device=self.device)
-
-    def _choose(self, number: int, count: int) -> Tensor:
-        return torch.randint(number, (count,), generator=self.generator, device=self.device)
+    def _often(self, share: float, count: int) -> Tensor:
+        return self.noise.uniform(0, 1, count) < share
 
     # ---- what stands behind ---------------------------------------------------------------------
 
     def _background(self, count: int, height: int, width: int) -> Tensor:
         photos = (
-            self.pool.backgrounds[self._choose(len(self.pool.backgrounds), count)].float() / 255
+            self.pool.backgrounds[self.noise.choose(len(self.pool.backgrounds), count)].float()
+            / 255
         )
-        zoom = self._uniform(0.25, 1.0, count, 2) * torch.where(
-            self._uniform(0, 1, count, 1) < 0.5, -1.0, 1.0
+        zoom = self.noise.uniform(0.25, 1.0, count, 2) * torch.where(
+            self.noise.uniform(0, 1, count, 1) < 0.5, -1.0, 1.0
         )
         zoom[:, 1] = zoom[:, 1].abs()
-        centre = (1 - zoom.abs()) * self._uniform(-1, 1, count, 2)
+        centre = (1 - zoom.abs()) * self.noise.uniform(-1, 1, count, 2)
         theta = torch.zeros(count, 2, 3, device=self.device)
         theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = zoom[:, 0], zoom[:, 1], centre
         grid = functional.affine_grid(theta, [count, 3, height, width], align_corners=False)
         photos = functional.grid_sample(
             photos, grid, align_corners=False, padding_mode="reflection"
         )
-        plain = self._smooth(count, 3, 3, height, width) * 0.2 + self._uniform(
+        plain = self.noise.smooth(count, 3, 3, height, width) * 0.2 + self.noise.uniform(
             0.05, 1, count, 3, 1, 1
         )
-        return torch.where(self._uniform(0, 1, count, 1, 1, 1) < 0.2, plain.clamp(0, 1), photos)
-
-    def _smooth(self, count: int, channels: int, knots: int, height: int, width: int) -> Tensor:
-        """Smooth noise of unit spread with `knots` bumps a side."""
-        coarse = self._normal(count, channels, knots, knots)
-        small = (4 * knots, 4 * knots)  # bicubic where it is cheap
-        bumps = functional.interpolate(coarse, small, mode="bicubic", align_corners=True)
-        return functional.interpolate(bumps, (height, width), mode="bilinear", align_corners=True)
+        return torch.where(
+            self.noise.uniform(0, 1, count, 1, 1, 1) < 0.2, plain.clamp(0, 1), photos
+        )
 
     # ---- the pack -------------------------------------------------------------------------------
 
     def _place(
-        self, pixels: Tensor, faces: Tensor, chance: float, aim: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Lays one face over each photo; with `aim`, its table lands where photographers point."""
+        self, pixels: Tensor, faces: Tensor, spot: Spot, shown: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Lays one face over each photo that is to show it; also returns its opacity and masks."""
         count, _, height, width = pixels.shape
-        grid, bump = self._warp(faces, count, height, width, aim)
-        layer = self._printed(faces, grid) * (self._uniform(0, 1, count, 1, 1, 1) < chance)
+        grid, bump = self._warp(spot, height, width)
+        layer = self._printed(faces, grid) * shown.view(-1, 1, 1, 1)
         colour, alpha, masks = layer.split([3, 1, layer.shape[1] - 4], 1)
-        shade = (1 + bump * self._uniform(0, 0.35, count, 1, 1, 1)).clamp(0.3, 1.6)
-        return pixels * (1 - alpha) + torch.minimum(colour * shade, alpha), masks
+        shade = (1 + bump * self.noise.uniform(0, 0.35, count, 1, 1, 1)).clamp(0.3, 1.6)
+        return pixels * (1 - alpha) + torch.minimum(colour * shade, alpha), alpha, masks
 
     def _printed(self, faces: Tensor, grid: Tensor) -> Tensor:
         """What of the faces each place of the grid shows: colour and masks, both times opacity.
@@ -116,61 +125,28 @@ class Camera:
         layer = torch.cat([layer[:, :3] * alpha, alpha, layer[:, 4:] * alpha], 1)
         return functional.avg_pool2d(layer, FINER)
 
-    def _warp(
-        self, faces: Tensor, count: int, height: int, width: int, aim: bool
-    ) -> tuple[Tensor, Tensor]:
+    def _warp(self, spot: Spot, height: int, width: int) -> tuple[Tensor, Tensor]:
         """The sampling grid (B, H, W, 2) into the faces and the relief (B, 1, H, W) it implies."""
-        aspect = width / height
+        count, aspect = len(spot.scale), width / height
         ys = torch.linspace(-1, 1, height, device=self.device)
         xs = torch.linspace(-1, 1, width, device=self.device) * aspect
         photo = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1).expand(count, -1, -1, -1)
-        rotation = self._rotation(count)
-        centre, scale, at = self._aim(faces, rotation, aspect) if aim else self._toss(count)
-        turned = torch.einsum("bij,bhwj->bhwi", rotation, photo - at[:, None, None])
-        tilt = self._normal(count, 1, 1, 2) * 0.12
+        turned = torch.einsum("bij,bhwj->bhwi", spot.rotation, photo - spot.at[:, None, None])
+        tilt = self.noise.normal(count, 1, 1, 2) * 0.12
         turned = turned / (1 + (turned * tilt).sum(-1, keepdim=True)).clamp_min(0.2)
-        face = turned / scale[:, None, None, None] + centre[:, None, None]
-        bump = self._smooth(count, 1, 5, height, width)
-        crumple = self._smooth(count, 2, 6, height, width).movedim(1, -1)
-        strength = 0.03 * self._uniform(0, 1, count, 1, 1, 1) ** 2
+        face = turned / spot.scale[:, None, None, None] + spot.centre[:, None, None]
+        bump = self.noise.smooth(count, 1, 5, height, width)
+        crumple = self.noise.smooth(count, 2, 6, height, width).movedim(1, -1)
+        strength = 0.03 * self.noise.uniform(0, 1, count, 1, 1, 1) ** 2
         return self._curve(face, count) + crumple * strength, bump
-
-    def _toss(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The point of a face, its scale and where it comes to lie, for packs that lie about."""
-        size = self._uniform(0.5, 2.0, count)
-        return self._normal(count, 2) * 0.3, size, self._uniform(-1, 1, count, 2)
-
-    def _aim(self, faces: Tensor, rotation: Tensor, aspect: float) -> tuple[Tensor, Tensor, Tensor]:
-        """The same for the pack that is photographed: its table covers a typical share of the photo
-        (median a quarter) and lies wholly in the frame, but for one photo in eight."""
-        count = len(faces)
-        frame = torch.tensor([aspect, 1.0], device=self.device)
-        half = self.pool.table_half[faces]
-        share = torch.exp(self._normal(count) * 0.65 + math.log(0.27)).clamp(0.02, 0.9)
-        scale = (aspect * share / half.prod(-1)).sqrt()
-        extent = torch.einsum("bij,bi->bj", rotation.abs(), half) * scale[:, None]
-        shrink = (0.95 * frame / extent).amin(-1).clamp_max(1)
-        shrink = torch.where(self._uniform(0, 1, count) < 0.12, 1.0, shrink)
-        room = (frame - extent * shrink[:, None]).clamp_min(0.05)
-        return self.pool.table_centre[faces], scale * shrink, self._uniform(-1, 1, count, 2) * room
-
-    def _rotation(self, count: int) -> Tensor:
-        """Mostly upright, sometimes sideways or upside down, now and then anyhow."""
-        kind = self._uniform(0, 1, count)
-        quarter = torch.zeros_like(kind)
-        quarter[kind > 0.70] = math.pi / 2
-        quarter[kind > 0.80] = -math.pi / 2
-        quarter[kind > 0.90] = math.pi
-        angle = quarter + self._normal(count) * 0.10
-        angle = torch.where(kind > 0.94, self._uniform(-math.pi, math.pi, count), angle)
-        cos, sin = angle.cos(), angle.sin()
-        return torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], 1)
 
     def _curve(self, face: Tensor, count: int) -> Tensor:
         """Wraps half of the faces round a cylinder standing or lying."""
-        bend = self._uniform(0.3, 0.98, count, 1, 1) * (self._uniform(0, 1, count, 1, 1) < 0.5)
+        bend = self.noise.uniform(0.3, 0.98, count, 1, 1) * (
+            self.noise.uniform(0, 1, count, 1, 1) < 0.5
+        )
         bend = bend.clamp_min(1e-3)
-        upright = self._uniform(0, 1, count, 1, 1) < 0.8
+        upright = self.noise.uniform(0, 1, count, 1, 1) < 0.8
         x, y = face.unbind(-1)
         wrap = torch.asin((x * bend).clamp(-1, 1)) / bend
         roll = torch.asin((y * bend).clamp(-1, 1)) / bend
@@ -183,8 +159,8 @@ class Camera:
     def _fingers(self, pixels: Tensor) -> Tensor:
         """Up to four skin-coloured capsules that reach in from the border of some photos."""
         count, _, height, width = pixels.shape
-        side = self._uniform(0, 2 * math.pi, count, 1) + self._normal(count, 4) * 0.35
-        reach = self._uniform(0.55, 1.3, count, 4)
+        side = self.noise.uniform(0, 2 * math.pi, count, 1) + self.noise.normal(count, 4) * 0.35
+        reach = self.noise.uniform(0.55, 1.3, count, 4)
         tip = torch.stack([side.cos(), side.sin()], -1) * reach[..., None]
         root = torch.stack([side.cos(), side.sin()], -1) * 2.2
         ys = torch.linspace(-1, 1, height // 2, device=self.device)
@@ -193,14 +169,15 @@ class Camera:
         along = (root - tip)[:, :, None, None]
         offset = point - tip[:, :, None, None]
         share = ((offset * along).sum(-1) / (along * along).sum(-1)).clamp(0, 1)
-        radius = self._uniform(0.07, 0.16, count, 1, 1, 1)
+        radius = self.noise.uniform(0.07, 0.16, count, 1, 1, 1)
         depth = 1 - (offset - share[..., None] * along).norm(dim=-1) / radius
         depth = depth.amax(1, keepdim=True)
         depth = functional.interpolate(depth, (height, width), mode="bilinear", align_corners=False)
-        alpha = (depth * 12).clamp(0, 1) * (self._uniform(0, 1, count, 1, 1, 1) < 0.4)
+        alpha = (depth * 12).clamp(0, 1) * (self.noise.uniform(0, 1, count, 1, 1, 1) < 0.4)
         tone = torch.tensor([0.80, 0.58, 0.46], device=self.device).view(1, 3, 1, 1)
         skin = (
-            tone * self._uniform(0.35, 1.15, count, 1, 1, 1) + self._normal(count, 3, 1, 1) * 0.04
+            tone * self.noise.uniform(0.35, 1.15, count, 1, 1, 1)
+            + self.noise.normal(count, 3, 1, 1) * 0.04
         )
         skin = skin * (0.65 + 0.4 * depth.clamp(0, 1))
         return torch.lerp(pixels, skin.clamp(0, 1), alpha)
@@ -209,19 +186,21 @@ class Camera:
 
     def _develop(self, pixels: Tensor) -> Tensor:
         count, _, height, width = pixels.shape
-        pixels = pixels * (1 + 0.25 * self._smooth(count, 1, 3, height, width)).clamp(0.3, 1.7)
+        pixels = pixels * (1 + 0.25 * self.noise.smooth(count, 1, 3, height, width)).clamp(0.3, 1.7)
         pixels = pixels + self._glare(count, height, width)
-        pixels = pixels.clamp(0, 1) ** torch.exp(self._normal(count, 1, 1, 1) * 0.3)
-        gain = torch.exp(self._normal(count, 1, 1, 1) * 0.2 + self._normal(count, 3, 1, 1) * 0.06)
+        pixels = pixels.clamp(0, 1) ** torch.exp(self.noise.normal(count, 1, 1, 1) * 0.3)
+        gain = torch.exp(
+            self.noise.normal(count, 1, 1, 1) * 0.2 + self.noise.normal(count, 3, 1, 1) * 0.06
+        )
         grey = pixels.mean(1, keepdim=True)
-        pixels = torch.lerp(grey, pixels, self._uniform(0.3, 1.3, count, 1, 1, 1)) * gain
+        pixels = torch.lerp(grey, pixels, self.noise.uniform(0.3, 1.3, count, 1, 1, 1)) * gain
         pixels = self._blur(pixels)
-        noise = self._uniform(0, 0.04, count, 1, 1, 1)
-        return (pixels + self._normal(*pixels.shape) * noise).clamp(0, 1)
+        noise = self.noise.uniform(0, 0.04, count, 1, 1, 1)
+        return (pixels + self.noise.normal(*pixels.shape) * noise).clamp(0, 1)
 
     def _glare(self, count: int, height: int, width: int) -> Tensor:
-        spots = self._smooth(count, 1, 6, height, width)
-        strength = self._uniform(-0.5, 0.5, count, 1, 1, 1).clamp_min(0)
+        spots = self.noise.smooth(count, 1, 6, height, width)
+        strength = self.noise.uniform(-0.5, 0.5, count, 1, 1, 1).clamp_min(0)
         return (spots - 1.2).clamp_min(0) * strength
 
     def _blur(self, pixels: Tensor) -> Tensor:
@@ -230,9 +209,9 @@ class Camera:
         radius = 4
         steps = torch.arange(-radius, radius + 1, device=self.device).float()
         y, x = torch.meshgrid(steps, steps, indexing="ij")
-        angle = self._uniform(0, math.pi, count, 1, 1)
-        wide = self._uniform(0.1, 1.2, count, 1, 1)
-        narrow = wide * self._uniform(0.4, 1.0, count, 1, 1)
+        angle = self.noise.uniform(0, math.pi, count, 1, 1)
+        wide = self.noise.uniform(0.1, 1.2, count, 1, 1)
+        narrow = wide * self.noise.uniform(0.4, 1.0, count, 1, 1)
         u, v = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
         kernel = torch.exp(-0.5 * ((u / wide) ** 2 + (v / narrow) ** 2))
         kernel = kernel / kernel.sum((1, 2), keepdim=True)
@@ -240,6 +219,14 @@ class Camera:
         flat = pixels.reshape(1, count * channels, height, width)
         flat = functional.conv2d(flat, kernel, padding=radius, groups=count * channels)
         return flat.view_as(pixels)
+
+
+def _left(masks: Tensor, cover: Tensor) -> Tensor:
+    """What of the masks (B, K, H, W) an opacity (B, 1, H, W) leaves to see; nothing of a table of
+    which it leaves less than half."""
+    left = masks * (1 - cover)
+    enough = left.sum((2, 3), keepdim=True) >= 0.5 * masks.sum((2, 3), keepdim=True)
+    return left * enough
 
 
 def _visible(masks: Tensor) -> Tensor:

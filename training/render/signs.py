@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.render.blocks import Look, framed_ground
-from training.render.colours import BLACK, WHITE, vivid
+from training.render.blocks import Look, fitted, framed_ground
+from training.render.colours import BLACK, WHITE, luminance, vivid
 from training.render.dice import Rng, chance, pick
 from training.render.fonts import typefaces
+from training.render.words import CLAIMS
 
+GRADES = ((0, 130, 60), (130, 190, 40), (250, 200, 0), (240, 130, 0), (225, 60, 20))
 WARNINGS = (
     "ALTO EM\nAÇÚCAR",
     "EXCESO\nCALORÍAS",
@@ -102,6 +104,56 @@ def warnings(rng: Rng, tile: Image.Image, look: Look) -> None:
         centre = (x + side / 2, side / 2)
         draw.regular_polygon((*centre, side / 2), 8, 22, fill=BLACK, outline=WHITE)
         draw.text(centre, pick(rng, WARNINGS), WHITE, font, anchor="mm", align="center", spacing=1)
+
+
+def scores(rng: Rng, tile: Image.Image, look: Look) -> None:
+    """What fronts say on nutrition without a table: graded letters, stars, round claims."""
+    pick(rng, (_grades, _stars, _claims))(rng, tile, look)
+
+
+def _grades(rng: Rng, tile: Image.Image, look: Look) -> None:
+    """Five letters from green to red, one of them larger."""
+    side = int(min(tile.width / 6, tile.height * 0.6, 26))
+    draw, chosen = ImageDraw.Draw(tile), int(rng.integers(5))
+    font = typefaces("latin")[0].font(side * 0.8, bold=True)
+    draw.rounded_rectangle((0, 0, side * 6 - 1, side * 1.6), side // 3, WHITE)
+    for i, letter in enumerate("ABCDE"):
+        x, pad = side * (i + 0.5), side * 0.2 * (i == chosen)
+        draw.rectangle((x, side * 0.3 - pad, x + side, side * 1.3 + pad), GRADES[i])
+        draw.text((x + side / 2, side * 0.8), letter, WHITE, font, anchor="mm")
+
+
+def _stars(rng: Rng, tile: Image.Image, look: Look) -> None:
+    """A rating out of five stars beside a number."""
+    side = int(min(tile.width / 7, tile.height, 24))
+    draw, rating = ImageDraw.Draw(tile), int(rng.integers(1, 11)) / 2
+    font = typefaces("latin")[0].font(side * 0.9, bold=True)
+    draw.text((side, side / 2), f"{rating:g}", look.ink, font, anchor="mm")
+    for i in range(5):
+        shape = (side * (2.5 + i), side / 2, side * 0.45)
+        fill = look.ink if i < rating else None
+        draw.regular_polygon(shape, 5, fill=fill, outline=look.ink)
+
+
+def _claims(rng: Rng, tile: Image.Image, look: Look) -> None:
+    """Discs, each with a claim and perhaps a ring."""
+    side = int(min(*tile.size, int(rng.integers(24, 70))))
+    draw, colour = ImageDraw.Draw(tile), pick(rng, (look.ink, vivid(rng), vivid(rng)))
+    text, filled = luminance(colour) < 140, chance(rng, 0.6)
+    ink = (WHITE if text else BLACK) if filled else colour
+    for x in range(0, min(tile.width - side + 1, side * int(rng.integers(1, 4))), side):
+        box = (x + 1, 1, x + side - 2, side - 2)
+        draw.ellipse(box, fill=colour if filled else None, outline=colour, width=2)
+        where, font = (x + side / 2, side / 2), typefaces("latin")[0].font(side * 0.17, bold=True)
+        draw.text(where, pick(rng, CLAIMS), ink, font, anchor="mm", align="center", spacing=1)
+
+
+def weight(rng: Rng, tile: Image.Image, look: Look) -> None:
+    """What is in the pack: a number and its unit."""
+    number = int(rng.integers(2, 100)) * pick(rng, (5, 10, 25))
+    text = f"{pick(rng, ('', '', 'NET WT ', 'e '))}{number} {pick(rng, ('g', 'g e', 'ml', 'ml e'))}"
+    face = pick(rng, typefaces("latin"))
+    fitted(ImageDraw.Draw(tile), tile, text, face, look.ink, chance(rng, 0.6), 0)
 
 
 def _somewhere(rng: Rng, tile: Image.Image, image: Image.Image) -> tuple[int, int]:

@@ -91,3 +91,19 @@ RECEIPT = (
     "Milk 1L", "Bread", "Eggs x12", "Bananas", "Coffee", "Rice 5kg", "Plastic bag", "Butter",
     "Chicken", "Yogurt", "Apples", "Pasta", "Tea", "Soap",
 )  # fmt: skip
+WASTE = (
+    ("Carton", "PAP 21", "Paper"), ("Étui", "PAP 21", "Carta"), ("Film", "PP 5", "Plastica"),
+    ("Schale", "PET 1", "Gelbe Tonne"), ("Lid", "LDPE 4", "Recycle"), ("Vaso", "GL 70", "Vetro"),
+    ("Bolsa", "C/PP 90", "Amarillo"), ("Capsule", "FE 40", "Metal"),
+)  # fmt: skip
+CONTACTS = (
+    ("UK", "0800 000 321, PO Box 12, London"), ("FR", "12 rue des Fleurs, 75008 Paris"),
+    ("DE", "Hauptstraße 7, 20095 Hamburg"), ("NL", "Postbus 44, 1000 AB Amsterdam"),
+    ("IT", "Via Verdi 3, 20121 Milano"), ("ES", "Calle Mayor 9, 28013 Madrid"),
+    ("PL", "ul. Polna 5, 00-001 Warszawa"), ("CZ", "Dlouhá 8, 110 00 Praha"),
+)  # fmt: skip
+CLAIMS = (
+    "0%\nFAT", "0 g\nsugar", "SOURCE OF\nFIBRE", "HIGH\nPROTEIN", "20 g\nPROTEIN",
+    "NO ADDED\nSUGAR",
+    "LOW\nSALT", "90\nkcal", "5 g\nfibre", "-30%\nsugar", "VEGAN", "GLUTEN\nFREE",
+)  # fmt: skip
