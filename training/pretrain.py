@@ -110,23 +110,23 @@ class Writer:
     def write(self, scene: Scene) -> Batch:
         """Prompts and answers of a scene, right-padded, with labels on the answers alone."""
         height, width = (side // 28 for side in scene.pixels.shape[-2:])
+        device = scene.pixels.device
         prompt = self.before + [self.image_token] * (height * width) + self.after
+        asked = torch.tensor(prompt, device=device).expand(len(scene.boxes), -1)
+        answers = self._answers(scene).to(device)
+        said = torch.where(answers < 0, self.tokenizer.pad_token_id, answers)
+        image = slice(len(self.before), len(self.before) + height * width)
+        tokens = torch.cat([asked, said], 1)
+        labels = torch.cat([torch.full_like(asked, IGNORE), answers], 1)
+        positions = self._positions(tokens[:1], height, width).expand(-1, len(tokens), -1)
+        return Batch(tokens, labels, image, positions)
+
+    def _answers(self, scene: Scene) -> Tensor:
+        """The words of each photo and the end, filled up with IGNORE."""
         grid = (scene.boxes * boxes.GRID).round().nan_to_num(-1).int().tolist()
         texts = [_text(box, label) for box, label in zip(grid, scene.labels.tolist(), strict=True)]
-        answers = [ids + self.end for ids in self._ids(texts)]
-        longest = max(map(len, answers))
-        pad = self.tokenizer.pad_token_id
-        ids = [prompt + a + [pad] * (longest - len(a)) for a in answers]
-        labels = [[IGNORE] * len(prompt) + a + [IGNORE] * (longest - len(a)) for a in answers]
-        device = scene.pixels.device
-        tokens = torch.tensor(ids, device=device)
-        image = slice(len(self.before), len(self.before) + height * width)
-        return Batch(
-            tokens,
-            torch.tensor(labels, device=device),
-            image,
-            self._positions(tokens[:1], height, width).expand(-1, len(ids), -1),
-        )
+        rows = [torch.tensor(ids + self.end) for ids in self._ids(texts)]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORE)
 
     def _positions(self, ids: Tensor, height: int, width: int) -> Tensor:
         grid = torch.tensor([[1, height * 2, width * 2]], device=ids.device)

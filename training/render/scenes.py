@@ -106,24 +106,10 @@ class Camera:
         """Lays one face over each photo that is to show it; also returns its opacity and masks."""
         count, _, height, width = pixels.shape
         grid, bump = self._warp(spot, height, width)
-        layer = self._printed(faces, grid) * shown.view(-1, 1, 1, 1)
+        layer = _printed(self.pool.faces[faces], grid) * shown.view(-1, 1, 1, 1)
         colour, alpha, masks = layer.split([3, 1, layer.shape[1] - 4], 1)
         shade = (1 + bump * self.noise.uniform(0, 0.35, count, 1, 1, 1)).clamp(0.3, 1.6)
         return pixels * (1 - alpha) + torch.minimum(colour * shade, alpha), alpha, masks
-
-    def _printed(self, faces: Tensor, grid: Tensor) -> Tensor:
-        """What of the faces each place of the grid shows: colour and masks, both times opacity.
-
-        Sampled FINER times as densely and averaged, or small type would turn into noise.
-        """
-        fine = functional.interpolate(
-            grid.movedim(-1, 1), scale_factor=FINER, mode="bilinear", align_corners=False
-        ).movedim(1, -1)
-        source = self.pool.faces[faces].float().div_(255)
-        layer = functional.grid_sample(source, fine, align_corners=False)
-        alpha = layer[:, 3:4]
-        layer = torch.cat([layer[:, :3] * alpha, alpha, layer[:, 4:] * alpha], 1)
-        return functional.avg_pool2d(layer, FINER)
 
     def _warp(self, spot: Spot, height: int, width: int) -> tuple[Tensor, Tensor]:
         """The sampling grid (B, H, W, 2) into the faces and the relief (B, 1, H, W) it implies."""
@@ -219,6 +205,22 @@ class Camera:
         flat = pixels.reshape(1, count * channels, height, width)
         flat = functional.conv2d(flat, kernel, padding=radius, groups=count * channels)
         return flat.view_as(pixels)
+
+
+# Writing the finer picture out took half of a photo's time on an H100.
+@torch.compile(disable=not torch.cuda.is_available(), dynamic=True)
+def _printed(faces: Tensor, grid: Tensor) -> Tensor:
+    """What of the faces each place of the grid shows: colour and masks, both times opacity.
+
+    Sampled FINER times as densely and averaged, or small type would turn into noise.
+    """
+    fine = functional.interpolate(
+        grid.movedim(-1, 1), scale_factor=FINER, mode="bilinear", align_corners=False
+    ).movedim(1, -1)
+    layer = functional.grid_sample(faces.float() / 255, fine, align_corners=False)
+    alpha = layer[:, 3:4]
+    layer = torch.cat([layer[:, :3] * alpha, alpha, layer[:, 4:] * alpha], 1)
+    return functional.avg_pool2d(layer, FINER)
 
 
 def _left(masks: Tensor, cover: Tensor) -> Tensor:
