@@ -207,8 +207,6 @@ class Camera:
         return flat.view_as(pixels)
 
 
-# Writing the finer picture out took half of a photo's time on an H100.
-@torch.compile(disable=not torch.cuda.is_available(), dynamic=True)
 def _printed(faces: Tensor, grid: Tensor) -> Tensor:
     """What of the faces each place of the grid shows: colour and masks, both times opacity.
 
