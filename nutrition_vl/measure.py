@@ -1,10 +1,9 @@
 """Times answers of one model, by transformers' own `generate` and by this package, side by side."""
 
-import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import cycle, islice, zip_longest
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +98,8 @@ class Bench:
         return {stage: round(float(np.median(t[WARM:])), 4) for stage, t in watch.laps.items()}
 
     def same(self) -> dict[str, float]:
-        """How many of the `photos` get the same tokens from us as from transformers' `generate` in
-        the grammar, one photo and one token at a time: `alone`, in one `batch`, and `without_graphs`.
+        """How many of the `photos` get the same tokens from us, `alone`, in one `batch` and
+        `without_graphs`, as from `generate` in the grammar, a photo and a token at a time.
 
         Told that there is one box, the model says in its own words which. In bfloat16 an answer may
         tip over where two tokens are as good as equal: `largest_gap` is how far at most the logits
@@ -123,8 +122,12 @@ class Bench:
         single = [said for asked in questions for said in self.decode([asked], eager)]
         ways = {"alone": alone, "batch": batch, "without_graphs": single}
         found = {way: sum(map(_equal, plain, said)) for way, said in ways.items()}
-        gaps = [gap(model, *pair) for said in ways.values() for pair in zip(questions, plain, said)]
-        return {"photos": len(questions), **found, "largest_gap": round(max(gaps), 4)}
+        apart = [
+            gap(model, asked, *both)
+            for said in ways.values()
+            for asked, *both in zip(questions, plain, said, strict=True)
+        ]
+        return {"photos": len(questions), **found, "largest_gap": round(max(apart), 4)}
 
     def questions(self, photos: Iterable[Image.Image]) -> list[Question]:
         """The photos' questions, prepared."""
@@ -175,16 +178,13 @@ class Stopwatch:
 def gap(
     model: Any, question: Question, one: list[Token] | None, other: list[Token] | None
 ) -> float:
-    """How far the logits of two answers' tokens lie apart where they first differ, 0 if nowhere."""
-    pairs = list(zip_longest(_ids(one), _ids(other)))
-    same = [first == second for first, second in pairs]
-    if all(same):
-        return 0.0
-    place = same.index(False)
-    if None in pairs[place]:
-        return math.inf  # one of them overflowed
-    logits = following(model, question, _ids(one)[:place])
-    return abs(float(logits[pairs[place][0]] - logits[pairs[place][1]]))
+    """How far the logits of two answers' tokens lie apart where they first differ, if they do."""
+    said = _ids(one)
+    for place, (first, second) in enumerate(zip(said, _ids(other), strict=False)):
+        if first != second:
+            logits = following(model, question, said[:place])
+            return abs(float(logits[first] - logits[second]))
+    return 0.0
 
 
 def _ids(said: list[Token] | None) -> list[int]:

@@ -55,7 +55,11 @@ def generate(
 def following(model: Any, question: Question, said: list[int]) -> Tensor:
     """The logits (vocabulary,) of what follows these tokens, by one ordinary pass over it all."""
     inputs = collate([question], 0)
-    added = {"input_ids": said, "attention_mask": [1] * len(said), "mm_token_type_ids": [0] * len(said)}
+    added = {
+        "input_ids": said,
+        "attention_mask": [1] * len(said),
+        "mm_token_type_ids": [0] * len(said),
+    }
     for name, values in added.items():
         more = torch.tensor([values], dtype=inputs[name].dtype)
         inputs[name] = torch.cat([inputs[name], more], dim=1)
