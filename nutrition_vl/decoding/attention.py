@@ -56,6 +56,6 @@ def attending(*configs: PreTrainedConfig) -> Iterator[None]:
 
 
 def _rowwise(part: Tensor) -> Tensor:
-    """Each head's rows one behind the other: a CPU reads 1,200 patches so in 27 instead of 45 ms a
-    layer. Slots lie so already, whatever part of them is looked at."""
+    """Each head's rows one behind the other, as they are in slots, whatever part of these is seen:
+    on a CPU 4 heads of 1,200 patches, strided as projected, took 45 ms a layer and so take 27."""
     return part if part.stride(2) == part.shape[3] else part.contiguous()
