@@ -14,7 +14,7 @@ from eval.bootstrap import COMPARED, spread
 from eval.evaluate import Result, best, by_recipe, called
 from eval.metrics import best as best_iou
 from eval.sheets import NAMES
-from eval.slices import calibration, operating_points
+from eval.slices import by_threshold, calibration, operating_points
 
 GRAY = "#8a8f98"
 
@@ -26,6 +26,7 @@ def charts(results: Sequence[Result]) -> dict[str, str]:
         "IoU of each true box": _drawn(lambda axes: _histogram(axes, results)),
         "precision and recall at IoU 0.5": _drawn(lambda axes: _recall(axes, row)),
         "calibration: is it as sure as it is right?": _drawn(lambda axes: _calibration(axes, row)),
+        "boxes of confidence >= t": _drawn(lambda axes: _threshold(axes, row)),
         "used with one box of confidence >= t": _drawn(lambda axes: _operating(axes, row)),
     }
     if any(row.step is not None for row in results):
@@ -116,6 +117,14 @@ def _calibration(axes: Axes, row: Result) -> None:
     size = [10 + 200 * at["boxes"] / len(row.answers.found) for at in bins]
     axes.scatter(sure, right, size, label="found boxes in ten bins, by their number")
     axes.set(xlabel="confidence", ylabel="share matched at IoU 0.5", xlim=(0, 1.02), ylim=(0, 1.02))
+
+
+def _threshold(axes: Axes, row: Result) -> None:
+    points = by_threshold(row.answers, row.pairing)
+    for name in ("false_alarm_rate", "precision@0.5", "recall@0.5"):
+        values = [at[name] for at in points]
+        axes.plot([at["confidence"] for at in points], values, "o-", label=NAMES[name])
+    axes.set(xlabel="t", ylabel="share", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
 
 def _operating(axes: Axes, row: Result) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.answers import Answers
-from eval.average_precision import AveragePrecision, average_precision
+from eval.average_precision import AveragePrecision, average_precision, unranked
 from eval.bootstrap import COMPARED, Interval, difference, interval, resample
 from eval.matching import Pairing, pair
 from eval.metrics import Tally, tally
@@ -29,6 +29,7 @@ class Result:
     counts: Tally
     drawn: np.ndarray
     precision: AveragePrecision
+    unranked: float
 
     @property
     def name(self) -> str:
@@ -57,7 +58,8 @@ class Result:
 
     def scores(self) -> dict[str, float]:
         """Every number over all photos, by name."""
-        return self.counts.scores() | self.precision.scores()
+        unranked = {"ap_unranked": self.unranked}
+        return self.counts.scores() | self.precision.scores() | unranked
 
     def sure(self, measure: str) -> Interval:
         """The 95 % interval of one of `bootstrap.COMPARED`."""
@@ -114,7 +116,8 @@ def evaluate(answers: Answers, target: "Target | None" = None) -> Result:
     pairing = pair(answers)
     counts = tally(answers, pairing)
     precision = average_precision(answers, pairing)
-    return Result(answers, target, pairing, counts, resample(counts), precision)
+    drawn = resample(counts)
+    return Result(answers, target, pairing, counts, drawn, precision, unranked(answers))
 
 
 def best(results: Sequence[Result]) -> Result:

@@ -9,6 +9,7 @@ NAMES = {
     "recall@0.5": "R@.5",
     "f1@0.5": "F1@.5",
     "ap": "AP",
+    "false_alarm_rate": "false alarms",
 }
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from eval.average_precision import AveragePrecision
+from eval.average_precision import AveragePrecision, unranked
 from eval.comparisons import above, drops, pairs, seeds
 from eval.evaluate import Report, Result, best, called
 from eval.metrics import MEASURES, STRICTNESS, precision_recall_f1
 from eval.sheets import NAMES, Sheet, number
-from eval.slices import Row, by_label, by_size, by_tables, confusion, operating_points
+from eval.slices import Row, by_label, by_size, by_tables, by_threshold, confusion, operating_points
 from nutrition_vl.boxes import LABELS
 
 SHOWN = {
@@ -28,6 +28,7 @@ DEFINITIONS = {
     "mean_iou_first_box": "first box",
     "mean_iou_per_photo": "per photo",
     "ap": "AP",
+    "ap_unranked": "AP, equally sure",
     "ap50": "AP50",
     "ap75": "AP75",
     "ar": "AR",
@@ -60,6 +61,7 @@ def details(report: Report) -> list[Sheet]:
     tables |= {
         "by size of the table": by_size(row.answers, row.pairing),
         "by number of tables": by_tables(row.answers, row.counts),
+        "boxes of confidence >= t": by_threshold(row.answers, row.pairing),
         "used with one box of confidence >= t": operating_points(row.answers, row.pairing),
     }
     called_best = called(row, results)
@@ -78,6 +80,8 @@ def _meanings() -> Sheet:
     documented: dict[str, object] = dict(MEASURES)
     documented["precision, recall, F1"] = precision_recall_f1
     documented["AP, AP50, AP75, AR"] = AveragePrecision
+    documented["AP, equally sure"] = unranked
+    documented["confidence >= t"] = by_threshold
     documented["used with one box"] = operating_points
     rows = [[name, " ".join(_paragraph(what).split())] for name, what in documented.items()]
     return Sheet("what the numbers mean", ["number", "meaning"], rows, words=True)

@@ -126,7 +126,6 @@ def machine(runtime: Runtime) -> dict[str, Any]:
 def page(found: dict[str, Any]) -> str:
     """The numbers so far as a page of Markdown."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    same = [f"{way} {count}" for way, count in found.get("same_answers", {}).items()]
     split = [(size, *times.values()) for size, times in found["seconds"].items()]
     parts = [
         f"# {found['checkpoint']} on {found['hardware']}",
@@ -138,9 +137,22 @@ def page(found: dict[str, Any]) -> str:
         " ours does it while the model works.",
         "Seconds of a batch of ours by stage, when no stage overlaps another:",
         table(("batch", "preprocessing", "vision", "prefill", "decode"), split),
-        f"The same box token by token, in own words: {', '.join(same) or 'not measured'}.",
+        _sameness(found),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _sameness(found: dict[str, Any]) -> str:
+    """How many answers are those of plain greedy decoding."""
+    same = found.get("same_answers")
+    if not same:
+        return "Whether answers are those of plain greedy decoding: not measured."
+    return (
+        f"Of {same['photos']} boxes in the model's own words, as many are token by token those of"
+        f" `generate` inside the grammar, one photo at a time: {same['alone']} alone,"
+        f" {same['batch']} in one batch, {same['without_graphs']} without graphs. Where they first"
+        f" differ, the logits of both tokens lie at most {same['largest_gap']} apart."
+    )
 
 
 def _latencies(found: dict[str, Any]) -> Iterator[Sequence[Any]]:

@@ -3,23 +3,27 @@
 examples:
   python -m training.render --count 800 --out rendered --split val --seed 5000000
   python -m nutrition_vl.calibrate --data rendered
-  python -m nutrition_vl.calibrate --checkpoint runs/qlora --data photos/ --split dev --check
+  python -m nutrition_vl.calibrate --checkpoint runs/qlora --data photos/ --check --draw it.png
 
 A box is right if it is the one for a true box that it covers at an IoU of 0.5. How often boxes are
 right is fitted to what the model thinks of them, and saved beside the adapter as calibration.json,
 which every later detection reads. How well that works is measured on the half of the photos that a
-fit has not seen. With --check nothing is fitted or written: it tells how good the saved calibration
-is on other photos. The last line on stdout is one JSON object.
+fit has not seen. With --check nothing is fitted or saved: it tells how good the saved calibration
+is on other photos. --draw makes a reliability diagram, before and after calibration. The last line
+on stdout is one JSON object.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import supervision as sv
 from datasets import Dataset
+from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
@@ -54,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add("--split", default="val", help="default val")
     add("--batch-size", type=int, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
+    add("--draw", type=Path, metavar="PNG", help="where a reliability diagram goes")
     add("--check", action="store_true", help="only tell how good the saved calibration is")
     return options
 
@@ -65,16 +70,19 @@ def calibrate(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"{args.checkpoint} is a base without an adapter to calibrate")
     rows = load_split(args.data, args.split)
     detector = Detector.load(args.checkpoint, device=args.device)
-    if not args.check:
-        detector.calibrate(Calibration())
+    detector.calibrate(Calibration())
     sure, right, photos = judge(detector, rows, args.batch_size)
     if not len(sure):
         raise ValueError(f"no box was found on the {len(rows)} photos: nothing can be learnt of it")
     if args.check:
-        return told(len(rows), sure, right)
-    Calibration.fit(sure, right).save(folder)
-    print(f"saved beside the adapter in {folder}")
-    return told(len(rows), crossed(sure, right, photos), right, before=sure)
+        confidence = Calibration.load(folder)(sure)
+    else:
+        confidence = crossed(sure, right, photos)
+        Calibration.fit(sure, right).save(folder)
+        print(f"saved beside the adapter in {folder}")
+    if args.draw:
+        diagram({"before": sure, "after": confidence}, right, args.draw)
+    return told(len(rows), sure, confidence, right)
 
 
 def judge(
@@ -113,17 +121,33 @@ def crossed(sure: np.ndarray, right: np.ndarray, photos: np.ndarray) -> np.ndarr
     return confidence
 
 
+def diagram(confidences: Mapping[str, np.ndarray], right: np.ndarray, file: Path) -> None:
+    """Draws the share of right boxes over their confidence, in ten bins of it, a line a name; a
+    point is the larger, the more boxes it stands for."""
+    axes = (figure := Figure(figsize=(5.2, 5.2), layout="constrained")).add_subplot()
+    axes.plot([0, 1], [0, 1], "--", color="gray", label="as sure as right")
+    for name, confidence in confidences.items():
+        counts, sure, shares = zip(*reliability(confidence, right), strict=True)
+        error = calibration_error(confidence, right)
+        (line,) = axes.plot(sure, shares, label=f"{name} calibration, error {error:.3f}")
+        sizes = [10 + 200 * count / len(right) for count in counts]
+        axes.scatter(sure, shares, sizes, color=line.get_color())
+    axes.set(xlabel="confidence", ylabel="share of right boxes", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.legend(loc="upper left", frameon=False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, format="png", dpi=150)
+
+
 def told(
-    photos: int, confidence: np.ndarray, right: np.ndarray, before: np.ndarray | None = None
+    photos: int, before: np.ndarray, confidence: np.ndarray, right: np.ndarray
 ) -> dict[str, Any]:
     """Prints how confident boxes were and how many of them right; the same as numbers."""
     print("boxes  mean confidence  right")
     for count, sure, share in reliability(confidence, right):
         print(f"{count:5} {sure:16.2f} {share:6.2f}")
     found = {"photos": photos, "boxes": len(right), "right": round(float(right.mean()), 4)}
-    if before is not None:
-        found["calibration_error_before"] = round(calibration_error(before, right), 4)
-    return found | {"calibration_error": round(calibration_error(confidence, right), 4)}
+    errors = {"calibration_error_before": before, "calibration_error": confidence}
+    return found | {name: round(calibration_error(sure, right), 4) for name, sure in errors.items()}
 
 
 if __name__ == "__main__":

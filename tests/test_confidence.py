@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nutrition_vl.boxes import make_detections
 from nutrition_vl.calibrate import is_right, main
@@ -103,7 +104,7 @@ def adapter(tmp_path):
     return folder
 
 
-def test_the_command_fits_saves_and_checks(adapter, capsys):
+def test_the_command_fits_saves_and_checks(adapter, tmp_path, capsys):
     command = [
         "--checkpoint",
         str(adapter),
@@ -118,10 +119,13 @@ def test_the_command_fits_saves_and_checks(adapter, capsys):
     assert fitted["photos"] == 6
     assert fitted["boxes"] == saved.boxes > 0
     before = (adapter / CALIBRATION).read_bytes()
-    assert main([*command, "--device", "cpu", "--check"]) == 0
+    drawn = tmp_path / "pictures" / "reliability.png"
+    assert main([*command, "--device", "cpu", "--check", "--draw", str(drawn)]) == 0
     checked = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert checked["boxes"] == fitted["boxes"]
-    assert "calibration_error_before" not in checked
+    assert checked["calibration_error_before"] == fitted["calibration_error_before"]
+    with Image.open(drawn) as picture:
+        assert min(picture.size) > 500
     assert (adapter / CALIBRATION).read_bytes() == before
 
 

@@ -10,7 +10,7 @@ import supervision as sv
 from supervision.metrics import F1Score, MeanAveragePrecision, Precision, Recall
 
 from eval.answers import Answers, Found, Truth, join
-from eval.average_precision import average_precision
+from eval.average_precision import average_precision, unranked
 from eval.evaluate import evaluate
 from eval.matching import iou, pair
 from eval.metrics import tally
@@ -19,6 +19,7 @@ from eval.slices import (
     by_label,
     by_size,
     by_tables,
+    by_threshold,
     calibration,
     confusion,
     operating_points,
@@ -298,6 +299,34 @@ def test_the_operating_point_wants_exactly_one_sure_box():
     assert (points[0.0]["coverage"], points[0.0]["precision"]) == (pytest.approx(2 / 3), 0.5)
     assert (points[0.4]["coverage"], points[0.4]["precision"]) == (1, pytest.approx(2 / 3))
     assert (points[0.6]["coverage"], points[0.6]["precision"]) == (pytest.approx(2 / 3), 1)
+
+
+def test_false_alarms_get_fewer_with_the_threshold():
+    row = answers(
+        ([], [FAR], [0.55]),
+        ([], [LEFT, FAR], [0.25, 0.15]),
+        ([], []),
+        ([LEFT], [FAR, LEFT], [0.35, 0.75]),
+        ([RIGHT], [RIGHT], [0.45]),
+    )
+    at = {
+        round(point["confidence"], 1): list(point.values())[1:]
+        for point in by_threshold(*paired(row))
+    }
+    assert at[0.0] == [pytest.approx(2 / 3), pytest.approx(2 / 6), 1]
+    assert at[0.3] == [pytest.approx(1 / 3), pytest.approx(2 / 4), 1]
+    assert at[0.6] == [0, 1, 0.5]
+    assert at[0.9][:1] + at[0.9][2:] == [0, 0] and np.isnan(at[0.9][1])
+    only = answers(([LEFT], [LEFT], [0.5]))
+    assert np.isnan(by_threshold(*paired(only))[0]["false_alarm_rate"])
+
+
+def test_equally_sure_boxes_rank_as_they_come():
+    # The wrong one comes first: 1 / 2 at every recall, where confidences put it last.
+    row = answers(([], [FAR], [0.2]), ([LEFT], [LEFT], [0.9]))
+    assert average_precision(*paired(row)).ap == pytest.approx(1)
+    assert unranked(row) == pytest.approx(0.5)
+    assert row.found.confidence.tolist() == [0.2, 0.9]
 
 
 def test_calibration_holds_confidence_against_what_was_right():

@@ -79,7 +79,7 @@ def test_the_page_stands_alone_and_shows_the_photos(results, photos, tmp_path):
     write(Report(results, rows=rows), tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 6  # two photos with a table, three kinds
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 7
     # Names in XML are no addresses to load from.
     loaded = re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
     assert loaded == [] and "<script" not in page

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
+from nutrition_vl.decoding.attention import attending
 from nutrition_vl.decoding.grammar import State
 from nutrition_vl.decoding.graphs import Eager
 from nutrition_vl.decoding.questions import Question
 from nutrition_vl.decoding.rows import FORKS, Row, Token
-from nutrition_vl.decoding.slots import Slots, slotted
+from nutrition_vl.decoding.slots import Slots
 from nutrition_vl.decoding.vision import see
 
 
@@ -36,7 +37,8 @@ class Decoder:
 
         The adapter in use is named so that what is kept of one is not used for another.
         """
-        with slotted(self.model.model.language_model.config):
+        parts = self.model.model.visual, self.model.model.language_model
+        with attending(*(part.config for part in parts)):
             seen = [self._see(question, adapter) for question in questions]
             self.lap("vision")
             rows = self._begin(questions, seen, adapter)
@@ -139,11 +141,11 @@ class Decoder:
         self.slots.where, self.slots.extent = where, extent
         slot = torch.arange(extent, device=plan.device)
         own = (slot >= since[..., None]) & (slot <= where[..., None])
-        mask = (slot <= upto[..., None]) | own
+        unseen = (slot > upto[..., None]) & ~own
         hidden = self.model.model.language_model(
             inputs_embeds=embeds,
             position_ids=plan[4:],
-            attention_mask={"full_attention": mask[:, None]},
+            attention_mask={"full_attention": unseen[:, None]},
             past_key_values=self.slots,
         ).last_hidden_state
         hidden = hidden.gather(1, reads[..., None].expand(-1, -1, hidden.shape[-1]))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import GenerationConfig
 
@@ -48,6 +49,22 @@ def generate(
     ]
     scores = torch.cat(steps, dim=1)
     return [_tokens(model, *row) for row in zip(said.tolist(), scores.tolist(), strict=True)]
+
+
+@torch.inference_mode()
+def following(model: Any, question: Question, said: list[int]) -> Tensor:
+    """The logits (vocabulary,) of what follows these tokens, by one ordinary pass over it all."""
+    inputs = collate([question], 0)
+    added = {
+        "input_ids": said,
+        "attention_mask": [1] * len(said),
+        "mm_token_type_ids": [0] * len(said),
+    }
+    for name, values in added.items():
+        more = torch.tensor([values], dtype=inputs[name].dtype)
+        inputs[name] = torch.cat([inputs[name], more], dim=1)
+    with sdpa_kernel(SDPBackend.MATH):
+        return model(**inputs.to(model.device), logits_to_keep=1).logits[0, -1].float()
 
 
 def inside(start: State) -> Follow:
