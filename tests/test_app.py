@@ -186,7 +186,8 @@ def test_the_adapters_can_be_asked_for(client, other):
 def crowded(other, tmp_path_factory):
     """The address of another page, the names of its adapters, and a photo for each of eight people.
 
-    Checkpoints that see a photo in 80 tokens, not 600, answer in 0.2 s; in fewer they ramble.
+    Its checkpoints see a photo in 80 tokens, not the demo's 200 to 300: an answer then takes 0.2 s.
+    In 40 they would ramble on to five boxes.
     """
     folder = tmp_path_factory.mktemp("crowded")
     own = shrunk(DEMO / "adapter", folder / "own" / "checkpoint-1")
@@ -201,7 +202,7 @@ def crowded(other, tmp_path_factory):
 
 
 def shrunk(adapter, folder, soften=1.0):
-    """A copy of an adapter that sees a photo in few tokens and has that much of its B."""
+    """A copy of an adapter that sees a photo in 80 tokens at most and has that much of its B."""
     shutil.copytree(adapter, folder)
     load_processor(folder, PixelBudget(max_tokens=80)).save_pretrained(folder)
     weights = load_file(folder / "adapter_model.safetensors")
