@@ -7,6 +7,9 @@ INSTALL := $(if $(UV),uv pip install --python $(BIN)/python,$(BIN)/python -m pip
 # What the browser tests drive, and the fonts the rendered packages are set in.
 DEBIAN := chromium fonts-liberation fonts-dejavu fonts-noto-core fonts-noto-cjk fonts-roboto fonts-open-sans
 
+# Some images forbid Python to keep what it has compiled; then every start takes 2.5 times as long.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test lint debian
 
 demo: .venv/run.stamp

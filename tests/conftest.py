@@ -1,13 +1,14 @@
-"""The real demo, loaded once, and small photos of several shapes."""
+"""The real demo, loaded once, and small photos of several shapes.
+
+What takes seconds to import is imported where it is used: pytest-xdist's own process reads this
+file too, before it starts those that test.
+"""
 
 import shutil
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from nutrition_vl.checkpoints import DEMO
-from nutrition_vl.detector import Detector
 from nutrition_vl.photos import open_photo
 
 
@@ -27,6 +28,8 @@ def pages_apart(tmp_path_factory):
 @pytest.fixture(scope="session")
 def demo():
     """The embedded checkpoint on the CPU, in 4 bit, with its adapter."""
+    from nutrition_vl.detector import Detector
+
     return Detector.load("demo", device="cpu")
 
 
@@ -52,6 +55,9 @@ def table():
 @pytest.fixture(scope="session")
 def other(tmp_path_factory):
     """A second adapter on the demo's base, whose B is noise, so that it answers otherwise."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
     folder = tmp_path_factory.mktemp("run") / "checkpoint-1"
     shutil.copytree(DEMO / "adapter", folder)
     weights = load_file(folder / "adapter_model.safetensors")

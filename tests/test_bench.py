@@ -1,10 +1,13 @@
 """The benchmark on the embedded checkpoint: what it measures, what it writes."""
 
 import json
+import shutil
 
 from PIL import Image
 
 from nutrition_vl.bench import main, page, save
+from nutrition_vl.checkpoints import DEMO
+from nutrition_vl.model import PixelBudget, load_processor
 
 FOUND = {
     "hardware": "a machine",
@@ -49,8 +52,10 @@ def test_what_is_known_so_far_is_a_page_too(tmp_path):
 def test_the_command_measures_both_ways(tmp_path, photos, capsys):
     for number, photo in enumerate(photos[:1]):
         photo.save(tmp_path / f"{number}.jpg")
+    small = shutil.copytree(DEMO / "adapter", tmp_path / "demo")
+    load_processor(small, PixelBudget(max_tokens=80)).save_pretrained(small)  # to save time
     command = ["--device", "cpu", "--photos", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main([*command, "--batch-sizes", "2", "--repeats", "2"]) == 0
+    assert main([*command, "--checkpoint", str(small), "--batch-sizes", "2", "--repeats", "2"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert json.loads((tmp_path / "out" / "bench-demo-cpu.json").read_text()) == found
     assert found["answer_tokens"] == 24
