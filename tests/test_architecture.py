@@ -30,7 +30,8 @@ ALLOWED = {
     "sources": {"formats", "photos"},
     "data": {"boxes", "corrections", "formats", "photos", "sources"},
     "checkpoints": {"prompts"},
-    "model": {"runtime"},
+    "storage": {"runtime"},
+    "model": {"runtime", "storage"},
     "architectures": {"checkpoints", "model", "runtime"},
     "decoding.grammar": {"boxes"},
     "decoding.slots": set(),
@@ -96,7 +97,7 @@ ALLOWED = {
 
 # What only one file may say.
 HOMES = {
-    "BitsAndBytesConfig(": "nutrition_vl/model.py",
+    "BitsAndBytesConfig(": "nutrition_vl/storage.py",
     "LoraConfig(": "training/recipes.py",
     "ForConditionalGeneration.from_pretrained(": "nutrition_vl/model.py",
     "AutoModelForImageTextToText.from_pretrained(": "nutrition_vl/model.py",

@@ -14,10 +14,8 @@ from nutrition_vl.model import (
     PixelBudget,
     attach,
     budget_of,
-    linear4bit_layers,
     load_base,
     load_processor,
-    nf4_config,
 )
 from nutrition_vl.runtime import Runtime, detect_runtime
 

@@ -83,7 +83,7 @@ class Economy(TrainerCallback):
         if plan.cached:
             undo.append(placement.park_tower(model, device))
         if plan.words_away:
-            undo.append(placement.park_words(model, device, self.words))
+            undo.append(placement.park_words(model, self.words))
         if plan.head_away:
             undo.append(placement.park_head(model, device))
         if device.type == "cuda":

@@ -128,7 +128,7 @@ def compute(
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
             fitted = [budget.fit(rows[at]["image"], pictures) for at in batch]
-            seen = pictures(images=fitted, return_tensors="pt").to(model.device)
+            seen = pictures(images=fitted, return_tensors="pt").to(model.model.visual.device)
             grids = seen["image_grid_thw"]
             found = model.get_image_features(seen["pixel_values"], grids).pooler_output
             features.add([photos[at] for at in batch], found, grids)

@@ -14,8 +14,7 @@ import shlex
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import groupby
@@ -27,18 +26,17 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from transformers import Qwen2VLForConditionalGeneration
 from transformers.utils import logging
 
-from nutrition_vl.architectures import is_random, random_checkpoint, skeleton
+from nutrition_vl.architectures import skeleton
 from nutrition_vl.data import load_split
-from nutrition_vl.model import load_base
 from training import memory_report, runs
 from training.architectures import quantizable
 from training.config import TrainConfig, parse
 from training.kernels import compiles
 from training.measure import Bench, Row
 from training.techniques import PLAIN, TECHNIQUES, Technique
+from training.train import load
 
 PHOTOS = 16
 PARTS = ("weights", "adapters", "activations", "workspace")
@@ -118,16 +116,17 @@ class Report:
     def measure(self) -> list[Row]:
         """Measures each row and writes the report anew as soon as it is known."""
         found: list[Row] = []
-        with _weights(self.first, self.skeleton) as source:
-            for kind, group in groupby(self.settings, lambda pair: pair[1].quantization):
-                model = load_base(source, self.first.runtime, quantization=kind)
-                for technique, config in group:
-                    row = self._bench(config).measure(technique, config, model)
-                    found.append(row)
-                    memory_report.write(self._facts(found), self.options.out)
-                    told = row.problem or f"{row.peak / 1e9:.2f} GB, {row.seconds:.3f} s a step"
-                    print(f"{row.name:50} {told}", flush=True)
-                del model
+        source = runs.base_source(self.first.model_name_or_path)
+        for _, group in groupby(self.settings, lambda pair: _base_of(pair[1])):
+            pairs = list(group)
+            model = load(pairs[0][1], source, self.skeleton.config)
+            for technique, config in pairs:
+                row = self._bench(config).measure(technique, config, model)
+                found.append(row)
+                memory_report.write(self._facts(found), self.options.out)
+                told = row.problem or f"{row.peak / 1e9:.2f} GB, {row.seconds:.3f} s a step"
+                print(f"{row.name:50} {told}", flush=True)
+            del model
         found += self.refused
         memory_report.write(self._facts(found), self.options.out)
         memory_report.show([asdict(row) for row in found])
@@ -174,14 +173,9 @@ class Report:
         }
 
 
-@contextmanager
-def _weights(config: TrainConfig, bones: Qwen2VLForConditionalGeneration) -> Iterator[Any]:
-    """Where the base is loaded from, once for each quantisation."""
-    if is_random(config.model_name_or_path):
-        with random_checkpoint(bones.config, config.runtime) as folder:
-            yield folder
-    else:
-        yield runs.base_source(config.model_name_or_path)
+def _base_of(config: TrainConfig) -> tuple[str, bool]:
+    """What rows must have in common to train on the same loaded base."""
+    return config.quantization, config.low_memory
 
 
 def _photos(folder: Path, config: TrainConfig) -> Path:
