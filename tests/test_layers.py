@@ -79,6 +79,22 @@ def test_dropout_is_the_same_where_a_layer_is_computed_again(model):
     assert same.max() == pytest.approx(1 / 0.9)
 
 
+@pytest.mark.parametrize(("kept", "forwards"), [(99, 7), (0, 7 + 6)])
+def test_checkpointing_computes_no_layer_once_more(model, kept, forwards, monkeypatch):
+    layers, ran = model.get_base_model().model.language_model.layers, []
+    plain = Projection.forward
+    monkeypatch.setattr(
+        Projection, "forward", lambda *given: (ran.append(given[0]), plain(*given))[1]
+    )
+    model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+    undo = write_out(layers, kept)
+    learned(model)
+    undo()
+    assert len(ran) == forwards * len(layers)
+    assert all(layer.gradient_checkpointing for layer in layers)
+    model.get_base_model().gradient_checkpointing_disable()
+
+
 def test_outside_training_a_layer_is_as_it_was(model):
     text = model.get_base_model().model.language_model
     model.eval()

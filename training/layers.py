@@ -229,12 +229,17 @@ def write_out(layers: nn.ModuleList, kept: int) -> Callable[[], None]:
     The last `kept` keep what their backward needs, the others compute it again. They need batches
     padded on the right, where causal attention needs no mask.
     """
+    checkpointed = [module.gradient_checkpointing for module in layers]
     for at, module in enumerate(layers):
         module.forward = _forward(module, Layer(module, at >= len(layers) - kept))
+        # Until transformers 5.24 checkpointing wraps the call and not `forward`: it would run each
+        # layer once more, for half of a step's time.
+        module.gradient_checkpointing = False
 
     def undo() -> None:
-        for module in layers:
+        for module, before in zip(layers, checkpointed, strict=True):
             vars(module).pop("forward")
+            module.gradient_checkpointing = before
 
     return undo
 
