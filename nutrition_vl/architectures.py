@@ -123,9 +123,7 @@ def random_base(
     if shape.tie_word_embeddings:
         del weights["lm_head.weight"]
     drawn = {name: _Drawn(name, size, runtime) for name, size in weights.items()}
-    return materialize(
-        runtime, quantization, spare, None, config=deepcopy(shape), state_dict=drawn
-    )
+    return materialize(runtime, quantization, spare, None, config=deepcopy(shape), state_dict=drawn)
 
 
 def random_adapter(base: Path, shape: Qwen2VLConfig, budget: PixelBudget) -> Path:

@@ -89,8 +89,8 @@ def load_base(
 ) -> Qwen2VLForConditionalGeneration:
     """The base model of a folder or hub id, ready to detect; in 4 bit unless QUANTIZATIONS says.
 
-    With `spare` it is for training alone (see sparing.py). FileNotFoundError where it cannot be had, ValueError where it is no Qwen2-VL in
-    safetensors.
+    With `spare` it is for training alone (see storage.py). FileNotFoundError where it cannot be
+    had, ValueError where it is no Qwen2-VL in safetensors.
     """
     _check_source(source)
     _check_pickles(source)

@@ -9,7 +9,8 @@ from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.model import load_base
 from nutrition_vl.runtime import detect_runtime
 from training.kernels import normalize, normalize_backward, swiglu, swiglu_backward
-from training.layers import Projection, write_out
+from training.layers import write_out
+from training.projections import Projection
 from training.recipes import LANGUAGE, QV, Recipe, lora_config
 
 

@@ -18,6 +18,7 @@ from nutrition_vl.model import (
     load_processor,
 )
 from nutrition_vl.runtime import Runtime, detect_runtime
+from nutrition_vl.storage import linear4bit_layers, nf4_config
 
 CPU = detect_runtime("cpu")
 

@@ -30,9 +30,11 @@ from transformers.utils import logging
 
 from nutrition_vl.architectures import skeleton
 from nutrition_vl.data import load_split
+from nutrition_vl.model import budget_of
 from training import memory_report, runs
 from training.architectures import quantizable
 from training.config import TrainConfig, parse
+from training.forecast import peak_memory, reset_peak
 from training.kernels import compiles
 from training.measure import Bench, Row
 from training.techniques import PLAIN, TECHNIQUES, Technique
@@ -99,7 +101,6 @@ class Report:
         self.first = self.settings[0][1]
         base = runs.base_source(self.first.model_name_or_path)
         self.skeleton = skeleton(self.first.model_name_or_path, base, self.first.model_revision)
-        self.data = _photos(folder, self.first)
 
     def foresee(self) -> list[Row]:
         """Prints the forecast of each row, without a GPU, in GB by part."""
@@ -119,9 +120,13 @@ class Report:
         source = runs.base_source(self.first.model_name_or_path)
         for _, group in groupby(self.settings, lambda pair: _base_of(pair[1])):
             pairs = list(group)
-            model = load(pairs[0][1], source, self.skeleton.config)
+            config = pairs[0][1]
+            reset_peak(config.runtime.device)
+            model = load(config, source, self.skeleton.config)
+            loading = peak_memory(config.runtime.device)
             for technique, config in pairs:
                 row = self._bench(config).measure(technique, config, model)
+                row.before = max(row.before, loading)
                 found.append(row)
                 memory_report.write(self._facts(found), self.options.out)
                 told = row.problem or f"{row.peak / 1e9:.2f} GB, {row.seconds:.3f} s a step"
@@ -152,9 +157,10 @@ class Report:
 
     def _bench(self, config: TrainConfig) -> Bench:
         batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        rows = load_split(self.data, "train")
+        processor = runs.load_fitting_processor(config)
+        rows = load_split(_photos(self.folder, budget_of(processor).max_tokens), "train")
         rows = rows.select([at % len(rows) for at in range(config.max_steps * batch)])
-        return Bench(rows, runs.load_fitting_processor(config), self.skeleton)
+        return Bench(rows, processor, self.skeleton)
 
     def _facts(self, rows: Sequence[Row]) -> dict[str, Any]:
         """The report as it is written to memory.json."""
@@ -178,9 +184,12 @@ def _base_of(config: TrainConfig) -> tuple[str, bool]:
     return config.quantization, config.low_memory
 
 
-def _photos(folder: Path, config: TrainConfig) -> Path:
-    """Photos of noise that take just the budget's tokens, with two boxes each."""
-    budget = runs.load_fitting_processor(config).image_processor.size["longest_edge"] // 28**2
+def _photos(folder: Path, budget: int) -> Path:
+    """A folder in it of noise: photos that take just so many tokens, with two boxes each."""
+    folder = folder / str(budget)
+    if folder.exists():
+        return folder
+    folder.mkdir()
     rows = max(side for side in range(1, int(budget**0.5) + 1) if budget % side == 0)
     noise, lines = np.random.default_rng(0), []
     for number in range(PHOTOS):
