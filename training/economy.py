@@ -21,8 +21,8 @@ from training.budget import Plan
 from training.config import TrainConfig
 from training.embedding import Embedder
 from training.examples import Collator, to_examples
-from training.layers import write_out
 from training.loss import scored
+from training.stack import write_out
 
 
 class Economy(TrainerCallback):

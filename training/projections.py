@@ -1,6 +1,5 @@
 """Frozen linear layers with LoRA adapters, forward and backward written out."""
 
-import torch
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 from peft.tuners.lora import LoraLayer
@@ -31,7 +30,7 @@ class Projection:
             return dequantize_4bit(packed.data, packed.quant_state)
         return self.base.weight
 
-    def forward(self, states: Tensor, seed: int) -> Tensor:
+    def forward(self, states: Tensor, seed: Tensor) -> Tensor:
         """What the layer and its adapter make of (..., in) states; `seed` draws the dropout."""
         result = self.base(states)
         if self.parameters:
@@ -41,7 +40,7 @@ class Projection:
         return result
 
     def backward(
-        self, gradient: Tensor, states: Tensor | None, seed: int, into: Tensor | None = None
+        self, gradient: Tensor, states: Tensor | None, seed: Tensor, into: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """The gradients of (N, in) states, added to `into`, and of the adapter's two matrices."""
         weight = self.weight.to(gradient.dtype)
@@ -56,11 +55,8 @@ class Projection:
         result += self._dropped(inner @ narrow, seed)
         return result, [part.float() for part in gradients]
 
-    def _dropped(self, states: Tensor, seed: int) -> Tensor:
+    def _dropped(self, states: Tensor, seed: Tensor) -> Tensor:
         """Dropout, the same for the same seed: for the states, and later for their gradient."""
         if not self.dropout:
             return states
-        generator = torch.Generator(states.device).manual_seed(seed)
-        kept = torch.empty_like(states, dtype=torch.bool)
-        kept.bernoulli_(1 - self.dropout, generator=generator)
-        return fused(drop, states.device.type)(states, kept, 1 - self.dropout)
+        return fused(drop, states.device.type)(states, seed, self.dropout)
