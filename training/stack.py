@@ -101,7 +101,7 @@ class _Written(torch.autograd.Function):
         ctx.stack, length = stack, states.shape[1]
         ctx.more = (0, 0, 0, -length % stack.room)  # on the right, where nobody looks back from
         # From PyTorch's own generator, so that runs repeat.
-        seeds = torch.randint(2**32, (len(stack.layers), 7)).to(states.device)
+        seeds = torch.randint(2**32, (len(stack.layers), 7)).to(states.device, non_blocking=True)
         padded = (*(functional.pad(part, ctx.more) for part in (states, cosine, sine)), seeds)
         with torch.autocast(states.device.type, enabled=False):
             ctx.way = stack.way(padded)

@@ -52,6 +52,7 @@ TECHNIQUES = (
     Technique(
         "trl-flash", "TRL's recipe, flash attention 2", "--attention flash_attention_2", "trl"
     ),
+    Technique("fused", "fast, 32-bit fused AdamW", f"{FAST} --optim adamw_torch_fused"),
     Technique(
         "all-linear",
         "fast, LoRA on all linear layers",
