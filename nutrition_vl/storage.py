@@ -61,12 +61,17 @@ def places(device: str, spare: bool) -> dict[str, str]:
 
 
 def unhooked(model: PreTrainedModel) -> PreTrainedModel:
-    """The model without accelerate's hooks, which bring SPARED to the GPU whole in each forward."""
-    if len({*getattr(model, "hf_device_map", {}).values()}) > 1:
+    """The model without accelerate's hooks, which bring SPARED to the GPU whole in each forward.
+
+    It then says that all of it is on the GPU: told of several places the trainer refuses it, and
+    told of none it moves SPARED there.
+    """
+    used = {*getattr(model, "hf_device_map", {}).values()}
+    if len(used) > 1:
         remove_hook_from_submodules(model)
         for module in model.modules():
             vars(module).pop("forward", None)
-        del model.hf_device_map  # the trainer refuses models that lie in several places
+        (model.hf_device_map,) = ({"": place} for place in used - {"cpu"})
     return model
 
 

@@ -42,7 +42,7 @@ def test_without_hooks_a_spared_base_is_whole():
     unhooked(base)
     ids = torch.arange(9)[None]
     assert base(input_ids=ids).logits.equal(wanted(input_ids=ids).logits)
-    assert vars(base).keys() == vars(wanted).keys()
+    assert base.hf_device_map == {"": "cuda:0"}
     assert not any("forward" in vars(module) for module in base.modules())
 
 
