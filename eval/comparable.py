@@ -35,8 +35,9 @@ def admit(
 def _compared(card: Card, asked: Path, device: str) -> dict[str, tuple[object, object]]:
     """What is on the card and what holds here."""
     # Not above: with them comes PyTorch, which a run without checkpoints need not wait for.
-    from nutrition_vl.model import QUANTIZATIONS, budget_of, load_processor
+    from nutrition_vl.model import budget_of, load_processor
     from nutrition_vl.runtime import detect_runtime
+    from nutrition_vl.storage import QUANTIZATIONS
 
     return {
         "prompt": (card.prompt, prompts.fingerprint()),

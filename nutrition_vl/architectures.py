@@ -2,18 +2,22 @@
 
 import json
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from nutrition_vl.checkpoints import ADAPTER_CONFIG, DEMO, read_card, write_card
-from nutrition_vl.model import ADAPTER_WEIGHTS, PixelBudget, load_processor
+from nutrition_vl.model import ADAPTER_WEIGHTS, PixelBudget, load_processor, materialize
 from nutrition_vl.runtime import Runtime
 
 # config.json of Qwen/Qwen2-VL-7B-Instruct and of Qwen/Qwen2-VL-2B-Instruct.
@@ -87,6 +91,39 @@ def random_checkpoint(config: Qwen2VLConfig, runtime: Runtime) -> Iterator[Path]
         model.save_pretrained(folder)
         del model
         yield Path(folder)
+
+
+class _Drawn:
+    """A weight that is drawn when transformers reads it, as a slice of a file would be.
+
+    So a base of random weights is there in seconds and never lies anywhere unquantised as a whole.
+    """
+
+    def __init__(self, name: str, shape: torch.Size, runtime: Runtime) -> None:
+        self.seed, self.shape = zlib.crc32(name.encode()), shape  # equal in every process
+        self.device, self.dtype = runtime.device, runtime.dtype
+        # What Qwen2-VL starts with: biases of 0, norms of 1, matrices of deviation 0.02.
+        self.constant = float(not name.endswith("bias")) if len(shape) == 1 else None
+
+    def __getitem__(self, _: Any) -> Tensor:
+        weight = torch.empty(self.shape, device=self.device, dtype=self.dtype)
+        if self.constant is not None:
+            return weight.fill_(self.constant)
+        generator = torch.Generator(self.device).manual_seed(self.seed)
+        return weight.normal_(0, 0.02, generator=generator)
+
+
+def random_base(
+    shape: Qwen2VLConfig, runtime: Runtime, quantization: str = "nf4", spare: bool = False
+) -> Qwen2VLForConditionalGeneration:
+    """A base of random weights in this shape, as `load_base` would load it."""
+    with torch.device("meta"):
+        bones = Qwen2VLForConditionalGeneration._from_config(deepcopy(shape))
+    weights = {name: weight.shape for name, weight in bones.state_dict().items()}
+    if shape.tie_word_embeddings:
+        del weights["lm_head.weight"]
+    drawn = {name: _Drawn(name, size, runtime) for name, size in weights.items()}
+    return materialize(runtime, quantization, spare, None, config=deepcopy(shape), state_dict=drawn)
 
 
 def random_adapter(base: Path, shape: Qwen2VLConfig, budget: PixelBudget) -> Path:

@@ -1,19 +1,15 @@
 """Loads Qwen2-VL in 4 bit, its processor and its adapters, and checks what was loaded."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import parse_flag_from_env
-from bitsandbytes.nn import Linear4bit
 from peft import PeftConfig, PeftModel, set_peft_model_state_dict
 from PIL import Image
 from qwen_vl_utils.vision_process import MAX_RATIO, fetch_image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import (
-    BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2VLConfig,
@@ -23,13 +19,10 @@ from transformers import (
 )
 
 from nutrition_vl.runtime import Runtime
+from nutrition_vl.storage import QUANTIZATIONS, check_quantized, places, quantized, unhooked
 
 BASE_MODEL = "Qwen/Qwen2-VL-7B-Instruct"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's file name
-# Full names: "visual" alone matches nothing since transformers 4.52; a list replaces the default
-# exception, "lm_head".
-FULL_PRECISION = ("model.visual", "lm_head")
-QUANTIZATIONS = ("nf4", "nf4-single", "int8", "none")  # single: the scales stay in float32
 
 
 @dataclass(frozen=True)
@@ -73,33 +66,6 @@ def budget_of(processor: Qwen2VLProcessor) -> PixelBudget:
     return PixelBudget(size["shortest_edge"] // pixels, size["longest_edge"] // pixels)
 
 
-def nf4_config(runtime: Runtime, double: bool = True) -> BitsAndBytesConfig:
-    """NF4 with double quantisation (QLoRA, arXiv:2305.14314) for all but FULL_PRECISION."""
-    wanted = {
-        "load_in_4bit": True,
-        "bnb_4bit_quant_type": "nf4",
-        "bnb_4bit_use_double_quant": double,
-        "bnb_4bit_compute_dtype": runtime.dtype,
-        "llm_int8_skip_modules": list(FULL_PRECISION),
-    }
-    if parse_flag_from_env("ACCELERATE_USE_FSDP"):
-        # Only floating-point numbers are spread over several cards: the packed bits pose as such.
-        wanted["bnb_4bit_quant_storage"] = runtime.dtype
-    config = BitsAndBytesConfig(**wanted)
-    # BitsAndBytesConfig swallows keywords it does not know, and the model would be another one.
-    if swallowed := [key for key, value in wanted.items() if getattr(config, key, None) != value]:
-        raise TypeError(f"BitsAndBytesConfig ignored {', '.join(swallowed)}")
-    return config
-
-
-def _quantized(runtime: Runtime, quantization: str) -> BitsAndBytesConfig | None:
-    if quantization == "none":
-        return None
-    if quantization == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=list(FULL_PRECISION))
-    return nf4_config(runtime, double=quantization == "nf4")
-
-
 def load_processor(
     source: str | Path, budget: PixelBudget | None = None, revision: str = "main"
 ) -> Qwen2VLProcessor:
@@ -115,41 +81,48 @@ def load_processor(
 
 
 def load_base(
-    source: str | Path, runtime: Runtime, revision: str = "main", quantization: str = "nf4"
+    source: str | Path,
+    runtime: Runtime,
+    revision: str = "main",
+    quantization: str = "nf4",
+    spare: bool = False,
 ) -> Qwen2VLForConditionalGeneration:
     """The base model of a folder or hub id, ready to detect; in 4 bit unless QUANTIZATIONS says.
 
-    FileNotFoundError where it cannot be had, ValueError where it is no Qwen2-VL in safetensors.
+    With `spare` it is for training alone (see storage.py). FileNotFoundError where it cannot be
+    had, ValueError where it is no Qwen2-VL in safetensors.
     """
     _check_source(source)
     _check_pickles(source)
     try:
         _check_family(source, revision)
-        loaded: Any = Qwen2VLForConditionalGeneration.from_pretrained(
-            source,
-            revision=revision,
-            dtype=runtime.dtype,
-            device_map={"": str(runtime.device)},
-            quantization_config=_quantized(runtime, quantization),
-            attn_implementation=runtime.attention,
-            use_safetensors=True,
-            output_loading_info=True,
+        return materialize(
+            runtime, quantization, spare, source, revision=revision, use_safetensors=True
         )
     except (OSError, SafetensorError) as error:
         raise FileNotFoundError(_unreadable(source, error)) from error
+
+
+def materialize(
+    runtime: Runtime, quantization: str, spare: bool, source: Any, **where: Any
+) -> Qwen2VLForConditionalGeneration:
+    """transformers' own loading, weight by weight; ValueError where weights are missing."""
+    spare = spare and runtime.device.type != "cpu"
+    loaded: Any = Qwen2VLForConditionalGeneration.from_pretrained(
+        source,
+        dtype=runtime.dtype,
+        device_map=places(str(runtime.device), spare),
+        quantization_config=quantized(runtime, quantization, spare),
+        attn_implementation=runtime.attention,
+        output_loading_info=True,
+        **where,
+    )
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"the weights of {source} lack {missing[0]} and {len(missing) - 1} more")
     if quantization in QUANTIZATIONS[:2]:
-        _check_quantized(model)
-    return model.eval()
-
-
-def linear4bit_layers(model: PreTrainedModel) -> Counter[str]:
-    """How many 4-bit layers each part of the model has: language_model, visual, lm_head."""
-    parts = ("language_model", "visual", "lm_head")
-    names = [name for name, layer in model.named_modules() if isinstance(layer, Linear4bit)]
-    return Counter(part for name in names for part in parts if part in name.split("."))
+        check_quantized(model)
+    return unhooked(model).eval()
 
 
 def attach(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftModel:
@@ -223,12 +196,6 @@ def _check_family(source: str | Path, revision: str) -> None:
     family = config.get("model_type")
     if family != Qwen2VLConfig.model_type:
         raise ValueError(f"{source} is not a Qwen2-VL model: its config.json says {family!r}")
-
-
-def _check_quantized(model: PreTrainedModel) -> None:
-    layers = linear4bit_layers(model)
-    if set(layers) != {"language_model"}:
-        raise ValueError(f"only the language model must be in 4 bit, but {dict(layers)} layers are")
 
 
 def _unreadable(source: str | Path, error: Exception) -> str:

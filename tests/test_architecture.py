@@ -30,7 +30,8 @@ ALLOWED = {
     "sources": {"formats", "photos"},
     "data": {"boxes", "corrections", "formats", "photos", "sources"},
     "checkpoints": {"prompts"},
-    "model": {"runtime"},
+    "storage": {"runtime"},
+    "model": {"runtime", "storage"},
     "architectures": {"checkpoints", "model", "runtime"},
     "decoding.grammar": {"boxes"},
     "decoding.attention": set(),
@@ -98,7 +99,7 @@ ALLOWED = {
 
 # What only one file may say.
 HOMES = {
-    "BitsAndBytesConfig(": "nutrition_vl/model.py",
+    "BitsAndBytesConfig(": "nutrition_vl/storage.py",
     "LoraConfig(": "training/recipes.py",
     "ForConditionalGeneration.from_pretrained(": "nutrition_vl/model.py",
     "AutoModelForImageTextToText.from_pretrained(": "nutrition_vl/model.py",

@@ -21,8 +21,9 @@ from nutrition_vl.decoding.grammar import Spelling
 from nutrition_vl.decoding.plain import MAX_NEW_TOKENS
 from nutrition_vl.decoding.rows import Token
 from nutrition_vl.detector import Detector
-from nutrition_vl.model import PixelBudget, budget_of, linear4bit_layers, load_processor
+from nutrition_vl.model import PixelBudget, budget_of, load_processor
 from nutrition_vl.photos import open_photo
+from nutrition_vl.storage import linear4bit_layers
 
 # flash, memory efficient, cuDNN, math
 KERNELS = (

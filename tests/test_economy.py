@@ -108,8 +108,8 @@ def planned(config, sizes, monkeypatch, free=80e9):
     [
         ({"memory_limit": 80}, 4, 28),
         ({"memory_limit": 8}, 4, 7),
-        ({"memory_limit": 5.5}, 2, 2),
-        ({"low_memory": True}, 2, 3),
+        ({"memory_limit": 5.5}, 2, 1),
+        ({"low_memory": True}, 2, 2),
         ({"low_memory": True, "memory_limit": 1}, 1, 0),  # the least there is
         ({"memory_limit": 8, "regroup_batches": False}, 1, 28),
         ({"gradient_checkpointing": False, "memory_limit": 8}, 1, 28),

@@ -1,5 +1,7 @@
 """Layers whose backward is written out give autograd's own numbers, whatever they keep."""
 
+from functools import partial
+
 import pytest
 import torch
 from peft import get_peft_model
@@ -8,9 +10,11 @@ from torch.nn import functional
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.model import load_base
 from nutrition_vl.runtime import detect_runtime
-from training.kernels import normalize, normalize_backward, swiglu, swiglu_backward
-from training.layers import Projection, write_out
+from training import stack
+from training.kernels import drop, normalize, normalize_backward, swiglu, swiglu_backward
+from training.projections import Projection
 from training.recipes import LANGUAGE, QV, Recipe, lora_config
+from training.stack import write_out
 
 
 @pytest.fixture(scope="module", params=["nf4", "none"])
@@ -34,13 +38,21 @@ def learned(model):
     """States and gradients of a loss that looks at each state in another way."""
     text = model.get_base_model().model.language_model
     torch.manual_seed(1)
-    seen = torch.randn(2, 20, text.config.hidden_size)
+    seen = torch.randn(2, 20, text.config.hidden_size).to(text.device, text.dtype)
     positions = torch.arange(20).expand(3, 2, -1) * torch.tensor([1, 2, 3])[:, None, None]
     model.zero_grad()
-    states = text(inputs_embeds=seen, position_ids=positions, use_cache=False).last_hidden_state
-    (states * torch.linspace(-1, 1, states.numel()).view_as(states)).sum().backward()
+    given = {"inputs_embeds": seen, "position_ids": positions.to(text.device), "use_cache": False}
+    states = text(**given).last_hidden_state
+    slope = torch.linspace(-1, 1, states.numel(), device=text.device).view_as(states)
+    (states * slope).sum().backward()
     found = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
     return states.detach(), found
+
+
+def undrop(model):
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
 
 
 def assert_alike(one, other):
@@ -52,9 +64,7 @@ def assert_alike(one, other):
 
 @pytest.mark.parametrize("kept", [0, 3, 99])
 def test_the_written_backward_is_autograds(model, kept):
-    for layer in model.modules():
-        if isinstance(layer, torch.nn.Dropout):
-            layer.p = 0.0
+    undrop(model)
     wanted = learned(model)
     undo = write_out(model.get_base_model().model.language_model.layers, kept)
     found = learned(model)
@@ -73,10 +83,96 @@ def test_dropout_is_the_same_where_a_layer_is_computed_again(model):
     assert_alike(*found)
     dropped = Projection(layers[0].self_attn.q_proj)
     states = torch.ones(50, 256)
-    same, other = (dropped._dropped(states, seed) for seed in (7, 8))
-    assert same.equal(dropped._dropped(states, 7)) and not same.equal(other)
+    same, other, again = (dropped._dropped(states, torch.tensor(seed)) for seed in (7, 8, 7))
+    assert same.equal(again) and not same.equal(other)
     assert (same == 0).float().mean() == pytest.approx(0.1, abs=0.01)
     assert same.max() == pytest.approx(1 / 0.9)
+
+
+def test_dropout_is_even():
+    """A share of 0.1 of a million: 900,000 are kept, give or take 300, anywhere and in any pair."""
+    seeds = torch.randint(2**32, (2,))
+    one, other = (drop(torch.ones(1000, 1000), seed, 0.1) > 0 for seed in seeds)
+    for kept in (one, other):
+        assert kept.sum().item() == pytest.approx(900_000, abs=2_000)
+        for rows in (kept, kept.T):
+            assert rows.sum(1).float().std().item() == pytest.approx(9.5, rel=0.15)  # binomial
+        assert (kept[1:] & kept[:-1]).float().mean().item() == pytest.approx(0.81, abs=0.003)
+        assert (kept[:, 1:] & kept[:, :-1]).float().mean().item() == pytest.approx(0.81, abs=0.003)
+    assert (one & other).float().mean().item() == pytest.approx(0.81, abs=0.003)
+
+
+class Tape:
+    """Stands for a captured graph where there is no GPU: its inputs stay where they are."""
+
+    made = 0
+
+    def __init__(self, function, inputs, pool):
+        self.function, self.inputs = function, tuple(tensor.clone() for tensor in inputs)
+        self.value = function(*self.inputs)
+        Tape.made += 1
+
+    def replay(self, inputs):
+        for place, tensor in zip(self.inputs, inputs, strict=True):
+            place.copy_(tensor)
+        return self.function(*self.inputs)
+
+
+@pytest.mark.parametrize("kept", [0, 99])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_replayed_passes_learn_the_same(model, kept, dropped, monkeypatch):
+    if not dropped:
+        undrop(model)
+    layers = model.get_base_model().model.language_model.layers
+    wanted = None if dropped else learned(model)  # rounded up to 32 tokens others are dropped
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
+    monkeypatch.setattr(stack, "Graph", Tape)
+    monkeypatch.setattr(Tape, "made", 0)
+    graphed = partial(stack.Stack, graphs=True)
+    monkeypatch.setattr(stack, "Stack", lambda layers, kept, graphs: graphed(layers, kept))
+    undo = write_out(layers, kept)
+    for made in (0, 2, 2):  # the warm-up, there and back captured, and replayed
+        found = learned(model)
+        wanted = wanted or found
+        torch.testing.assert_close(found[0], wanted[0])
+        assert_alike((wanted[0], found[1]), wanted)
+        assert Tape.made == made
+    undo()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("kept", [0, 99])
+def test_a_gpu_learns_the_same_from_graphs(kept):
+    base = load_base(DEMO, detect_runtime("cuda"))
+    model = get_peft_model(base, lora_config(Recipe(LANGUAGE), 0.0, "none")).train()
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, 0, 0.05)
+    layers = base.model.language_model.layers
+    wanted = learned(model)
+    undo = write_out(layers, kept)
+    for _ in range(4):
+        states, gradients = learned(model)
+        torch.testing.assert_close(states, wanted[0], rtol=0.05, atol=0.05)  # bfloat16
+        for name, gradient in gradients.items():
+            assert (gradient - wanted[1][name]).norm() <= 0.05 * wanted[1][name].norm(), name
+    undo()
+
+
+@pytest.mark.parametrize(("kept", "forwards"), [(99, 7), (0, 7 + 6)])
+def test_checkpointing_computes_no_layer_once_more(model, kept, forwards, monkeypatch):
+    layers, ran = model.get_base_model().model.language_model.layers, []
+    plain = Projection.forward
+    monkeypatch.setattr(
+        Projection, "forward", lambda *given: (ran.append(given[0]), plain(*given))[1]
+    )
+    model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+    undo = write_out(layers, kept)
+    learned(model)
+    undo()
+    assert len(ran) == forwards * len(layers)
+    assert all(layer.gradient_checkpointing for layer in layers)
+    model.get_base_model().gradient_checkpointing_disable()
 
 
 def test_outside_training_a_layer_is_as_it_was(model):

@@ -15,7 +15,14 @@ DEMO = "--model_name_or_path demo --use_cpu True --max_image_tokens 16".split()
 def row(key, **facts):
     """A measured row of round numbers: 1 GB of it are activations."""
     base = {"key": key, "name": key.upper(), "problem": "", "trained": 2_500_000, "tokens": 1000}
-    base |= {"start": 7e9, "peak": 8e9, "reserved": 9e9, "seconds": 2.0, "photos_per_second": 2.0}
+    base |= {
+        "start": 7e9,
+        "peak": 8e9,
+        "reserved": 9e9,
+        "before": 5e9,
+        "seconds": 2.0,
+        "photos_per_second": 2.0,
+    }
     base |= {"losses": [3.0, 2.5], "photos": 4, "forecast": {"weights": 7e9, "training": 5e8}}
     return base | facts
 
@@ -43,7 +50,7 @@ def report():
 def test_what_is_saved_counts_from_the_row_before(report):
     lines = memory_report.cells(report["rows"])
     assert lines[0][:3] == ("SDPA", "12.00", "")
-    assert lines[1][:6] == ("CHECKPOINT", "8.00", "+4.00", "9.00", "1.300", "2.00")
+    assert lines[1][:6] == ("CHECKPOINT", "8.00", "+4.00", "9.00", "5.00", "1.300")
     assert lines[2][:2] == ("TRL-FLASH", "there is none here")
     assert lines[3][2] == "+0.00" and lines[3][-1] == "7.50"
 
@@ -70,7 +77,8 @@ def test_all_forms_are_written(report, tmp_path):
         assert [line["technique"] for line in csv.DictReader(file)] == [
             line["name"] for line in report["rows"]
         ]
-    assert (tmp_path / "memory.png").stat().st_size > 10_000
+    for picture in ("memory.png", "losses.png"):
+        assert (tmp_path / picture).stat().st_size > 10_000
 
 
 @pytest.mark.slow

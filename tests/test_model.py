@@ -14,12 +14,11 @@ from nutrition_vl.model import (
     PixelBudget,
     attach,
     budget_of,
-    linear4bit_layers,
     load_base,
     load_processor,
-    nf4_config,
 )
 from nutrition_vl.runtime import Runtime, detect_runtime
+from nutrition_vl.storage import linear4bit_layers, nf4_config
 
 CPU = detect_runtime("cpu")
 

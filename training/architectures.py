@@ -8,7 +8,7 @@ import torch
 from peft import get_peft_model
 from torch import nn
 
-from nutrition_vl.model import FULL_PRECISION
+from nutrition_vl.storage import FULL_PRECISION
 from training.recipes import Recipe, lora_config, pattern
 
 PARTS = ("language_model", "visual", "lm_head")

@@ -149,7 +149,11 @@ def _workspace(config: TrainConfig, sizes: Sizes, plan: Plan) -> float:
     said = min(POSITIONS, plan.photos * sizes.longest.labels)
     logits = said * text.vocab_size * (number + 12)
     logits += ROWS * text.hidden_size * number if plan.head_away else 0
-    return max(layer, logits) + (CUBLAS if config.runtime.device.type == "cuda" else 0)
+    if config.runtime.device.type != "cuda":
+        return max(layer, logits)
+    # Graphs have their own: what goes in and comes out on the way there and back, and cuBLAS's.
+    graphs = 4 * tokens * text.hidden_size * number + CUBLAS
+    return max(layer, logits) + CUBLAS + graphs
 
 
 def _away(config: TrainConfig, sizes: Sizes, plan: Plan) -> float:

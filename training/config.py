@@ -93,7 +93,8 @@ class TrainConfig(SFTConfig):
     )
     low_memory: bool = _own(
         False,
-        "look words up on the CPU and bring the output matrix from there in slices, after loading",
+        "keep words and output matrix off the GPU, from loading on: the ones are looked up on the "
+        "CPU, the other is brought in slices",
     )
     log_memory: bool = _own(
         False, "write each step's allocated, reserved and peak memory to metrics.jsonl"

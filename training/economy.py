@@ -21,8 +21,8 @@ from training.budget import Plan
 from training.config import TrainConfig
 from training.embedding import Embedder
 from training.examples import Collator, to_examples
-from training.layers import write_out
 from training.loss import scored
+from training.stack import write_out
 
 
 class Economy(TrainerCallback):
@@ -83,7 +83,7 @@ class Economy(TrainerCallback):
         if plan.cached:
             undo.append(placement.park_tower(model, device))
         if plan.words_away:
-            undo.append(placement.park_words(model, device, self.words))
+            undo.append(placement.park_words(model, self.words))
         if plan.head_away:
             undo.append(placement.park_head(model, device))
         if device.type == "cuda":

@@ -151,6 +151,12 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def reset_peak(device: torch.device) -> None:
+    """Counts a GPU's peak from now on; a process's on the CPU cannot be."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def memory_now(device: torch.device) -> dict[str, int]:
     """Bytes taken now, and with what PyTorch holds in reserve; on the CPU the process's."""
     if device.type == "cuda":

@@ -36,9 +36,18 @@ def swiglu_backward(gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor,
     return (steep * up.float() * slope).to(gate.dtype), (steep * wide * share).to(up.dtype)
 
 
-def drop(states: Tensor, kept: Tensor, share: float) -> Tensor:
-    """The states that are kept, scaled by the share of them that is."""
-    return states * kept / share
+def drop(states: Tensor, seed: Tensor, share: float) -> Tensor:
+    """Dropout of a share of the states, scaled; which, a hash of place and seed below 2^32 decides.
+
+    So one seed drops the same again, in a CUDA graph too, and no mask is kept. The hash is Wellons'
+    lowbias32 (https://nullprogram.com/blog/2018/07/31/), in 64 bits: PyTorch shifts no unsigned 32.
+    """
+    word = 2**32 - 1
+    mixed = torch.arange(states.numel(), device=states.device).view(states.shape) ^ seed
+    mixed = ((mixed ^ (mixed >> 16)) * 0x7FEB352D) & word
+    mixed = ((mixed ^ (mixed >> 15)) * 0x846CA68B) & word
+    kept = (mixed ^ (mixed >> 16)) >= share * 2**32
+    return states * kept / (1 - share)
 
 
 @cache

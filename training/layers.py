@@ -5,76 +5,16 @@ keeps, or gradient checkpointing computes again, is for nothing. These layers ke
 and compute the rest again, or keep the few tensors that the backward needs where memory allows.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn import Linear4bit
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb
 
-from training.kernels import drop, fused, normalize, normalize_backward, swiglu, swiglu_backward
-
-
-class Projection:
-    """A frozen linear layer, in 4 bit or not, and the LoRA adapter on it, if it has one."""
-
-    def __init__(self, module: nn.Module) -> None:
-        adapted = isinstance(module, LoraLayer)
-        self.base: nn.Module = module.get_base_layer() if adapted else module
-        self.parameters: list[nn.Parameter] = []
-        self.scale, self.dropout = 0.0, 0.0
-        if adapted:
-            (name,) = module.active_adapters
-            self.parameters = [module.lora_A[name].weight, module.lora_B[name].weight]
-            self.scale = module.scaling[name]
-            self.dropout = getattr(module.lora_dropout[name], "p", 0.0)
-
-    @property
-    def weight(self) -> Tensor:
-        """(out, in), dequantised if need be."""
-        if isinstance(self.base, Linear4bit):
-            packed = self.base.weight
-            return dequantize_4bit(packed.data, packed.quant_state)
-        return self.base.weight
-
-    def forward(self, states: Tensor, seed: int) -> Tensor:
-        """What the layer and its adapter make of (..., in) states; `seed` draws the dropout."""
-        result = self.base(states)
-        if self.parameters:
-            narrow, wide = (weight.to(states.dtype) for weight in self.parameters)
-            seen = self._dropped(states, seed)
-            result.flatten(0, -2).addmm_(seen.flatten(0, -2) @ narrow.T, wide.T, alpha=self.scale)
-        return result
-
-    def backward(
-        self, gradient: Tensor, states: Tensor | None, seed: int, into: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The gradients of (N, in) states, added to `into`, and of the adapter's two matrices."""
-        weight = self.weight.to(gradient.dtype)
-        result = gradient @ weight if into is None else into.addmm_(gradient, weight)
-        if not self.parameters:
-            return result, []
-        assert states is not None
-        narrow, wide = (part.to(gradient.dtype) for part in self.parameters)
-        seen = self._dropped(states, seed)
-        inner = self.scale * (gradient @ wide)
-        gradients = [inner.T @ seen, self.scale * (gradient.T @ (seen @ narrow.T))]
-        result += self._dropped(inner @ narrow, seed)
-        return result, [part.float() for part in gradients]
-
-    def _dropped(self, states: Tensor, seed: int) -> Tensor:
-        """Dropout, the same for the same seed: for the states, and later for their gradient."""
-        if not self.dropout:
-            return states
-        generator = torch.Generator(states.device).manual_seed(seed)
-        kept = torch.empty_like(states, dtype=torch.bool)
-        kept.bernoulli_(1 - self.dropout, generator=generator)
-        return fused(drop, states.device.type)(states, kept, 1 - self.dropout)
+from training.kernels import fused, normalize, normalize_backward, swiglu, swiglu_backward
+from training.projections import Projection
 
 
 @dataclass
@@ -110,30 +50,35 @@ class Layer:
         """The adapters' matrices, in the order of the gradients that `backward` returns."""
         return [weight for part in self.parts for weight in part.parameters]
 
-    def trace(self, states: Tensor, turn: tuple[Tensor, Tensor], seed: int) -> Trace:
+    def trace(self, states: Tensor, turn: tuple[Tensor, Tensor], seeds: Tensor) -> Trace:
         """Computes all but the last projection of (batch, length, width) states."""
-        query, key, value = self._attended(self._normalized(0, states), turn, seed)
+        query, key, value = self._attended(self._normalized(0, states), turn, seeds)
         query, key, value = heads = [part.detach().requires_grad_() for part in (query, key, value)]
         with torch.enable_grad():
             mixed = functional.scaled_dot_product_attention(
                 query, key, value, is_causal=True, scale=self.attention.scaling, enable_gqa=True
             )
-        middle = states + self.parts[3].forward(_joined(mixed.detach()), seed + 3)
+        middle = states + self.parts[3].forward(_joined(mixed.detach()), seeds[3])
         seen = self._normalized(1, middle)
-        gate, up = (self.parts[at].forward(seen, seed + at) for at in (4, 5))
+        gate, up = (self.parts[at].forward(seen, seeds[at]) for at in (4, 5))
         return Trace(heads, mixed, middle, gate, up)
 
-    def finish(self, trace: Trace, seed: int) -> Tensor:
+    def finish(self, trace: Trace, seeds: Tensor) -> Tensor:
         """The layer's output."""
-        return trace.middle + self.parts[6].forward(self._product(trace), seed + 6)
+        return trace.middle + self.parts[6].forward(self._product(trace), seeds[6])
 
     def backward(
-        self, states: Tensor, turn: tuple[Tensor, Tensor], trace: Trace, gradient: Tensor, seed: int
+        self,
+        states: Tensor,
+        turn: tuple[Tensor, Tensor],
+        trace: Trace,
+        gradient: Tensor,
+        seeds: Tensor,
     ) -> tuple[Tensor, list[Tensor]]:
         """The gradients of the states and of `parameters`."""
         cosine, sine = turn
-        middle, mlp = self._mlp_backward(trace, gradient, seed)
-        mixed, out = self._back(3, middle, _joined(trace.mixed.detach()), seed)
+        middle, mlp = self._mlp_backward(trace, gradient, seeds)
+        mixed, out = self._back(3, middle, _joined(trace.mixed.detach()), seeds)
         width = (-1, self.attention.head_dim)
         heads = torch.autograd.grad(
             trace.mixed, trace.heads, mixed.unflatten(-1, width).transpose(1, 2)
@@ -141,38 +86,38 @@ class Layer:
         unturned = fused(apply_rotary_pos_emb, states.device.type)(*heads[:2], cosine, -sine)
         seen, result, learned = self._normalized(0, states), None, []
         for at, part in enumerate((*unturned, heads[2])):
-            result, found = self._back(at, _joined(part), seen, seed, result)
+            result, found = self._back(at, _joined(part), seen, seeds, result)
             learned += found
         return middle + self._unnormalized(0, states, result), [*learned, *out, *mlp]
 
     def _mlp_backward(
-        self, trace: Trace, gradient: Tensor, seed: int
+        self, trace: Trace, gradient: Tensor, seeds: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         product = self._product(trace) if self.parts[6].parameters else None
-        steep, down = self._back(6, gradient, product, seed)
+        steep, down = self._back(6, gradient, product, seeds)
         split = fused(swiglu_backward, gradient.device.type)
         gates = split(trace.gate, trace.up, steep)
         adapted = self.parts[4].parameters or self.parts[5].parameters
         seen = self._normalized(1, trace.middle) if adapted else None
-        result, gate = self._back(4, gates[0], seen, seed)
-        result, up = self._back(5, gates[1], seen, seed, result)
+        result, gate = self._back(4, gates[0], seen, seeds)
+        result, up = self._back(5, gates[1], seen, seeds, result)
         return gradient + self._unnormalized(1, trace.middle, result), [*gate, *up, *down]
 
     def _back(
-        self, at: int, gradient: Tensor, states: Tensor | None, seed: int, into: Any = None
+        self, at: int, gradient: Tensor, states: Tensor | None, seeds: Tensor, into: Any = None
     ) -> tuple[Tensor, list[Tensor]]:
         """A projection's backward, on rows of states."""
         rows = None if states is None else states.flatten(0, 1)
         into = None if into is None else into.flatten(0, 1)
-        result, learned = self.parts[at].backward(gradient.flatten(0, 1), rows, seed + at, into)
+        result, learned = self.parts[at].backward(gradient.flatten(0, 1), rows, seeds[at], into)
         return result.unflatten(0, gradient.shape[:2]), learned
 
     def _attended(
-        self, seen: Tensor, turn: tuple[Tensor, Tensor], seed: int
+        self, seen: Tensor, turn: tuple[Tensor, Tensor], seeds: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         split = [
             self.parts[at]
-            .forward(seen, seed + at)
+            .forward(seen, seeds[at])
             .unflatten(-1, (-1, self.attention.head_dim))
             .transpose(1, 2)
             for at in range(3)
@@ -196,55 +141,3 @@ class Layer:
 def _joined(heads: Tensor) -> Tensor:
     """(batch, heads, length, width) side by side: (batch, length, heads * width)."""
     return heads.transpose(1, 2).flatten(2)
-
-
-class _Written(torch.autograd.Function):
-    """A Layer as autograd sees it: one step with its own backward."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, cosine: Tensor, sine: Tensor, layer: Layer, *_: Tensor
-    ) -> Tensor:
-        ctx.layer = layer
-        ctx.seed = int(torch.randint(2**62, ()))  # from PyTorch's own, so that runs repeat
-        ctx.save_for_backward(states, cosine, sine)
-        with torch.autocast(states.device.type, enabled=False):
-            trace = layer.trace(states, (cosine, sine), ctx.seed)
-            ctx.trace = trace if layer.keeps else None
-            return layer.finish(trace, ctx.seed)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        states, *turn = ctx.saved_tensors
-        with torch.autocast(states.device.type, enabled=False):
-            trace, ctx.trace = ctx.trace, None  # freed layer by layer
-            trace = trace or ctx.layer.trace(states, turn, ctx.seed)
-            result, learned = ctx.layer.backward(states, turn, trace, gradient, ctx.seed)
-        return result, None, None, None, *learned
-
-
-def write_out(layers: nn.ModuleList, kept: int) -> Callable[[], None]:
-    """Gives decoder layers their written backward in training; returns what takes it away again.
-
-    The last `kept` keep what their backward needs, the others compute it again. They need batches
-    padded on the right, where causal attention needs no mask.
-    """
-    for at, module in enumerate(layers):
-        module.forward = _forward(module, Layer(module, at >= len(layers) - kept))
-
-    def undo() -> None:
-        for module in layers:
-            vars(module).pop("forward")
-
-    return undo
-
-
-def _forward(module: nn.Module, layer: Layer) -> Callable:
-    plain = module.forward
-
-    def forward(states: Tensor, *args: Any, **given: Any) -> Tensor:
-        if not (module.training and torch.is_grad_enabled()):
-            return plain(states, *args, **given)
-        return _Written.apply(states, *given["position_embeddings"], layer, *layer.parameters)
-
-    return forward

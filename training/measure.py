@@ -29,7 +29,7 @@ from training.budget import Plan, Sizes, choose, expect
 from training.config import TrainConfig
 from training.economy import Economy
 from training.examples import length, patches, said, to_examples
-from training.forecast import Extent
+from training.forecast import Extent, peak_memory, reset_peak
 from training.techniques import Technique
 from training.train import NOT_CUDNN, adapters, assemble
 
@@ -38,13 +38,17 @@ WARM = 1  # steps that are not timed: kernels are compiled and buffers made in t
 
 @dataclass
 class Row:
-    """A technique measured. Bytes; seconds are the median step's; `forecast` is by part."""
+    """A technique measured. Bytes; seconds are the median step's; `forecast` is by part.
+
+    `before` is the peak until the first step: the base loaded, and photos seen if once is enough.
+    """
 
     key: str
     name: str
     settings: str
     plan: str = ""
     trained: int = 0
+    before: int = 0
     start: int = 0
     peak: int = 0
     reserved: int = 0
@@ -65,17 +69,16 @@ class Watch(TrainerCallback):
         self.device = device
         self.ends: list[float] = []
         self.losses: list[float] = []
-        self.start = self.peak = self.reserved = 0
+        self.before = self.start = self.peak = self.reserved = 0
         self._watching, self._stop = False, Event()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Begins to watch, with the first step."""
         if self._watching:
             return
-        self._watching = True
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        else:
+        self._watching, self.before = True, peak_memory(self.device)
+        reset_peak(self.device)
+        if self.device.type != "cuda":
             Thread(target=self._sample, daemon=True).start()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
@@ -139,13 +142,15 @@ class Bench:
     ) -> Row:
         """Trains for config.max_steps and returns what it took; a failure is a row that says so."""
         row, plan = self.foresee(technique, config)
+        reset_peak(config.runtime.device)
         watch = Watch(config.runtime.device)
         try:
             self._train(technique, config, model, plan, watch)
         except (torch.OutOfMemoryError, RuntimeError, ValueError, ImportError) as error:
             row.problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
         watch.stop()
-        row.start, row.peak, row.reserved = watch.start, watch.peak, watch.reserved
+        row.before, row.start = watch.before, watch.start
+        row.peak, row.reserved = watch.peak, watch.reserved
         row.losses, ends = watch.losses, watch.ends[WARM - 1 :]
         row.steps = [round(b - a, 4) for a, b in pairwise(ends)]
         if row.steps:

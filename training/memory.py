@@ -14,8 +14,7 @@ import shlex
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import groupby
@@ -27,18 +26,19 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from transformers import Qwen2VLForConditionalGeneration
 from transformers.utils import logging
 
-from nutrition_vl.architectures import is_random, random_checkpoint, skeleton
+from nutrition_vl.architectures import skeleton
 from nutrition_vl.data import load_split
-from nutrition_vl.model import load_base
+from nutrition_vl.model import budget_of
 from training import memory_report, runs
 from training.architectures import quantizable
 from training.config import TrainConfig, parse
+from training.forecast import peak_memory, reset_peak
 from training.kernels import compiles
 from training.measure import Bench, Row
 from training.techniques import PLAIN, TECHNIQUES, Technique
+from training.train import load
 
 PHOTOS = 16
 PARTS = ("weights", "adapters", "activations", "workspace")
@@ -101,7 +101,6 @@ class Report:
         self.first = self.settings[0][1]
         base = runs.base_source(self.first.model_name_or_path)
         self.skeleton = skeleton(self.first.model_name_or_path, base, self.first.model_revision)
-        self.data = _photos(folder, self.first)
 
     def foresee(self) -> list[Row]:
         """Prints the forecast of each row, without a GPU, in GB by part."""
@@ -118,16 +117,21 @@ class Report:
     def measure(self) -> list[Row]:
         """Measures each row and writes the report anew as soon as it is known."""
         found: list[Row] = []
-        with _weights(self.first, self.skeleton) as source:
-            for kind, group in groupby(self.settings, lambda pair: pair[1].quantization):
-                model = load_base(source, self.first.runtime, quantization=kind)
-                for technique, config in group:
-                    row = self._bench(config).measure(technique, config, model)
-                    found.append(row)
-                    memory_report.write(self._facts(found), self.options.out)
-                    told = row.problem or f"{row.peak / 1e9:.2f} GB, {row.seconds:.3f} s a step"
-                    print(f"{row.name:50} {told}", flush=True)
-                del model
+        source = runs.base_source(self.first.model_name_or_path)
+        for _, group in groupby(self.settings, lambda pair: _base_of(pair[1])):
+            pairs = list(group)
+            config = pairs[0][1]
+            reset_peak(config.runtime.device)
+            model = load(config, source, self.skeleton.config)
+            loading = peak_memory(config.runtime.device)
+            for technique, config in pairs:
+                row = self._bench(config).measure(technique, config, model)
+                row.before = max(row.before, loading)
+                found.append(row)
+                memory_report.write(self._facts(found), self.options.out)
+                told = row.problem or f"{row.peak / 1e9:.2f} GB, {row.seconds:.3f} s a step"
+                print(f"{row.name:50} {told}", flush=True)
+            del model
         found += self.refused
         memory_report.write(self._facts(found), self.options.out)
         memory_report.show([asdict(row) for row in found])
@@ -153,9 +157,10 @@ class Report:
 
     def _bench(self, config: TrainConfig) -> Bench:
         batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        rows = load_split(self.data, "train")
+        processor = runs.load_fitting_processor(config)
+        rows = load_split(_photos(self.folder, budget_of(processor).max_tokens), "train")
         rows = rows.select([at % len(rows) for at in range(config.max_steps * batch)])
-        return Bench(rows, runs.load_fitting_processor(config), self.skeleton)
+        return Bench(rows, processor, self.skeleton)
 
     def _facts(self, rows: Sequence[Row]) -> dict[str, Any]:
         """The report as it is written to memory.json."""
@@ -174,19 +179,17 @@ class Report:
         }
 
 
-@contextmanager
-def _weights(config: TrainConfig, bones: Qwen2VLForConditionalGeneration) -> Iterator[Any]:
-    """Where the base is loaded from, once for each quantisation."""
-    if is_random(config.model_name_or_path):
-        with random_checkpoint(bones.config, config.runtime) as folder:
-            yield folder
-    else:
-        yield runs.base_source(config.model_name_or_path)
+def _base_of(config: TrainConfig) -> tuple[str, bool]:
+    """What rows must have in common to train on the same loaded base."""
+    return config.quantization, config.low_memory
 
 
-def _photos(folder: Path, config: TrainConfig) -> Path:
-    """Photos of noise that take just the budget's tokens, with two boxes each."""
-    budget = runs.load_fitting_processor(config).image_processor.size["longest_edge"] // 28**2
+def _photos(folder: Path, budget: int) -> Path:
+    """A folder in it of noise: photos that take just so many tokens, with two boxes each."""
+    folder = folder / str(budget)
+    if folder.exists():
+        return folder
+    folder.mkdir()
     rows = max(side for side in range(1, int(budget**0.5) + 1) if budget % side == 0)
     noise, lines = np.random.default_rng(0), []
     for number in range(PHOTOS):

@@ -18,6 +18,7 @@ COLUMNS = (
     "peak GB",
     "saved GB",
     "reserved GB",
+    "before GB",
     "s a step",
     "photos/s",
     "loss",
@@ -44,7 +45,7 @@ ESTIMATES: tuple[tuple[str, float, str, Callable], ...] = (
 
 
 def write(report: Mapping[str, Any], out: Path) -> None:
-    """Writes memory.json, memory.csv, memory.md and memory.png."""
+    """Writes memory.json, memory.csv, memory.md, memory.png and losses.png."""
     rows = report["rows"]
     out.mkdir(parents=True, exist_ok=True)
     partial = out / "memory.partial"
@@ -53,6 +54,7 @@ def write(report: Mapping[str, Any], out: Path) -> None:
     (out / "memory.csv").write_text(_csv(rows), encoding="utf-8")
     (out / "memory.md").write_text(markdown(report), encoding="utf-8")
     bars(rows).savefig(out / "memory.png", dpi=150)
+    curves(rows).savefig(out / "losses.png", dpi=150)
 
 
 def cells(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -70,6 +72,7 @@ def cells(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
                 f"{row['peak'] / GB:.2f}",
                 saved,
                 f"{row['reserved'] / GB:.2f}",
+                f"{row['before'] / GB:.2f}",
                 f"{row['seconds']:.3f}",
                 f"{row['photos_per_second']:.2f}",
                 f"{row['losses'][-1]:.4f}",
@@ -98,11 +101,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"`{report['command']}`",
         "",
         "GB are 10^9 bytes: PyTorch's on a GPU, the process's on the CPU. Seconds are the median "
-        "step's, data loading included; saved is against the row before.",
+        "step's, data loading included; saved is against the row before; before is the peak until "
+        "the first step: the base loaded, photos seen.",
         "",
         *_table(COLUMNS, cells(rows)),
         "",
-        "![peak memory](memory.png)",
+        "![peak memory](memory.png) ![losses](losses.png)",
         *[line for note in report["notes"] for line in ("", note)],
         *_limits(report),
         *(_compared(rows) if "7b" in report["base"].lower() else []),
@@ -178,6 +182,18 @@ def bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_xlim(0, 1.25 * max(left, default=1))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=len(COLOURS), frameon=False, fontsize=8)
+    return figure
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """The losses of each row, on the same photos from the same start."""
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel="loss")
+    for row in rows:
+        if not row["problem"]:
+            axes.plot(range(1, len(row["losses"]) + 1), row["losses"], label=row["name"])
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=7)
     return figure
 
 

@@ -1,5 +1,5 @@
 """Which weights leave the GPU while a model trains: each function moves some and returns what
-brings them back."""
+puts them back to where they were loaded."""
 
 from collections.abc import Callable
 
@@ -16,17 +16,16 @@ def park_tower(model: Qwen2VLForConditionalGeneration, device: torch.device) -> 
     return lambda: tower.to(device) and None
 
 
-def park_words(
-    model: Qwen2VLForConditionalGeneration, device: torch.device, words: Tensor
-) -> Callable[[], None]:
+def park_words(model: Qwen2VLForConditionalGeneration, words: Tensor) -> Callable[[], None]:
     """The embeddings of words, which are then looked up in `words`, the same matrix on the CPU."""
     module = model.get_input_embeddings()
+    came = module.weight.device
     module.weight.data = words
     module.forward = lambda ids: functional.embedding(ids.cpu(), module.weight).to(ids.device)
 
     def undo() -> None:
         vars(module).pop("forward")
-        _bring_back(module, device)
+        _bring_back(module, came)
 
     return undo
 
@@ -34,10 +33,11 @@ def park_words(
 def park_head(model: Qwen2VLForConditionalGeneration, device: torch.device) -> Callable[[], None]:
     """The output matrix, which `loss.pieces` brings in slices when it is multiplied with."""
     module = model.get_output_embeddings()
+    came = module.weight.device
     weight = module.weight.data.cpu()
     # From pinned memory slices are copied while the GPU computes.
     module.weight.data = weight.pin_memory() if device.type == "cuda" else weight
-    return lambda: _bring_back(module, device)
+    return lambda: _bring_back(module, came)
 
 
 def _bring_back(module: nn.Module, device: torch.device) -> None:

@@ -28,6 +28,7 @@ SDPA = "--gradient_checkpointing False --optim adamw_torch"
 SEEN = "--cache_features True"
 BATCH = f"{SEEN} --regroup_batches True"
 LEAN = f"{BATCH} --lean_layers True"
+FAST = f"{LEAN} --memory_limit 7.6"
 
 TECHNIQUES = (
     Technique("bf16", "16-bit base", f"{EAGER} --quantization none", "transformers"),
@@ -40,9 +41,8 @@ TECHNIQUES = (
     Technique("precise", "adapters in float32", ""),
     Technique("seen", "visual features once, tower and words off the GPU", SEEN),
     Technique("batch", "micro-batch of 4", f"{BATCH} --memory_limit 40"),
-    Technique("fast", "lean layers, within 8 GB", f"{LEAN} --memory_limit 7.6"),
+    Technique("fast", "lean layers, within 8 GB", FAST),
     Technique("most", "lean layers, 40 GB", f"{LEAN} --memory_limit 40"),
-    Technique("low", "low memory", f"{LEAN} --low_memory True"),
     Technique(
         "trl-batch",
         "TRL's recipe, 4 x 1",
@@ -52,12 +52,14 @@ TECHNIQUES = (
     Technique(
         "trl-flash", "TRL's recipe, flash attention 2", "--attention flash_attention_2", "trl"
     ),
+    Technique("fused", "fast, 32-bit fused AdamW", f"{FAST} --optim adamw_torch_fused"),
     Technique(
         "all-linear",
         "fast, LoRA on all linear layers",
-        f"{LEAN} --memory_limit 7.6 --lora_target_modules [qkvo]_proj (gate|up|down)_proj",
+        f"{FAST} --lora_target_modules [qkvo]_proj (gate|up|down)_proj",
     ),
-    Technique(
-        "tokens-256", "fast, 256 image tokens", f"{LEAN} --memory_limit 7.6 --max_image_tokens 256"
-    ),
+    Technique("vision", "fast, LoRA in the vision tower too", f"{FAST} --recipe exp2"),
+    Technique("tokens-300", "fast, 300 image tokens", f"{FAST} --max_image_tokens 300"),
+    Technique("tokens-1200", "fast, 1200 image tokens", f"{FAST} --max_image_tokens 1200"),
+    Technique("low", "low memory", f"{LEAN} --low_memory True"),
 )

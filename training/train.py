@@ -17,7 +17,7 @@ from transformers import (
     TrainerCallback,
 )
 
-from nutrition_vl.architectures import is_random, random_checkpoint, skeleton
+from nutrition_vl.architectures import is_random, random_base, skeleton
 from nutrition_vl.data import load_split
 from nutrition_vl.formats import Skipped
 from nutrition_vl.model import load_base
@@ -113,11 +113,11 @@ def _spare_frozen(base: PreTrainedModel) -> PreTrainedModel:
 
 
 def load(config: TrainConfig, source: str | Path, shape: Qwen2VLConfig) -> PreTrainedModel:
-    """The base that the settings ask for."""
+    """The base that the settings ask for; with low memory part of it never reaches the GPU."""
+    spare = config.low_memory and not config.validation_photos  # which needs a base that can answer
     if is_random(config.model_name_or_path):
-        with random_checkpoint(shape, config.runtime) as folder:
-            return load_base(folder, config.runtime, quantization=config.quantization)
-    return load_base(source, config.runtime, config.model_revision, config.quantization)
+        return random_base(shape, config.runtime, config.quantization, spare)
+    return load_base(source, config.runtime, config.model_revision, config.quantization, spare)
 
 
 def _validation(

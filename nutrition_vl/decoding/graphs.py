@@ -97,7 +97,8 @@ class Graph:
     def __init__(self, function: Function, inputs: tuple[Tensor, ...], pool: tuple[int, int]):
         self.inputs = tuple(tensor.clone() for tensor in inputs)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool):
+        # Thread local: else a thread that only pins memory for the next batch ends the capture.
+        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
             self.value = function(*self.inputs)
 
     def replay(self, inputs: tuple[Tensor, ...]) -> Tensor:
