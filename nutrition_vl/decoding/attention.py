@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, PreTrainedConfig
 
 GROUPED = "nutrition_vl_grouped"
@@ -43,13 +44,15 @@ def attend(
 
 @contextmanager
 def attending(*configs: PreTrainedConfig) -> Iterator[None]:
-    """Lets the parts of a model with these configurations `attend`."""
+    """Lets the parts of a model with these configurations `attend`; whatever else asks PyTorch for
+    attention meanwhile gets its math kernel."""
     AttentionInterface.register(GROUPED, attend)
     before = [config._attn_implementation for config in configs]
     for config in configs:
         config._attn_implementation = GROUPED
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         for config, own in zip(configs, before, strict=True):
             config._attn_implementation = own
