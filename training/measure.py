@@ -33,7 +33,9 @@ from training.forecast import Extent, peak_memory, reset_peak
 from training.techniques import Technique
 from training.train import NOT_CUDNN, adapters, assemble
 
-WARM = 1  # steps that are not timed: kernels are compiled and buffers made in them
+# Steps that are not timed: kernels are compiled and buffers made in the first, graphs of the layers
+# captured in the second and first replayed in the third.
+WARM = 3
 
 
 @dataclass

@@ -36,7 +36,7 @@ from training.architectures import quantizable
 from training.config import TrainConfig, parse
 from training.forecast import peak_memory, reset_peak
 from training.kernels import compiles
-from training.measure import Bench, Row
+from training.measure import WARM, Bench, Row
 from training.techniques import PLAIN, TECHNIQUES, Technique
 from training.train import load
 
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     add("--forecast", type=float, metavar="GB", help="work it out for a GPU of so many GB only")
     add("--out", type=Path, default=Path("runs/memory"), help="folder (default: runs/memory)")
     add("--rows", default=",".join(keys), help=f"which, of {', '.join(keys)} (default: all)")
-    add("--steps", type=int, default=6, help="of each row, the first not timed (default: 6)")
+    add("--steps", type=int, default=5, help="timed ones of each row, after three (default: 5)")
     return found
 
 
@@ -140,7 +140,7 @@ class Report:
 
     def _settings(self, technique: Technique) -> TrainConfig:
         fixed = (
-            f"--output_dir {self.folder}/run --max_steps {self.options.steps} --save_strategy no "
+            f"--output_dir {self.folder}/run --max_steps {WARM + self.options.steps} --save_strategy no "
             "--logging_steps 1 --disable_tqdm True"
         )
         words = (*fixed.split(), *PLAIN.split(), *self.rest, *technique.words.split())
