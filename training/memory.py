@@ -140,8 +140,8 @@ class Report:
 
     def _settings(self, technique: Technique) -> TrainConfig:
         fixed = (
-            f"--output_dir {self.folder}/run --max_steps {WARM + self.options.steps} --save_strategy no "
-            "--logging_steps 1 --disable_tqdm True"
+            f"--output_dir {self.folder}/run --max_steps {WARM + self.options.steps} "
+            "--save_strategy no --logging_steps 1 --disable_tqdm True"
         )
         words = (*fixed.split(), *PLAIN.split(), *self.rest, *technique.words.split())
         return parse(words)
