@@ -40,6 +40,7 @@ class Features:
         found = read_metrics(self.index)
         self.index.write_text("".join(json.dumps(place) + "\n" for place in found))
         self.places: dict[str, dict[str, Any]] = {place["photo"]: place for place in found}
+        self.end = max((place["end"] for place in found), default=0)
         self._mapped: Tensor | None = None
 
     def __contains__(self, photo: str) -> bool:
@@ -56,17 +57,17 @@ class Features:
 
     def add(self, photos: Sequence[str], features: Sequence[Tensor], grids: Tensor) -> None:
         """Appends the features of photos."""
-        start = max((place["end"] for place in self.places.values()), default=0)
         with self.data.open("r+b") as file:
-            file.seek(start * self.width * self.dtype.itemsize)  # over what a killed run left
+            file.seek(self.end * self.width * self.dtype.itemsize)  # over what a killed run left
             for rows in features:
                 plain = rows.detach().to("cpu", self.dtype).contiguous()
                 file.write(plain.view(torch.uint8).numpy().data)
         with self.index.open("a", encoding="utf-8") as file:
             for photo, rows, grid in zip(photos, features, grids.tolist(), strict=True):
-                place = {"photo": photo, "start": start, "end": start + len(rows), "grid": grid}
+                start, self.end = self.end, self.end + len(rows)
+                place = {"photo": photo, "start": start, "end": self.end, "grid": grid}
                 file.write(json.dumps(place) + "\n")
-                self.places[photo], start = place, place["end"]
+                self.places[photo] = place
         self._mapped = None
 
 
