@@ -13,6 +13,8 @@ from nutrition_vl.boxes import LABELS, from_text
 from nutrition_vl.confidence import Calibration, sureness
 from nutrition_vl.decoding.rows import Token
 
+SAME = 0.5  # IoU from which two boxes mean one table, as where answers are scored
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -56,7 +58,8 @@ def read(
     calibration: Calibration,
     seconds: float,
 ) -> Answer:
-    """The answer in these tokens: boxes at the `edges` they mean, as sure as the model is."""
+    """The answer in these tokens: boxes at the `edges` they mean, as sure as the model is; of two
+    boxes of one table the surer."""
     words = list(takewhile(lambda token: token.id != tokenizer.eos_token_id, said))
     ids = [token.id for token in words]
     # Decoded from the start each time: a character may take several tokens.
@@ -69,7 +72,8 @@ def read(
     sure = [sureness([words[i] for i in np.flatnonzero(where)]) for where in inside]
     parsed.detections.confidence = calibration(np.array(sure, dtype=np.float32))
     overruled = sum(token.overruled for token in said)
-    return Answer(parsed.detections, texts[-1], parsed.malformed, seconds, overruled)
+    found = parsed.detections.with_nms(SAME, class_agnostic=True)
+    return Answer(found, texts[-1], parsed.malformed, seconds, overruled)
 
 
 def edges(words: Sequence[Token], tokenizer: Any) -> str:

@@ -108,6 +108,19 @@ def test_edges_are_the_means_of_their_last_digits(demo):
     assert answer.detections.xyxy[0] == pytest.approx(wanted, abs=0.01)
 
 
+def test_of_two_boxes_of_one_table_the_surer_stays(demo):
+    tokenizer = demo.processor.tokenizer
+    corners = [[100, 100, 300, 300], [100, 150, 300, 300], [100, 300, 300, 500]]  # IoU 0.75, 0
+    said = []
+    for box, sure in zip(corners, (0.6, 0.9, 0.7), strict=True):
+        ids = tokenizer(to_text(make_detections([box]), (1000, 1000))).input_ids
+        said += [Token(word, math.log(sure) if at == 0 else 0.0, 9) for at, word in enumerate(ids)]
+    answer = read(said, (1000, 1000), tokenizer, Calibration(), 0.1)
+    assert answer.detections.xyxy.tolist() == corners[1:]
+    assert answer.detections.confidence == pytest.approx([0.9, 0.7])
+    assert answer.text.count("<|box_start|>") == 3
+
+
 def test_no_photos_no_answers(demo):
     assert demo.detect([]) == []
 
