@@ -48,7 +48,8 @@ def _report(config: EvalConfig) -> "Report | None":
     for folder in config.runs:
         checkpoints(folder)  # before the data, which may have to be fetched
     rows = _rows(config)
-    results = [evaluate(found) for found in _read(config, rows)]
+    shown = config.threshold or 0.0
+    results = [evaluate(found, threshold=shown) for found in _read(config, rows)]
     about = "" if rows is None else f"{config.data or DATASET}, split {config.split}"
     if rows is None or not config.asks_models:
         return Report(results, rows=rows, about=about)

@@ -70,6 +70,11 @@ class Answers:
             found=select(found, found.class_id == class_id),
         )
 
+    def above(self, threshold: float) -> "Answers":
+        """The same photos with only the boxes that were found with at least this confidence."""
+        sure = np.asarray(self.found.confidence) >= threshold
+        return replace(self, found=select(self.found, sure))
+
     def boxes_of(self, photo: int) -> tuple[sv.Detections, sv.Detections]:
         """The true and the found boxes of the photo with this index."""
         truth, found = self.truth, self.found

@@ -110,7 +110,7 @@ def _recall(axes: Axes, row: Result) -> None:
 
 
 def _calibration(axes: Axes, row: Result) -> None:
-    bins = calibration(row.answers, row.pairing)
+    bins = calibration(*row.every)
     axes.plot([0, 1], [0, 1], "--", color=GRAY, label="as sure as right")
     sure, right = [at["confidence"] for at in bins], [at["precision"] for at in bins]
     axes.plot(sure, right, color="C0")
@@ -120,7 +120,7 @@ def _calibration(axes: Axes, row: Result) -> None:
 
 
 def _threshold(axes: Axes, row: Result) -> None:
-    points = by_threshold(row.answers, row.pairing)
+    points = by_threshold(*row.every)
     for name in ("false_alarm_rate", "precision@0.5", "recall@0.5"):
         values = [at[name] for at in points]
         axes.plot([at["confidence"] for at in points], values, "o-", label=NAMES[name])
@@ -128,7 +128,7 @@ def _threshold(axes: Axes, row: Result) -> None:
 
 
 def _operating(axes: Axes, row: Result) -> None:
-    points = operating_points(row.answers, row.pairing)
+    points = operating_points(*row.every)
     axes.plot([at["coverage"] for at in points], [at["precision"] for at in points], "o-")
     named = {(at["coverage"], at["precision"]): f"{at['confidence']:.1f}" for at in points}
     for place, confidence in named.items():  # of equal ones the surest

@@ -1,6 +1,7 @@
 """What to evaluate: the command line as a dataclass."""
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,10 @@ The last line on stdout is one JSON object with every number.
 exit codes: 0 all is scored, 2 something is wrong and nothing was overwritten
 """
 FILES = "of any model: our JSON lines, COCO results, or the original's table of samples"
+SURE = (
+    "boxes less sure count only in AP and the curves (default: what command and page show; of "
+    "--predictions every box)"
+)
 PERTURB = "also the base and the best row on worse photos: rotate90,blur,jpeg,... or all"
 
 
@@ -44,6 +49,7 @@ class EvalConfig:
     perturb: tuple[str, ...] = ()
     corrections: Path | None = None
     force: bool = False
+    threshold: float | None = None
 
     @property
     def asks_models(self) -> bool:
@@ -74,6 +80,7 @@ def parse(argv: list[str] | None = None) -> EvalConfig:
         perturb=found.perturb,
         corrections=found.corrections,
         force=found.force,
+        threshold=found.threshold,
     )
 
 
@@ -105,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="of python -m eval.audit, to the truth",
     )
+    add("--threshold", type=_share, metavar="T", help=SURE)
     add("--force", action="store_true", help="score rows that are not comparable, flagged")
     return options
 
@@ -116,6 +124,16 @@ def _perturbations(text: str) -> tuple[str, ...]:
             f"there is no {unknown[0]!r}: choose from {', '.join(PERTURBATIONS)}, or all"
         )
     return names
+
+
+def _share(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found <= 1:
+        raise argparse.ArgumentTypeError(f"give a confidence from 0 to 1, not {text}")
+    return found
 
 
 def _positive(text: str) -> int:

@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """One row of a report: a model's answers and all that is known from them."""
+    """One row of a report: a model's answers and all that is known from them.
+
+    `answers` are those shown, of a confidence of at least `threshold`; `every` box has its say in
+    average precision and in what is told by confidence.
+    """
 
     answers: Answers
+    every: tuple[Answers, Pairing]
+    threshold: float
     target: "Target | None"
     pairing: Pairing
     counts: Tally
@@ -75,7 +81,7 @@ class Result:
         bounds = {f"{name}_95": [*_bounds(self.sure(name))] for name in COMPARED}
         named = {"name": self.name, "run": self.run, "step": self.step, "seed": self.seed}
         named["differs"] = "; ".join(self.answers.differs)
-        return named | sizes | self.scores() | bounds
+        return named | {"threshold": self.threshold} | sizes | self.scores() | bounds
 
 
 @dataclass(frozen=True)
@@ -111,13 +117,16 @@ class Difference:
         }
 
 
-def evaluate(answers: Answers, target: "Target | None" = None) -> Result:
-    """Scores one model's answers; `target` says which row of a sweep they are."""
-    pairing = pair(answers)
-    counts = tally(answers, pairing)
-    precision = average_precision(answers, pairing)
-    drawn = resample(counts)
-    return Result(answers, target, pairing, counts, drawn, precision, unranked(answers))
+def evaluate(answers: Answers, target: "Target | None" = None, threshold: float = 0.0) -> Result:
+    """Scores one model's answers; `target` says which row of a sweep they are. Boxes below the
+    threshold are left out of all but average precision."""
+    every = pair(answers)
+    precision = average_precision(answers, every)
+    shown = answers.above(threshold)
+    pairing = pair(shown) if threshold else every
+    counts = tally(shown, pairing)
+    rest = resample(counts), precision, unranked(answers)
+    return Result(shown, (answers, every), threshold, target, pairing, counts, *rest)
 
 
 def best(results: Sequence[Result]) -> Result:

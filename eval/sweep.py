@@ -23,7 +23,7 @@ from eval.targets import BARE, Target, targets
 from nutrition_vl import prompts
 from nutrition_vl.checkpoints import resolve
 from nutrition_vl.data import DATASET
-from nutrition_vl.detector import Detector
+from nutrition_vl.detector import THRESHOLD, Detector
 
 
 def run(rows: Dataset, config: EvalConfig) -> Report | None:
@@ -63,7 +63,8 @@ class Sweep:
             for target in plan:
                 progress.set_description(f"{target.name} {target.perturb}".strip())
                 self._fill(target, plan, progress)
-        return [evaluate(_answers(target, self.rows), target) for target in plan]
+        shown = THRESHOLD if self.config.threshold is None else self.config.threshold
+        return [evaluate(_answers(target, self.rows), target, shown) for target in plan]
 
     def _fill(self, target: Target, plan: Sequence[Target], progress: tqdm) -> None:
         todo = gaps(self.rows, target.file)

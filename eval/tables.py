@@ -61,8 +61,8 @@ def details(report: Report) -> list[Sheet]:
     tables |= {
         "by size of the table": by_size(row.answers, row.pairing),
         "by number of tables": by_tables(row.answers, row.counts),
-        "boxes of confidence >= t": by_threshold(row.answers, row.pairing),
-        "used with one box of confidence >= t": operating_points(row.answers, row.pairing),
+        "boxes of confidence >= t": by_threshold(*row.every),
+        "used with one box of confidence >= t": operating_points(*row.every),
     }
     called_best = called(row, results)
     return [
@@ -105,7 +105,8 @@ def _main(results: Sequence[Result]) -> Sheet:
 
 
 def _size(row: Result) -> str:
-    return f"{len(row.answers.ids)} photos, {len(row.answers.truth)} true boxes"
+    shown = f", boxes of confidence >= {row.threshold:g}" if row.threshold else ""
+    return f"{len(row.answers.ids)} photos, {len(row.answers.truth)} true boxes{shown}"
 
 
 def _flags(results: Sequence[Result]) -> list[Sheet]:

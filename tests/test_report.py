@@ -58,6 +58,24 @@ def test_the_best_row_has_the_highest_f1(results):
     assert found[0].interval.value == pytest.approx((1 + 0.8) / 2 - 0.5 / 2)
 
 
+def test_boxes_below_the_threshold_count_in_average_precision_alone():
+    found = [[[10, 20, 110, 70]], [[0, 0, 50, 50]], [[0, 0, 9, 9]]]  # two right, one on nothing
+    entries = [
+        Found(truth.id, boxes, [LABELS[0]], [sure], "here")
+        for truth, boxes, sure in zip(TRUTHS, found, (0.9, 0.5, 0.4), strict=True)
+    ]
+    answers = join("unsure", TRUTHS, entries)
+    every, shown = evaluate(answers), evaluate(answers, threshold=0.6)
+    assert (every.scores()["precision@0.5"], every.scores()["recall@0.5"]) == (2 / 3, 1)
+    assert (shown.scores()["precision@0.5"], shown.scores()["recall@0.5"]) == (1, 0.5)
+    assert shown.scores()["false_alarm_rate"] == 0 and shown.scores()["mean_iou"] == 0.5
+    assert shown.scores()["ap"] == every.scores()["ap"] == pytest.approx(1)
+    assert shown.record()["threshold"] == 0.6 and shown.record()["found"] == 1
+    (main, *_), (all_, *_) = summary(Report([shown])), summary(Report([every]))
+    assert "boxes of confidence >= 0.6" in main.title and "confidence" not in all_.title
+    assert details(Report([shown]))[2:] != []
+
+
 def test_checkpoints_begin_with_the_originals_columns(results):
     rows = list(csv.DictReader(checkpoints(results).splitlines()))
     assert list(rows[0])[:6] == ORIGINAL
