@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add("--draw", type=Path, metavar="DIR", help="also save every photo with its boxes drawn")
     add("--batch-size", type=_positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
-    add("--threshold", type=_share, metavar="P", help="leave out boxes less sure (default 0.6)")
+    add("--threshold", type=_share, metavar="P", help="leave out boxes less sure (default 0.4)")
     add("--free", action="store_true", help="let the model say anything, without the grammar")
     return options
 
