@@ -11,6 +11,7 @@ from eval.config import EvalConfig
 from eval.gaps import gaps
 from eval.targets import home, targets
 from nutrition_vl.checkpoints import DEMO
+from nutrition_vl.detector import THRESHOLD
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,9 @@ def test_a_file_of_the_sweep_scores_like_the_sweep(run, data, capsys):
     file = run / "eval" / "predictions" / "checkpoint-10.jsonl"
     assert main(["--run", str(run), "--data", str(data)]) == 0
     swept = last_line(capsys)["results"][2]
-    assert main(["--predictions", str(file), "--data", str(data)]) == 0
+    assert swept["threshold"] == THRESHOLD
+    shown = ["--threshold", str(THRESHOLD)]
+    assert main(["--predictions", str(file), "--data", str(data), *shown]) == 0
     assert last_line(capsys)["results"][0] == swept | {"run": "", "step": None, "seed": None}
 
 
