@@ -43,15 +43,18 @@ def _report(config: EvalConfig) -> "Report | None":
     """The models' rows, then those of the predictions files."""
     from eval.evaluate import Report, evaluate
     from eval.targets import checkpoints
-    from nutrition_vl.data import DATASET
 
     for folder in config.runs:
         checkpoints(folder)  # before the data, which may have to be fetched
     rows = _rows(config)
     shown = config.threshold or 0.0
     results = [evaluate(found, threshold=shown) for found in _read(config, rows)]
-    about = "" if rows is None else f"{config.data or DATASET}, split {config.split}"
-    if rows is None or not config.asks_models:
+    if rows is None:
+        return Report(results)
+    from nutrition_vl.data import DATASET
+
+    about = f"{config.data or DATASET}, split {config.split}"
+    if not config.asks_models:
         return Report(results, rows=rows, about=about)
     from eval.sweep import run  # with PyTorch, which a mistake above need not wait for
 
@@ -61,10 +64,10 @@ def _report(config: EvalConfig) -> "Report | None":
 
 def _rows(config: EvalConfig) -> "Dataset | None":
     """The split; None where the predictions bring the truth themselves."""
-    from nutrition_vl.data import DATASET, load_split
-
     if not config.data and not config.asks_models:
         return None
+    from nutrition_vl.data import DATASET, load_split
+
     return load_split(
         config.data or DATASET, config.split, config.limit, corrections=config.corrections
     )

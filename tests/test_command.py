@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from nutrition_vl.__main__ import find_photos, main
-from nutrition_vl.detector import Detector
+from nutrition_vl.detector import THRESHOLD, Detector
 
 ROOT = Path(__file__).parents[1]
 
@@ -128,4 +128,5 @@ def test_help_shows_an_example(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--help"])
     assert stopped.value.code == 0
-    assert "python -m nutrition_vl pack.jpg" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "python -m nutrition_vl pack.jpg" in told and f"(default {THRESHOLD:g})" in told

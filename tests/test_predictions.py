@@ -1,6 +1,8 @@
 """Every predictions format gives the same answers, and every mistake one sentence."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,21 @@ def test_our_lines(tmp_path):
     assert row.found.data["photo"].tolist() == [0]
     assert row.malformed.tolist() == [1, 0]
     assert tally(row).scores()["seconds_per_photo"] == 0.5
+
+
+def test_files_are_scored_without_what_models_and_photos_need(tmp_path):
+    file = tmp_path / "samples.csv"
+    file.write_text(
+        'image_id,prediction,pred_boxes,gt_boxes\na,,"[[0, 0, 1, 1]]","[[0, 0, 1, 1]]"\n'
+    )
+    code = (
+        "import sys; from eval.__main__ import main; "
+        f"assert not main(['--predictions', {str(file)!r}]); "
+        "print(*{'torch', 'transformers', 'datasets'} & {*sys.modules})"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *_, numbers, loaded = told.stdout.splitlines()
+    assert json.loads(numbers)["results"][0]["mean_iou"] == 1 and loaded == ""
 
 
 def test_photos_may_be_named_by_their_files(tmp_path):

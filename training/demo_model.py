@@ -46,7 +46,6 @@ class Stage:
     speaks: bool = True
 
 
-# Batches so large that an H100 is not kept waiting for the processor.
 PLANS = {
     "cuda": (Stage(0.45, 48, 512), Stage(0.85, 192, 320), Stage(1.0, 300, 224)),
     "cpu": (Stage(0.35, 48, 64, speaks=False), Stage(1.0, 48, 64)),
