@@ -211,6 +211,11 @@ class Bench:
             vars(model).pop(changed, None)
         model.disable_input_require_grads()
         model.gradient_checkpointing_disable()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release()
+
+
+def release() -> None:
+    """Frees what nothing uses any longer, models held by their own cycles too."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

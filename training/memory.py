@@ -36,7 +36,7 @@ from training.architectures import quantizable
 from training.config import TrainConfig, parse
 from training.forecast import peak_memory, reset_peak
 from training.kernels import compiles
-from training.measure import WARM, Bench, Row
+from training.measure import WARM, Bench, Row, release
 from training.techniques import PLAIN, TECHNIQUES, Technique
 from training.train import load
 
@@ -132,6 +132,7 @@ class Report:
                 told = row.problem or f"{row.peak / 1e9:.2f} GB, {row.seconds:.3f} s a step"
                 print(f"{row.name:50} {told}", flush=True)
             del model
+            release()
         found += self.refused
         memory_report.write(self._facts(found), self.options.out)
         memory_report.show([asdict(row) for row in found])
