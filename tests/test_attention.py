@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import Qwen2VLConfig
 
-from nutrition_vl.decoding.attention import GROUPED, attend, attending
+from nutrition_vl.decoding.attention import GROUPED, ROWS, attend, attending
 
 
 def draw(*shape, seed=0):
@@ -14,12 +14,12 @@ def draw(*shape, seed=0):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("groups", [1, 3])
-def test_it_is_the_attention_of_pytorch(masked, groups):
-    query = draw(2, 7, 2 * groups, 16).transpose(1, 2)
+@pytest.mark.parametrize(("tokens", "groups"), [(7, 1), (7, 3), (2 * ROWS + 7, 1)])
+def test_it_is_the_attention_of_pytorch(masked, tokens, groups):
+    query = draw(2, tokens, 2 * groups, 16).transpose(1, 2)
     slots = draw(2, 2, 2, 20, 16, seed=1)
     key, value = slots[:, :, :, :9]  # of longer slots, as they are kept
-    unseen = (draw(2, 1, 7, 9, seed=2) > 0) & (torch.arange(9) > 0) if masked else None
+    unseen = (draw(2, 1, tokens, 9, seed=2) > 0) & (torch.arange(9) > 0) if masked else None
     seen, _ = attend(torch.nn.Identity(), query, key, value, unseen, 0.25)
     wide = [part.repeat_interleave(groups, dim=1) for part in (key, value)]
     with sdpa_kernel(SDPBackend.MATH):
