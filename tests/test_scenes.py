@@ -56,10 +56,9 @@ def test_an_album_relights_what_it_kept(pool):
     assert all(tuple(box.nan_to_num(-1).flatten().tolist()) in boxes for box in scene.boxes)
 
 
-def test_two_packs_show_a_table_each(pool, monkeypatch):
-    monkeypatch.setattr(scenes, "PAIRED", 1.0)
+def test_two_packs_show_a_table_each(pool):
     only = pool.only(pool.single)
-    scene = Camera(only, seed=1).shoot(64, 112, 84)
+    scene = Camera(only, seed=1, paired=1.0).shoot(64, 112, 84)
     shown = ~scene.boxes.isnan().any(-1)
     assert scene.boxes.shape == (64, TABLES, 4)
     assert (scene.labels >= 0).all()
@@ -69,9 +68,8 @@ def test_two_packs_show_a_table_each(pool, monkeypatch):
     assert (centre[:, 0] - centre[:, 1]).abs().max() > 0.1
 
 
-def test_a_lying_pack_never_has_an_unlabelled_table(pool, monkeypatch):
-    monkeypatch.setattr(scenes, "PAIRED", 0.0)
-    camera = Camera(pool, seed=1)
+def test_a_lying_pack_never_has_an_unlabelled_table(pool):
+    camera = Camera(pool, seed=1, paired=0.0)
     behind, paired = camera._behind(camera.noise.choose(len(pool.faces), 200))
     assert not paired.any()
     assert (pool.labels[behind, 0] < 0).all()

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.command import described
 from training.render.pool import make_pool
-from training.render.scenes import ASPECTS, Camera, Scene
+from training.render.scenes import ASPECTS, PAIRED, Camera, Scene
 
 BATCH = 4  # photos at a time; more take more memory and no less time
 
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add("--size", type=int, default=640, help="pixels of the longer side (default 640)")
     add("--backgrounds", type=Path, metavar="DIR", help="JPEGs without tables to stand behind")
     add("--plain", type=int, default=0, metavar="N", help="and N of packs without a table")
+    add("--pairs", type=float, default=PAIRED, metavar="P", help=f"share with two ({PAIRED})")
     add("--device", default="cpu", choices=("cpu", "cuda"), help="where photos are taken")
     add("--workers", type=int, default=2, help="processes that draw packs (default 2)")
     return parser
@@ -65,7 +66,8 @@ def render(options: argparse.Namespace) -> None:
         raise ValueError(f"{rows_file} has a split {options.split!r} already: name another --out")
     (options.out / "images").mkdir(parents=True, exist_ok=True)
     pool = make_pool(options.count, options.backgrounds, options.workers, options.seed)
-    films = [shoot(Camera(pool, options.device, options.seed), options.count, options)]
+    camera = Camera(pool, options.device, options.seed, options.pairs)
+    films = [shoot(camera, options.count, options)]
     if options.plain:
         if not len(pool.plain):
             raise ValueError("every pack drawn has a table: draw more of them, with --count")

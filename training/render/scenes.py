@@ -21,7 +21,7 @@ from training.render.spots import Spot
 # Width over height of phone photos, and how often each is drawn.
 ASPECTS = {3 / 4: 0.6, 9 / 16: 0.1, 1.0: 0.1, 4 / 3: 0.15, 16 / 9: 0.05}
 FINER = 2
-PAIRED = 0.1  # of the photos of a face with one table, how many show a second such pack
+PAIRED = 0.1
 MIN_SIDE = 0.02  # of the photo; smaller tables cannot be read by anybody
 
 
@@ -36,10 +36,13 @@ class Scene:
 
 
 class Camera:
-    """Draws scenes from a pool of faces, reproducibly by generator."""
+    """Draws scenes from a pool of faces, reproducibly by generator.
 
-    def __init__(self, pool: Pool, device: str = "cpu", seed: int = 0):
-        self.pool, self.device = pool.to(device), device
+    `paired` is the share of the photos of a face with one table that show a second such pack.
+    """
+
+    def __init__(self, pool: Pool, device: str = "cpu", seed: int = 0, paired: float = PAIRED):
+        self.pool, self.device, self.paired = pool.to(device), device, paired
         self.plain, self.single = self.pool.plain, self.pool.single
         self.noise = Noise(device, seed)
 
@@ -64,7 +67,7 @@ class Camera:
         """Faces for a second pack, and on which photos it is a partner with one table, as the
         held one then has: elsewhere it has none."""
         count, single = len(held), self.single
-        paired = torch.isin(held, single) & self._often(PAIRED, count)
+        paired = torch.isin(held, single) & self._often(self.paired, count)
         partner = single[self.noise.choose(max(1, len(single)), count)] if len(single) else held
         partner = torch.where(self._often(0.3, count), held, partner)  # two of a kind
         plain = self.plain[self.noise.choose(len(self.plain), count)] if len(self.plain) else held
