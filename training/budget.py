@@ -32,14 +32,16 @@ class Sizes:
 class Plan:
     """How a run saves time and memory, and in `notes` why something does not apply to it.
 
-    Photos are seen once (`cached`); layers have their backward written out (`lean`) and `kept` of
-    them keep what it needs; the embeddings of words or the output matrix lie on the CPU.
+    Photos are seen once (`cached`); layers have their backward written out (`lean`), are replayed
+    as CUDA `graphs`, and `kept` of them keep what it needs; the embeddings of words or the output
+    matrix lie on the CPU.
     """
 
     photos: int  # in a micro-batch
     accumulation: int
     cached: bool = False
     lean: bool = False
+    graphs: bool = False
     kept: int = 0
     words_away: bool = False
     head_away: bool = False
@@ -49,6 +51,7 @@ class Plan:
         done = {
             "visual features computed once": self.cached,
             f"{self.kept} lean layers that keep their trace": self.lean,
+            "replayed as CUDA graphs": self.graphs,
             "embeddings on the CPU": self.words_away,
             "output matrix on the CPU": self.head_away,
         }
@@ -67,6 +70,8 @@ def choose(config: TrainConfig, sizes: Sizes) -> Plan:
         config.gradient_accumulation_steps,
         cached=not unseen,
         lean=not fat,
+        # They hold what a step takes while the logits come on top of it.
+        graphs=not fat and config.runtime.device.type == "cuda" and not config.low_memory,
         words_away=not split and (config.low_memory or not (unseen or tied)),
         head_away=config.low_memory and not split,
         notes=tuple(f"{name}: {reason}" for name, reason in fixed.items() if reason),
@@ -141,7 +146,8 @@ def expect(config: TrainConfig, sizes: Sizes, plan: Plan) -> Forecast:
 
 
 def _workspace(config: TrainConfig, sizes: Sizes, plan: Plan) -> float:
-    """The larger of what one layer's backward takes on its way and what the logits take."""
+    """The larger of what one layer's backward takes on its way and what the logits take, or both
+    with graphs, which let go of nothing."""
     text, number = sizes.model.config.text_config, _number(config)
     tokens = plan.photos * sizes.longest.tokens
     layer = tokens * (3 * text.intermediate_size + 4 * text.hidden_size) * number
@@ -149,11 +155,10 @@ def _workspace(config: TrainConfig, sizes: Sizes, plan: Plan) -> float:
     said = min(POSITIONS, plan.photos * sizes.longest.labels)
     logits = said * text.vocab_size * (number + 12)
     logits += ROWS * text.hidden_size * number if plan.head_away else 0
-    if config.runtime.device.type != "cuda":
-        return max(layer, logits)
+    if not plan.graphs:
+        return max(layer, logits) + CUBLAS * (config.runtime.device.type == "cuda")
     # Graphs have their own: what goes in and comes out on the way there and back, and cuBLAS's.
-    graphs = 4 * tokens * text.hidden_size * number + CUBLAS
-    return max(layer, logits) + CUBLAS + graphs
+    return layer + logits + 4 * tokens * text.hidden_size * number + 2 * CUBLAS
 
 
 def _away(config: TrainConfig, sizes: Sizes, plan: Plan) -> float:

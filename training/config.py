@@ -122,6 +122,8 @@ class TrainConfig(SFTConfig):
     max_length: int | None = _other("max_length", None)  # TRL's 1024 would cut image tokens
     remove_unused_columns: bool | None = _other("remove_unused_columns", False)  # made on access
     ddp_find_unused_parameters: bool | None = _other("ddp_find_unused_parameters", False)
+    # No buffer changes, and those of a tower that was parked on the CPU cannot be sent.
+    ddp_broadcast_buffers: bool | None = _other("ddp_broadcast_buffers", False)
     disable_tqdm: bool | None = _other("disable_tqdm", False)  # else by transformers' log level
     logging_nan_inf_filter: bool = _other("logging_nan_inf_filter", False)
 

@@ -79,7 +79,7 @@ class Economy(TrainerCallback):
         plan, model, undo = self.plan, self.model, self._undo
         undo.append(_answers_only(model))
         if plan.lean:
-            undo.append(write_out(model.model.language_model.layers, plan.kept))
+            undo.append(write_out(model.model.language_model.layers, plan.kept, plan.graphs))
         if plan.cached:
             undo.append(placement.park_tower(model, device))
         if plan.words_away:

@@ -118,13 +118,13 @@ class _Written(torch.autograd.Function):
         return states[:, : gradient.shape[1]], None, None, None, *shaped
 
 
-def write_out(layers: nn.ModuleList, kept: int) -> Callable[[], None]:
+def write_out(layers: nn.ModuleList, kept: int, graphs: bool) -> Callable[[], None]:
     """Gives decoder layers their written backward in training; returns what takes it away again.
 
     The first takes the states through all of them. They need batches padded on the right, where
     causal attention needs no mask.
     """
-    stack = Stack(layers, kept, graphs=next(layers.parameters()).is_cuda)
+    stack = Stack(layers, kept, graphs)
     checkpointed = [module.gradient_checkpointing for module in layers]
     for at, module in enumerate(layers):
         module.forward = _forward(module, stack if at == 0 else None)

@@ -28,7 +28,7 @@ SDPA = "--gradient_checkpointing False --optim adamw_torch"
 SEEN = "--cache_features True"
 BATCH = f"{SEEN} --regroup_batches True"
 LEAN = f"{BATCH} --lean_layers True"
-FAST = f"{LEAN} --memory_limit 7.6"
+FAST = f"{LEAN} --memory_limit 7.9"
 
 TECHNIQUES = (
     Technique("bf16", "16-bit base", f"{EAGER} --quantization none", "transformers"),

@@ -21,6 +21,7 @@ from nutrition_vl.architectures import is_random, random_base, skeleton
 from nutrition_vl.data import load_split
 from nutrition_vl.formats import Skipped
 from nutrition_vl.model import load_base
+from nutrition_vl.runtime import grow_blocks
 from training import runs
 from training.budget import Plan
 from training.callbacks import Bar, Goodbye, Log
@@ -114,6 +115,8 @@ def _spare_frozen(base: PreTrainedModel) -> PreTrainedModel:
 
 def load(config: TrainConfig, source: str | Path, shape: Qwen2VLConfig) -> PreTrainedModel:
     """The base that the settings ask for; with low memory part of it never reaches the GPU."""
+    if config.runtime.device.type == "cuda":
+        grow_blocks()
     spare = config.low_memory and not config.validation_photos  # which needs a base that can answer
     if is_random(config.model_name_or_path):
         return random_base(shape, config.runtime, config.quantization, spare)
