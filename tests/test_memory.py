@@ -105,7 +105,7 @@ def test_a_7b_is_forecast_without_a_gpu(capsys):
     assert "2 x 2 photos a step" in told and "28 lean" in told
     table = [line.split("│") for line in told.splitlines() if line.startswith("│")]
     sizes = {cells[1].strip(): float(cells[2]) for cells in table if cells[1].strip()}
-    assert sizes["low memory"] < 4.6 < sizes["lean layers, within 8 GB"] < 7.6
+    assert sizes["low memory"] < 4.6 < sizes["lean layers, within 8 GB"] < 7.9
     assert sizes["logits of answers only: TRL's recipe"] == pytest.approx(
         7.77, rel=0.05
     )  # measured

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nutrition_vl.runtime import detect_runtime
+from nutrition_vl.runtime import detect_runtime, grow_blocks
 
 
 @pytest.fixture
@@ -80,3 +80,23 @@ def test_flash_attention_only_where_it_is_asked_for_and_runs(gpu):
 def test_what_cannot_be_had_is_refused(no_gpu, choice, message):
     with pytest.raises(ValueError, match=message):
         detect_runtime(**choice)
+
+
+@pytest.mark.parametrize(
+    ("settled", "asked"),
+    [
+        ({}, ["expandable_segments:True"]),
+        ({"PYTORCH_ALLOC_CONF": "max_split_size_mb:64"}, ["expandable_segments:True"]),
+        ({"PYTORCH_ALLOC_CONF": "expandable_segments:False"}, []),
+        ({"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:False"}, []),
+    ],
+)
+def test_blocks_grow_unless_the_environment_settles_it(settled, asked, monkeypatch):
+    given = []
+    monkeypatch.setattr(torch.cuda.memory, "_set_allocator_settings", given.append)
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settled.items():
+        monkeypatch.setenv(name, value)
+    grow_blocks()
+    assert given == asked

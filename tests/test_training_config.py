@@ -69,6 +69,7 @@ def test_the_rest_of_the_recipe_is_the_default():
         True,
     )
     assert PixelBudget().max_tokens == 600
+    assert config.ddp_broadcast_buffers is False  # NCCL sends none of a tower parked on the CPU
 
 
 def test_yaml_gives_the_same_run_as_the_command_line(tmp_path):
