@@ -16,7 +16,7 @@ demo: .venv/run.stamp
 	$(BIN)/python app.py
 
 test: lint debian
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -17,6 +17,12 @@ def pytest_addoption(parser):
     parser.addoption("--repin", action="store_true", help="write golden numbers anew")
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that no process is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def pages_apart(tmp_path_factory):
     """Gradio keeps equal pictures in one file and writes it anew while another process reads it."""
