@@ -94,7 +94,7 @@ class TrainConfig(SFTConfig):
     low_memory: bool = _own(
         False,
         "keep words and output matrix off the GPU, from loading on: the ones are looked up on the "
-        "CPU, the other is brought in slices",
+        "CPU, the other is brought in slices; no CUDA graphs, which hold memory between steps",
     )
     log_memory: bool = _own(
         False, "write each step's allocated, reserved and peak memory to metrics.jsonl"
