@@ -22,11 +22,11 @@ class Runtime:
 
 def grow_blocks() -> None:
     """Has PyTorch's GPU allocator grow its blocks instead of keeping odd ones, unless the
-    environment settles it: a 7B's training step in graphs then reserves 7.7 GB, not 10.1.
+    environment sets it up: with PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True a 7B's training
+    step in graphs reserved 7.7 GB of an H100 and not 10.1.
     """
-    settled = os.environ.get("PYTORCH_ALLOC_CONF", os.environ.get("PYTORCH_CUDA_ALLOC_CONF", ""))
-    if "expandable_segments" not in settled:
-        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+    if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
+        torch._C._accelerator_setAllocatorSettings("expandable_segments:True")
 
 
 def detect_runtime(device: str = "auto", attention: str = "sdpa") -> Runtime:

@@ -45,9 +45,9 @@ def test_packs_without_tables_come_on_top(tmp_path):
     assert not any(rows["xyxy"][6:])
 
 
-@pytest.mark.parametrize("options", ["--count 0", "--plain -1", "--count 1 --plain 2"])
+@pytest.mark.parametrize("options", ["--count 0", "--plain -1", "--count 1 --plain 2", "--pairs 5"])
 def test_impossible_numbers_are_one_sentence(tmp_path, options):
-    with pytest.raises(SystemExit, match="--count"):
+    with pytest.raises(SystemExit, match=r"--(count|pairs)"):
         render(tmp_path, *options.split())
 
 

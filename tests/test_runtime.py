@@ -82,21 +82,17 @@ def test_what_cannot_be_had_is_refused(no_gpu, choice, message):
         detect_runtime(**choice)
 
 
-@pytest.mark.parametrize(
-    ("settled", "asked"),
-    [
-        ({}, ["expandable_segments:True"]),
-        ({"PYTORCH_ALLOC_CONF": "max_split_size_mb:64"}, ["expandable_segments:True"]),
-        ({"PYTORCH_ALLOC_CONF": "expandable_segments:False"}, []),
-        ({"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:False"}, []),
-    ],
-)
-def test_blocks_grow_unless_the_environment_settles_it(settled, asked, monkeypatch):
-    given = []
-    monkeypatch.setattr(torch.cuda.memory, "_set_allocator_settings", given.append)
-    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in settled.items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.parametrize("name", [None, "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+def test_blocks_grow_unless_the_environment_sets_the_allocator_up(name, monkeypatch):
+    said, real = [], torch._C._accelerator_setAllocatorSettings  # which refuses words it knows not
+    monkeypatch.setattr(
+        torch._C,
+        "_accelerator_setAllocatorSettings",
+        lambda words: (said.append(words), real(words)),
+    )
+    for variable in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.delenv(variable, raising=False)
+    if name:
+        monkeypatch.setenv(name, "max_split_size_mb:64")
     grow_blocks()
-    assert given == asked
+    assert said == ([] if name else ["expandable_segments:True"])

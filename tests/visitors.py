@@ -8,7 +8,8 @@ from gradio_client import Client, handle_file
 
 @cache
 def visitor(address, number=0):
-    """A client that reads no certificates, which the page has no use for, at each of its calls."""
+    """A client, each number another, that reads no certificates, which the page has no use for, at
+    each of its calls."""
     return Client(address, verbose=False, ssl_verify=False)
 
 

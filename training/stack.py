@@ -119,7 +119,8 @@ class _Written(torch.autograd.Function):
 
 
 def write_out(layers: nn.ModuleList, kept: int, graphs: bool) -> Callable[[], None]:
-    """Gives decoder layers their written backward in training; returns what takes it away again.
+    """Gives decoder layers their written backward in training, with `graphs` as a Stack replays it;
+    returns what takes it away again.
 
     The first takes the states through all of them. They need batches padded on the right, where
     causal attention needs no mask.

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add("--size", type=int, default=640, help="pixels of the longer side (default 640)")
     add("--backgrounds", type=Path, metavar="DIR", help="JPEGs without tables to stand behind")
     add("--plain", type=int, default=0, metavar="N", help="and N of packs without a table")
-    add("--pairs", type=float, default=PAIRED, metavar="P", help=f"share with two ({PAIRED})")
+    add("--pairs", type=float, default=PAIRED, metavar="P", help=f"0-1, of two packs ({PAIRED})")
     add("--device", default="cpu", choices=("cpu", "cuda"), help="where photos are taken")
     add("--workers", type=int, default=2, help="processes that draw packs (default 2)")
     return parser
@@ -61,6 +61,8 @@ def render(options: argparse.Namespace) -> None:
     already."""
     if options.count < 1 or options.plain < 0:
         raise ValueError("--count must be at least 1 and --plain at least 0")
+    if not 0 <= options.pairs <= 1:
+        raise ValueError(f"--pairs is a share from 0 to 1, not {options.pairs}")
     rows_file = options.out / "metadata.jsonl"
     if rows_file.exists() and f'"split": "{options.split}"' in rows_file.read_text("utf-8"):
         raise ValueError(f"{rows_file} has a split {options.split!r} already: name another --out")
