@@ -174,7 +174,7 @@ def test_a_switched_adapter_answers_like_one_loaded_alone(demo, other, table):
     alone = Detector.load(other, device="cpu")
     assert alone.adapters == [other]
     assert said(alone.detect([table])) == said(demo.detect([table], adapter=other))
-    bare = Detector.load("demo", adapter="none", device="cpu")
+    bare = Detector.load(other, adapter="none", device="cpu")
     assert bare.adapters == []
     assert said(bare.detect([table])) == said(demo.detect([table], adapter="none"))
 
