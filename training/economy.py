@@ -78,14 +78,14 @@ class Economy(TrainerCallback):
         """Changes the model."""
         plan, model, undo = self.plan, self.model, self._undo
         undo.append(_answers_only(model))
-        if plan.lean:
-            undo.append(write_out(model.model.language_model.layers, plan.kept, plan.graphs))
         if plan.cached:
             undo.append(placement.park_tower(model, device))
         if plan.words_away:
             undo.append(placement.park_words(model, self.words))
         if plan.head_away:
             undo.append(placement.park_head(model, device))
+        if plan.lean:  # last, so that graphs let go of their memory before weights come back
+            undo.append(write_out(model.model.language_model.layers, plan.kept, plan.graphs))
         if device.type == "cuda":
             torch.cuda.empty_cache()
 
