@@ -1,5 +1,7 @@
 """Scenes: photos composed in batches, their boxes taken from what is seen."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -44,6 +46,19 @@ def test_photos_and_boxes_are_in_range(pool):
     boxes = scene.boxes[shown]
     assert (boxes >= 0).all() and (boxes <= 1).all() and (boxes[:, :2] < boxes[:, 2:]).all()
     assert 0.5 < shown[:, 0].float().mean() < 1  # most photos show a table, not all
+
+
+def test_a_whole_background_is_uncut_and_at_most_mirrored(pool):
+    side = pool.backgrounds.shape[-1]
+    ramp = (torch.arange(side) * 255 // side).to(torch.uint8).expand(1, 3, side, side)
+    camera = Camera(replace(pool, backgrounds=ramp), seed=0)
+    photos = camera._background(8, side, side, torch.arange(8) < 4)
+    straight = ramp[0] / 255
+    uncut = [
+        any(torch.allclose(photo, one, atol=1e-4) for one in (straight, straight.flip(-1)))
+        for photo in photos
+    ]
+    assert uncut == [True] * 4 + [False] * 4
 
 
 def test_an_album_relights_what_it_kept(pool):

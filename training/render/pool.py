@@ -17,7 +17,7 @@ from training.render.hulls import hulls
 
 TABLES = 2  # at most so many tables on one face
 SIDE = 384  # pixels of a face's longer side
-BACKGROUND_SIDE = 256
+BACKGROUND_SIDE = 348
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from training.render.spots import Spot
 # Width over height of phone photos, and how often each is drawn.
 ASPECTS = {3 / 4: 0.6, 9 / 16: 0.1, 1.0: 0.1, 4 / 3: 0.15, 16 / 9: 0.05}
 FINER = 2
-PAIRED = 0.1
+PAIRED = 0.03
+HELD = 0.85  # how often a pack is held; elsewhere at most a plain one lies there
+WHOLE = 0.5  # of the photos of no held pack, how many are the photo that stands behind, uncut
 MIN_SIDE = 0.02  # of the photo; smaller tables cannot be read by anybody
 
 
@@ -48,15 +50,18 @@ class Camera:
 
     def shoot(self, count: int, height: int, width: int) -> Scene:
         """`count` photos of `height` x `width` pixels."""
-        pixels, aspect = self._background(count, height, width), width / height
+        aspect = width / height
         held = self.noise.choose(len(self.pool.faces), count)
         behind, paired = self._behind(held)
+        shown = paired | self._often(HELD, count)
+        whole = ~shown & self._often(WHOLE, count)
+        pixels = self._background(count, height, width, whole)
         first, second = spots.pair(self.noise, count, aspect)
         spot = second.otherwise(paired, spots.toss(self.noise, count))
-        lying = self._often(0.35 if len(self.plain) else 0.0, count)
+        lying = ~whole & self._often(0.35 if len(self.plain) else 0.0, count)
         pixels, _, others = self._place(pixels, behind, spot, paired | lying)
         spot = first.otherwise(paired, spots.aim(self.noise, self.pool, held, aspect))
-        pixels, alpha, masks = self._place(pixels, held, spot, paired | self._often(0.93, count))
+        pixels, alpha, masks = self._place(pixels, held, spot, shown)
         boxes, labels = _visible(masks), self.pool.labels[held]
         partner = _visible(_left(others[:, :1], alpha))[:, 0]
         boxes[:, 1] = torch.where(paired[:, None], partner, boxes[:, 1])
@@ -78,7 +83,7 @@ class Camera:
 
     # ---- what stands behind ---------------------------------------------------------------------
 
-    def _background(self, count: int, height: int, width: int) -> Tensor:
+    def _background(self, count: int, height: int, width: int, whole: Tensor) -> Tensor:
         photos = (
             self.pool.backgrounds[self.noise.choose(len(self.pool.backgrounds), count)].float()
             / 255
@@ -87,6 +92,7 @@ class Camera:
             self.noise.uniform(0, 1, count, 1) < 0.5, -1.0, 1.0
         )
         zoom[:, 1] = zoom[:, 1].abs()
+        zoom = torch.where(whole[:, None], zoom.sign(), zoom)
         centre = (1 - zoom.abs()) * self.noise.uniform(-1, 1, count, 2)
         theta = torch.zeros(count, 2, 3, device=self.device)
         theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = zoom[:, 0], zoom[:, 1], centre
@@ -97,9 +103,8 @@ class Camera:
         plain = self.noise.smooth(count, 3, 3, height, width) * 0.2 + self.noise.uniform(
             0.05, 1, count, 3, 1, 1
         )
-        return torch.where(
-            self.noise.uniform(0, 1, count, 1, 1, 1) < 0.2, plain.clamp(0, 1), photos
-        )
+        bare = ~whole & self._often(0.2, count)
+        return torch.where(bare.view(-1, 1, 1, 1), plain.clamp(0, 1), photos)
 
     # ---- the pack -------------------------------------------------------------------------------
 
