@@ -22,8 +22,8 @@ class Runtime:
 
 def grow_blocks() -> None:
     """Has PyTorch's GPU allocator grow its blocks instead of keeping odd ones, unless the
-    environment sets it up: with PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True a 7B's training
-    step in graphs reserved 7.7 GB of an H100 and not 10.1.
+    environment sets it up: a 7B's training step in graphs then reserved 8.1 GB of an H100 and not
+    10.1, and was no slower (docs/benchmarks/low-memory.json).
     """
     if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
         torch._C._accelerator_setAllocatorSettings("expandable_segments:True")
