@@ -181,7 +181,7 @@ def crowded(other, tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("crowded")
     own = shrunk(DEMO / "adapter", folder / "own" / "checkpoint-1")
-    soft = shrunk(other, folder / "soft" / "checkpoint-2", soften=0.1)
+    soft = shrunk(other, folder / "soft" / "checkpoint-2", soften=0.03)
     photo = Image.open(app.EXAMPLES / "pack_2.jpg")
     for number in range(8):  # no two of one size
         photo.resize((240 + number, 320)).save(folder / f"pack{number}.png")
