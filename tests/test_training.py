@@ -27,9 +27,10 @@ from nutrition_vl.checkpoints import DEMO, list_checkpoints, read_card, resolve,
 from nutrition_vl.detector import Detector
 from nutrition_vl.model import attach, budget_of, load_base, load_processor
 from nutrition_vl.runtime import detect_runtime
-from training import merge
+from training import merge, runs
 from training.__main__ import main
 from training.callbacks import read_metrics
+from training.config import TrainConfig, parse
 from training.examples import Collator
 from training.validation import best_iou
 
@@ -262,6 +263,18 @@ def test_a_folder_that_holds_something_is_refused(data, tmp_path, capsys):
     assert "is not empty" in capsys.readouterr().err
     assert main(command(data, tmp_path, overwrite=True, preflight_only=True)) == 0
     assert precious.read_text() == "mine"  # overwritten is only what a run writes
+
+
+def test_any_process_may_be_the_first_to_need_the_run_folder(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainConfig, "process_index", 1)  # it overtook the first
+    run = tmp_path / "run"
+    runs.prepare(parse(command(data, run)))
+    assert run.is_dir()
+    (run / "a file of the first").touch()
+    runs.prepare(parse(command(data, run)))
+    monkeypatch.setattr(TrainConfig, "process_index", 0)
+    with pytest.raises(ValueError, match="is not empty"):
+        runs.prepare(parse(command(data, run)))
 
 
 @pytest.mark.slow

@@ -55,11 +55,10 @@ def prepare(config: TrainConfig) -> str | None:
     run, asked = Path(str(config.output_dir)), config.resume_from_checkpoint
     if asked and asked.lower() != "false":
         return _resumed(run) if asked.lower() == "true" else asked
-    if config.process_index > 0:  # the first process does it for all
-        return None
-    if config.overwrite:
+    first = config.process_index == 0  # of several, it looks and clears for all
+    if first and config.overwrite:
         _clear(run)
-    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+    elif first and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ValueError(
             f"{run} is not empty: name another --output_dir, go on with "
             "--resume_from_checkpoint True or start anew with --overwrite True"
