@@ -50,6 +50,10 @@ class Recorded:
     """A Pass of one shape as two graphs; what the first keeps for the second stays in place."""
 
     def __init__(self, layers: list[Layer], inputs: tuple[Tensor, ...], pool: Any) -> None:
+        # Compiled kernels are for a thread's own settings. The first pass's backward ran in autograd's
+        # thread, and while a graph is captured nothing can be compiled.
+        warm = Pass(layers)
+        warm.backward(torch.zeros_like(warm.forward(*inputs)))
         run = Pass(layers)
         self.forth = Graph(run.forward, inputs, pool)
         self.back = Graph(run.backward, (torch.zeros_like(self.forth.value),), pool)
