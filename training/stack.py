@@ -50,8 +50,8 @@ class Recorded:
     """A Pass of one shape as two graphs; what the first keeps for the second stays in place."""
 
     def __init__(self, layers: list[Layer], inputs: tuple[Tensor, ...], pool: Any) -> None:
-        # Compiled kernels are for a thread's own settings. The first pass's backward ran in autograd's
-        # thread, and while a graph is captured nothing can be compiled.
+        # Nothing can be compiled while a graph is captured, and what torch.compile made before is
+        # for one number of processor threads, which a data loader's thread and autograd's change.
         warm = Pass(layers)
         warm.backward(torch.zeros_like(warm.forward(*inputs)))
         run = Pass(layers)
