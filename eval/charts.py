@@ -114,7 +114,8 @@ def _calibration(axes: Axes, row: Result) -> None:
     axes.plot([0, 1], [0, 1], "--", color=GRAY, label="as sure as right")
     sure, right = [at["confidence"] for at in bins], [at["precision"] for at in bins]
     axes.plot(sure, right, color="C0")
-    size = [10 + 200 * at["boxes"] / len(row.answers.found) for at in bins]
+    every = sum(at["boxes"] for at in bins)
+    size = [10 + 200 * at["boxes"] / every for at in bins]
     axes.scatter(sure, right, size, label="found boxes in ten bins, by their number")
     axes.set(xlabel="confidence", ylabel="share matched at IoU 0.5", xlim=(0, 1.02), ylim=(0, 1.02))
 

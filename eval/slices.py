@@ -22,16 +22,16 @@ BINS = 10  # of confidence
 Row = dict[str, Any]
 
 
-def by_label(answers: Answers) -> list[Row]:
-    """For each label in the truth: its boxes alone, found under that label."""
+def by_label(answers: Answers, every: Answers) -> list[Row]:
+    """For each label in the truth: its boxes alone, found under that label; AP hears every box."""
     assert answers.truth.class_id is not None
     rows: list[Row] = []
     for class_id in np.unique(answers.truth.class_id):
         of_label = answers.of_label(class_id)
-        pairing = pair(of_label)
-        ap = {"ap": average_precision(of_label, pairing).ap}
+        heard = every.of_label(class_id)
         named = {"slice": LABELS[class_id], "boxes": len(of_label.truth)}
-        rows.append(named | _main(tally(of_label, pairing)) | ap)
+        ap = {"ap": average_precision(heard, pair(heard)).ap}
+        rows.append(named | _main(tally(of_label)) | ap)
     return rows
 
 
@@ -46,18 +46,19 @@ def by_tables(answers: Answers, counts: Tally) -> list[Row]:
     return rows
 
 
-def by_size(answers: Answers, pairing: Pairing) -> list[Row]:
-    """For true boxes by their share of the photo's area: mean IoU, recall at 0.5, AP as COCO's."""
-    share, found_share = _share(answers, answers.truth), _share(answers, answers.found)
+def by_size(answers: Answers, pairing: Pairing, every: tuple[Answers, Pairing]) -> list[Row]:
+    """For true boxes by their share of the photo's area: mean IoU, recall at 0.5, AP as COCO's,
+    which hears every box."""
+    share, heard_share = _share(answers, answers.truth), _share(every[0], every[0].found)
     fit = pairing.per_true(best)
     hit = np.isin(np.arange(len(share)), pairing.matched(0.5))
     rows: list[Row] = []
     for name, (low, high) in SIZES.items():
         inside = (low <= share) & (share < high)
         if inside.any():
-            counted = Counted(inside, (low <= found_share) & (found_share < high))
+            counted = Counted(inside, (low <= heard_share) & (heard_share < high))
             found = {"mean_iou": fit[inside].mean(), "recall@0.5": hit[inside].mean()}
-            ap = {"ap": average_precision(answers, pairing, counted).ap}
+            ap = {"ap": average_precision(*every, counted).ap}
             rows.append({"slice": name, "boxes": int(inside.sum())} | found | ap)
     return rows
 

@@ -57,9 +57,9 @@ def details(report: Report) -> list[Sheet]:
     results, row = report.results, best(report.results)
     names = {*row.answers.truth.data["class_name"], *row.answers.found.data["class_name"]}
     labelled = len(names) > 1
-    tables = {"by label": by_label(row.answers)} if labelled else {}
+    tables = {"by label": by_label(row.answers, row.every[0])} if labelled else {}
     tables |= {
-        "by size of the table": by_size(row.answers, row.pairing),
+        "by size of the table": by_size(row.answers, row.pairing, row.every),
         "by number of tables": by_tables(row.answers, row.counts),
         "boxes of confidence >= t": by_threshold(*row.every),
         "used with one box of confidence >= t": operating_points(*row.every),

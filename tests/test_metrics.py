@@ -205,7 +205,7 @@ def test_average_precision_agrees_with_pycocotools(seed):
 
 def test_average_precision_by_label_agrees_with_pycocotools():
     row = random_answers()
-    ours = [entry["ap"] for entry in by_label(row)]
+    ours = [entry["ap"] for entry in by_label(row, row)]
     assert np.mean(ours) == pytest.approx(by_pycocotools(row, by_label=True)[0], abs=1e-9)
 
 
@@ -215,7 +215,7 @@ def test_average_precision_by_size_agrees_with_pycocotools(seed):
     bounds = [(low, min(high, 1e6)) for low, high in SIZES.values()]
     areas = [(0, 1e10), *((low * 100**2, high * 100**2) for low, high in bounds)]
     theirs = by_pycocotools(row, by_label=False, sizes=areas)[4:]
-    ours = {entry["slice"]: entry["ap"] for entry in by_size(row, pair(row))}
+    ours = {entry["slice"]: entry["ap"] for entry in by_size(*paired(row), paired(row))}
     assert [ours[name] for name in SIZES] == pytest.approx(theirs.tolist(), abs=1e-9)
 
 
@@ -287,7 +287,7 @@ def test_slices_by_number_and_size_of_tables():
         ("one table", 1),
         ("two tables", 0.5),
     ]
-    size = by_size(row, pairing)  # 1 % and 25 % of the photo
+    size = by_size(row, pairing, (row, pairing))  # 1 % and 25 % of the photo
     assert [(entry["boxes"], entry["recall@0.5"]) for entry in size] == [(2, 1), (1, 0)]
 
 

@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import pytest
 from datasets import Dataset
+from matplotlib.figure import Figure
 
 from eval.answers import Found, Truth, join
+from eval.charts import _calibration
 from eval.evaluate import Report, best, differences, evaluate
 from eval.metrics import tally
 from eval.predictions import read
 from eval.report import checkpoints, markdown, write
 from eval.screen import line
+from eval.slices import by_label, by_size
 from eval.tables import details, summary
 from eval.targets import Target
 from nutrition_vl.boxes import LABELS
@@ -58,14 +61,19 @@ def test_the_best_row_has_the_highest_f1(results):
     assert found[0].interval.value == pytest.approx((1 + 0.8) / 2 - 0.5 / 2)
 
 
-def test_boxes_below_the_threshold_count_in_average_precision_alone():
-    found = [[[10, 20, 110, 70]], [[0, 0, 50, 50]], [[0, 0, 9, 9]]]  # two right, one on nothing
+@pytest.fixture
+def unsure():
+    """Two right boxes and one on nothing, of confidence 0.9, 0.5 and 0.4."""
+    found = [[[10, 20, 110, 70]], [[0, 0, 50, 50]], [[0, 0, 9, 9]]]
     entries = [
         Found(truth.id, boxes, [LABELS[0]], [sure], "here")
         for truth, boxes, sure in zip(TRUTHS, found, (0.9, 0.5, 0.4), strict=True)
     ]
-    answers = join("unsure", TRUTHS, entries)
-    every, shown = evaluate(answers), evaluate(answers, threshold=0.6)
+    return join("unsure", TRUTHS, entries)
+
+
+def test_boxes_below_the_threshold_count_in_average_precision_alone(unsure):
+    every, shown = evaluate(unsure), evaluate(unsure, threshold=0.6)
     assert (every.scores()["precision@0.5"], every.scores()["recall@0.5"]) == (2 / 3, 1)
     assert (shown.scores()["precision@0.5"], shown.scores()["recall@0.5"]) == (1, 0.5)
     assert shown.scores()["false_alarm_rate"] == 0 and shown.scores()["mean_iou"] == 0.5
@@ -74,6 +82,30 @@ def test_boxes_below_the_threshold_count_in_average_precision_alone():
     (main, *_), (all_, *_) = summary(Report([shown])), summary(Report([every]))
     assert "boxes of confidence >= 0.6" in main.title and "confidence" not in all_.title
     assert details(Report([shown]))[2:] != []
+
+
+def test_average_precision_hears_every_box_in_slices_too(unsure):
+    shown = evaluate(unsure, threshold=0.6)
+    hidden, seen = by_size(shown.answers, shown.pairing, shown.every)
+    assert [(at["recall@0.5"], at["ap"]) for at in (hidden, seen)] == [(0, 1), (1, 1)]
+    (label,) = by_label(shown.answers, shown.every[0])
+    assert (label["recall@0.5"], label["ap"]) == (0.5, shown.scores()["ap"]) == (0.5, 1)
+    (sizes,) = [sheet for sheet in details(Report([shown])) if "by size" in sheet.title]
+    assert sizes.rows[0][-2:] == ["0.000", "1.000"]
+
+
+@pytest.mark.parametrize("threshold", [0.6, 1])
+def test_dots_are_as_large_as_boxes_are_many_shown_or_not(unsure, threshold):
+    axes = Figure().add_subplot()
+    _calibration(axes, evaluate(unsure, threshold=threshold))
+    (dots,) = axes.collections
+    assert dots.get_sizes() == pytest.approx([10 + 200 / 3] * 3)
+
+
+def test_a_threshold_that_no_box_reaches_is_reported(unsure, tmp_path):
+    report = Report([evaluate(unsure, threshold=1)])
+    write(report, tmp_path)
+    assert (tmp_path / "report.html").exists() and '"found": 0' in line(report)
 
 
 def test_checkpoints_begin_with_the_originals_columns(results):
