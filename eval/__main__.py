@@ -78,13 +78,24 @@ def _read(config: EvalConfig, rows: "Dataset | None") -> list["Answers"]:
     from eval.answers import truth_of
     from eval.predictions import read
 
-    truths = truth_of(rows) if rows is not None else None
-    answers = [read(file, truths, config.data) for file in config.predictions]
+    truths, whole = truth_of(rows) if rows is not None else None, _whole(config)
+    answers = [read(file, truths, config.data, whole) for file in config.predictions]
     _refuse(answers, config.force)
     if len({found.name for found in answers}) == len(answers):
         return answers
     paths = [str(file.with_suffix("")) for file in config.predictions]
     return [replace(found, name=path) for found, path in zip(answers, paths, strict=True)]
+
+
+def _whole(config: EvalConfig) -> set[str]:
+    """The ids of the split where files may answer more of its photos than are asked for."""
+    if not config.predictions or not (config.limit or config.corrections):
+        return set()
+    from nutrition_vl.data import DATASET
+    from nutrition_vl.sources import read_samples
+
+    samples = read_samples(config.data or DATASET, config.split, skipped=[])
+    return {sample.id for sample in samples}
 
 
 def _refuse(answers: Iterable["Answers"], force: bool) -> None:

@@ -1,6 +1,6 @@
 """What one model found in the photos of a split, beside the truth: the input of every number."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,44 +106,60 @@ def truth_of(rows: "Dataset") -> list[Truth]:
     ]
 
 
-def join(name: str, truths: Sequence[Truth], found: Iterable[Found]) -> Answers:
+def join(
+    name: str,
+    truths: Sequence[Truth],
+    found: Iterable[Found],
+    whole: Collection[str] = (),
+) -> Answers:
     """Sets what was found beside the truth, in the order of `truths`.
 
-    Raises ValueError, in one sentence, for photos that are unknown, missing or there twice.
+    These may be a part of a split whose `whole` photos are named: what was found in its others is
+    left out. Raises ValueError, in one sentence, for photos that are unknown, missing or there
+    twice.
     """
     if not truths:
         raise ValueError("the split is empty: there is no photo to score")
     photos = {truth.id: truth for truth in truths}
     by_id: dict[str, Found] = {}
     for entry in found:
-        photo = _known(entry, photos)
-        if photo.id in by_id:
-            first = by_id[photo.id].where
-            raise ValueError(f"{entry.where}: photo {photo.id} is there twice, first in {first}")
-        by_id[photo.id] = entry
-    missing = [photo for photo in photos if photo not in by_id]
+        photo = photo_named(entry.photo, whole or photos)
+        if photo is None:
+            raise ValueError(f"{entry.where}: photo {entry.photo} is not in the split")
+        if photo not in photos:
+            continue
+        _require_size(entry, photos[photo])
+        if photo in by_id:
+            first = by_id[photo].where
+            raise ValueError(f"{entry.where}: photo {photo} is there twice, first in {first}")
+        by_id[photo] = entry
+    _require_all(name, photos, by_id)
+    return _gather(name, truths, [by_id[truth.id] for truth in truths])
+
+
+def photo_named(name: str, photos: Collection[str]) -> str | None:
+    """Which of the photos is meant: by its id, or by its file's name with or without the ending."""
+    path = Path(name)
+    names = (name, path.name, path.stem)
+    return next((name for name in names if name in photos), None)
+
+
+def _require_all(name: str, photos: Collection[str], found: Collection[str]) -> None:
+    missing = [photo for photo in photos if photo not in found]
     if missing:
         named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ValueError(
             f"{name}: {len(missing)} of the split's {len(photos)} photos are missing ({named});"
             " a photo without a find needs a line with no boxes"
         )
-    return _gather(name, truths, [by_id[truth.id] for truth in truths])
 
 
-def _known(entry: Found, photos: dict[str, Truth]) -> Truth:
-    """The photo meant: by its id, or by its file's name with or without the ending."""
-    path = Path(entry.photo)
-    names = (entry.photo, path.name, path.stem)
-    found = next((photos[name] for name in names if name in photos), None)
-    if found is None:
-        raise ValueError(f"{entry.where}: photo {entry.photo} is not in the split")
-    if entry.size is not None and entry.size != (found.width, found.height):
+def _require_size(entry: Found, photo: Truth) -> None:
+    if entry.size is not None and entry.size != (photo.width, photo.height):
         raise ValueError(
-            f"{entry.where}: photo {found.id} is {_size(entry.size)} there,"
-            f" but {_size((found.width, found.height))} in the split: give boxes in its pixels"
+            f"{entry.where}: photo {photo.id} is {_size(entry.size)} there,"
+            f" but {_size((photo.width, photo.height))} in the split: give boxes in its pixels"
         )
-    return found
 
 
 def _size(wh: tuple[float, float]) -> str:

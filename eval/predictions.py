@@ -5,13 +5,13 @@ Every reader ends in `Answers`; a mistake in a file is a ValueError that names f
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import nan
 from pathlib import Path
 from typing import Any
 
-from eval.answers import Answers, Found, Truth, join
+from eval.answers import Answers, Found, Truth, join, photo_named
 from eval.checks import a_number, corners, known_labels, scores
 from eval.coco import read_coco
 from nutrition_vl.boxes import LABELS, from_text
@@ -20,23 +20,30 @@ from nutrition_vl.formats import read_jsonl
 SAMPLE_COLUMNS = ("image_id", "prediction", "pred_boxes", "gt_boxes")
 
 
-def read(file: Path, truths: Sequence[Truth] | None = None, data: str | None = None) -> Answers:
+def read(
+    file: Path,
+    truths: Sequence[Truth] | None = None,
+    data: str | None = None,
+    whole: Collection[str] = (),
+) -> Answers:
     """The predictions in a file (.jsonl, .json or .csv) beside the truth, named after the file.
 
     A .csv may bring its own truth; the others need `truths`, COCO results also the
     `data` they are about: if that is COCO, it says what their numbers stand for.
+    `whole` is as in `answers.join`.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no predictions file {file}")
     if file.suffix == ".csv":
-        return read_samples(file, truths)
+        return read_samples(file, truths, whole)
     if file.suffix not in (".jsonl", ".json"):
         raise ValueError(f"{file} is no predictions file: give a .jsonl, .json (COCO) or .csv")
     if truths is None:
         raise ValueError(f"{file} holds no truth: name the data set with --data and --split")
     if file.suffix == ".jsonl":
-        return replace(join(file.stem, truths, read_lines(file)), differs=_differs(file))
-    return join(file.stem, truths, read_coco(file, truths, data))
+        found = join(file.stem, truths, read_lines(file), whole)
+        return replace(found, differs=_differs(file))
+    return join(file.stem, truths, read_coco(file, truths, data), whole)
 
 
 def read_lines(file: Path) -> list[Found]:
@@ -85,7 +92,9 @@ def _differs(file: Path) -> tuple[str, ...]:
     return tuple(found.get("differs", ())) if isinstance(found, dict) else ()
 
 
-def read_samples(file: Path, truths: Sequence[Truth] | None = None) -> Answers:
+def read_samples(
+    file: Path, truths: Sequence[Truth] | None = None, whole: Collection[str] = ()
+) -> Answers:
     """The original notebook's table: a row a photo, truth inside, all boxes in shares of the sides.
 
     `pred_boxes` are [x_min, y_min, x_max, y_max] but `gt_boxes` [y_min, x_min, y_max, x_max];
@@ -100,8 +109,8 @@ def read_samples(file: Path, truths: Sequence[Truth] | None = None) -> Answers:
         raise ValueError(f"{file} has no row below its header: there is nothing to score")
     inside = [_sample_truth(row, where) for where, row in rows]
     known = {truth.id: truth for truth in truths or inside}
-    found = [_sample_found(row, where) for where, row in rows]
-    return join(file.stem, [*known.values()], [_in_pixels(entry, known) for entry in found])
+    found = [_in_pixels(_sample_found(row, where), known) for where, row in rows]
+    return join(file.stem, [*known.values()], found, whole)
 
 
 def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
@@ -138,11 +147,11 @@ def _sample_found(row: Mapping[str, str], where: str) -> Found:
 
 
 def _in_pixels(entry: Found, known: Mapping[str, Truth]) -> Found:
-    """The boxes, in shares of the sides, in the units of the truth; `join` refuses strangers."""
-    photo = known.get(entry.photo)
-    if photo is None:
+    """The boxes, in shares of the sides, in the units of the truth; `join` sorts out the others."""
+    name = photo_named(entry.photo, known)
+    if name is None:
         return entry
-    scale = (photo.width, photo.height) * 2
+    scale = (known[name].width, known[name].height) * 2
     boxes = [[share * side for share, side in zip(box, scale, strict=True)] for box in entry.xyxy]
     return replace(entry, xyxy=boxes)
 

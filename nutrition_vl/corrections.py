@@ -15,6 +15,7 @@ def correct(rows: Dataset, file: Path, split: str, whole: bool) -> Dataset:
     A JSON line a photo, as `python -m eval.audit` writes it: `id`, `split`, and either `xyxy` and
     `label`, the true boxes in pixels of the upright photo, or `leave_out`. Raises ValueError for
     anything else, and for photos that are not among the rows if these are the `whole` split.
+    Entries of other splits change nothing.
     """
     found = _read(file, split)
     strangers = sorted(found.keys() - set(rows["id"])) if whole else []
@@ -33,16 +34,25 @@ def correct(rows: Dataset, file: Path, split: str, whole: bool) -> Dataset:
 
 
 def _read(file: Path, split: str) -> dict[str, dict]:
-    """The entries of the split by photo."""
-    entries = formats.of_split(formats.read_jsonl(file), split, file)
+    """The entries of the split by photo, those that name no split among them."""
+    entries = formats.read_jsonl(file)
     for entry in entries:
         formats.require(("id",), entry, file)
-        if not entry.get("leave_out") and not _are_boxes(entry.get("xyxy"), entry.get("label")):
-            raise ValueError(
-                f"{file}, {entry['id']}: needs xyxy, boxes of x0 < x1 and y0 < y1 in pixels, with"
-                f" a label each ({', '.join(LABELS)}), or leave_out"
-            )
-    return {entry["id"]: entry for entry in entries}
+    # Not `formats.of_split`, which wants the split to be there: others may be all that is wrong.
+    found = [entry for entry in entries if (entry.get("split") or split) == split]
+    for entry in found:
+        _require_sound(entry, file)
+    return {entry["id"]: entry for entry in found}
+
+
+def _require_sound(entry: dict, file: Path) -> None:
+    if not isinstance(entry["id"], str):
+        raise ValueError(f"{file}: the id {entry['id']!r} is no photo's name")
+    if not entry.get("leave_out") and not _are_boxes(entry.get("xyxy"), entry.get("label")):
+        raise ValueError(
+            f"{file}, {entry['id']}: needs xyxy, boxes of x0 < x1 and y0 < y1 in pixels, with"
+            f" a label each ({', '.join(LABELS)}), or leave_out"
+        )
 
 
 def _are_boxes(xyxy: Any, labels: Any) -> bool:

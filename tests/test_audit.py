@@ -101,8 +101,7 @@ def test_photos_in_two_splits_leave_the_first(tmp_path, capsys):
     file = out / "corrections.jsonl"
     with pytest.raises(ValueError, match="leaves no photo of split train"):
         load_split(data, "train", corrections=file)
-    with pytest.raises(ValueError, match="has no split 'val': it has train"):
-        load_split(data, "val", corrections=file)
+    assert load_split(data, "val", corrections=file)["id"] == ["c", "d", "e"]  # as it is
 
 
 def test_the_set_of_open_food_facts_names_its_products_by_barcode(tmp_path, capsys):
@@ -209,6 +208,8 @@ def test_bad_input_is_one_sentence_and_overwrites_nothing(tmp_path, capsys):
         ({"id": "a", "xyxy": [[5, 2, 3, 4]], "label": [LABELS[0]]}, "a: needs xyxy"),
         ({"id": "a", "xyxy": [[1, 2, 3, 4]], "label": ["table"]}, "a: needs xyxy"),
         ({"xyxy": []}, "lacks id"),
+        ({"id": ["a"], "leave_out": True}, "is no photo's name"),
+        (["a"], "lacks id"),
     ],
 )
 def test_corrections_that_cannot_be_applied(tmp_path, entry, reason):
@@ -217,6 +218,27 @@ def test_corrections_that_cannot_be_applied(tmp_path, entry, reason):
     file.write_text(json.dumps(entry) + "\n")
     with pytest.raises(ValueError, match=reason):
         load_split(data, "val", corrections=file)
+
+
+def test_answers_about_photos_that_are_left_out_are_dropped(tmp_path, capsys):
+    from eval.__main__ import main as evaluate
+
+    data = written(tmp_path, [row(name, [GOOD]) for name in "abc"])
+    corrections = tmp_path / "corrections.jsonl"
+    corrections.write_text(json.dumps({"id": "b", "split": "val", "leave_out": True}) + "\n")
+    ours, coco, table = (tmp_path / name for name in ("lines.jsonl", "coco.json", "table.csv"))
+    ours.write_text("".join(json.dumps({"photo": f"{i}.png", "boxes": []}) + "\n" for i in "cab"))
+    boxes = [{"image_id": i, "category_id": 0, "bbox": [1, 2, 3, 4], "score": 1} for i in "abc"]
+    coco.write_text(json.dumps(boxes))
+    table.write_text("image_id,prediction,pred_boxes,gt_boxes\na,,[],[]\nb,,[],[]\nc,,[],[]\n")
+    options = ["--data", str(data), "--predictions", *map(str, (ours, coco, table))]
+    for cut, photos in ((["--limit", "1"], 1), (["--corrections", str(corrections)], 2)):
+        assert evaluate([*options, *cut]) == 0
+        line = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert [entry["photos"] for entry in line["results"]] == [photos] * 3
+    ours.write_text(ours.read_text() + json.dumps({"id": "d", "boxes": []}) + "\n")
+    assert evaluate([*options, "--limit", "1"]) == 2
+    assert "entry 4: photo d is not in the split" in capsys.readouterr().err
 
 
 def test_corrected_truth_changes_the_score(tmp_path, capsys):

@@ -97,6 +97,13 @@ def test_samples_turn_the_truth_and_not_the_answer(tmp_path):
     assert row.texts == ["two\nlines", ""]
 
 
+def test_samples_may_be_named_by_their_files(tmp_path):
+    file = tmp_path / "row.csv"
+    rows = 'photos/a.jpg,,"[[0.05, 0.2, 0.55, 0.7]]",[]\nb,,[],[]\n'
+    file.write_text(f"image_id,prediction,pred_boxes,gt_boxes\n{rows}")
+    assert read(file, TRUTHS).found.xyxy.tolist() == [pytest.approx(BOX["xyxy"])]
+
+
 def published(name) -> Path:
     """The original's answers, boxes and truth inside."""
     file = REFERENCE / f"{name}_samples.csv"
