@@ -1,23 +1,61 @@
 """Predictions files that grow line by line: what of a split they lack, whatever stopped them."""
 
 import json
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 
+from nutrition_vl.sources import stored, undecoded
+
+STAMP = "sha256"
+
+
+def stamped(rows: Dataset) -> Dataset:
+    """The rows with a column STAMP, which changes with the photo's file."""
+    photos = undecoded(rows.select_columns("image"))
+    return rows.add_column(STAMP, [_stamp(row["image"]) for row in photos])
+
 
 def gaps(rows: Dataset, file: Path) -> list[int]:
-    """The indices of the rows that a predictions file does not answer yet.
+    """The indices of the stamped rows that a predictions file does not answer yet.
 
-    A half-written last line is cut off it. Raises ValueError for any other line that is not ours.
+    A half-written last line is cut off it. Raises ValueError for any other line that is not ours,
+    and where the answer is to another photo of that name.
     """
-    lines = enumerate(whole_lines(file), 1)
-    done = {_id(line, f"{file}, line {number}") for number, line in lines}
+    done = {entry["id"]: entry for entry, _ in entries(file)}
+    for name, stamp in zip(rows["id"], rows[STAMP], strict=True):
+        if done.get(name, {}).get(STAMP, stamp) != stamp:  # older files have none
+            raise ValueError(
+                f"{file} was predicted with another photo {name} than is there now:"
+                " move that file away, or choose another --out"
+            )
     return [index for index, name in enumerate(rows["id"]) if name not in done]
 
 
-def whole_lines(file: Path) -> list[bytes]:
-    """The lines of a file, if there is one, after cutting off a last one that has no end."""
+def entries(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Each line of a file, if there is one, as an object and as it is.
+
+    A last line that has no end is cut off. Raises ValueError for a line that is not ours.
+    """
+    for number, line in enumerate(_whole_lines(file), 1):
+        entry = _parsed(line)
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
+            raise ValueError(f"{file}, line {number} is no prediction of ours: remove that line")
+        yield entry, line
+
+
+def _parsed(line: bytes) -> Any:
+    """What a line says, None if that is no JSON."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _whole_lines(file: Path) -> list[bytes]:
     if not file.exists():
         return []
     content = file.read_bytes()
@@ -28,8 +66,7 @@ def whole_lines(file: Path) -> list[bytes]:
     return whole.splitlines()
 
 
-def _id(line: bytes, where: str) -> str:
-    try:
-        return str(json.loads(line)["id"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{where} is no prediction of ours: remove that line") from error
+def _stamp(image: dict) -> str:
+    photo, _ = stored(image)
+    content = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+    return sha256(content).hexdigest()[:12]

@@ -107,16 +107,19 @@ def _words(text: str) -> set[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from eval.gaps import gaps
+    from eval.gaps import STAMP, gaps, stamped
+    from eval.locks import hold
     from nutrition_vl.data import load_split
 
-    read, rows = _reader(), load_split(args.data, args.split)
+    read, rows = _reader(), stamped(load_split(args.data, args.split))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    todo = gaps(rows, args.out)
     with args.out.open("a", encoding="utf-8") as out:
+        hold(out, args.out)
+        todo = gaps(rows, args.out)
         for index in tqdm(todo, total=len(rows), initial=len(rows) - len(todo), unit="photo"):
             row = rows[index]
-            out.write(json.dumps({"id": row["id"]} | _answer(read, row["image"])) + "\n")
+            named = {"id": row["id"], STAMP: row[STAMP]}
+            out.write(json.dumps(named | _answer(read, row["image"])) + "\n")
             out.flush()
     print(f"{len(rows)} photos are in {args.out}")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets import Dataset
 from tqdm import tqdm
 
+from eval.gaps import STAMP
 from eval.perturb import PERTURBATIONS
 from eval.targets import Target
 from nutrition_vl.detector import Detector
@@ -20,9 +21,9 @@ def predict(
     file: Path,
     progress: tqdm,
 ) -> None:
-    """Appends a JSON line for each photo of these batches of rows to the file.
+    """Appends a JSON line for each photo of these batches of stamped rows to the file.
 
-    A line is `Answer.record` with the photo's `id` and how many boxes were `malformed`.
+    A line is `Answer.record` with the photo's `id` and stamp and how many boxes were `malformed`.
     """
     with file.open("a", encoding="utf-8") as out:
         for batch in batches:
@@ -36,6 +37,7 @@ def _lines(detector: Detector, target: Target, batch: Dataset) -> Iterator[str]:
     if target.perturb:
         photos = [PERTURBATIONS[target.perturb].spoil(photo) for photo in photos]
     answers = detector.detect(photos, adapter=target.adapter)
-    for name, photo, answer in zip(batch["id"], photos, answers, strict=True):
+    asked = zip(batch["id"], batch[STAMP], photos, answers, strict=True)
+    for name, stamp, photo, answer in asked:
         said = answer.record(photo.size) | {"malformed": answer.malformed}
-        yield json.dumps({"id": name} | said) + "\n"
+        yield json.dumps({"id": name, STAMP: stamp} | said) + "\n"

@@ -4,16 +4,19 @@ Each answers whole batches, the same that one process would make, into a part of
 then puts the parts together. So the results are the same, and a stopped sweep loses nothing.
 """
 
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from glob import escape
 from pathlib import Path
 from typing import TypeVar
 
 from accelerate import PartialState
 
-from eval.gaps import whole_lines
+from eval.gaps import entries
+from eval.locks import hold
 
+LOCK = ".lock"
 Item = TypeVar("Item")
 
 
@@ -31,6 +34,16 @@ class Sharing:
     def leads(self) -> bool:
         """Whether this process puts together, shows and writes."""
         return self.index == 0
+
+    @contextmanager
+    def alone(self, folders: Iterable[Path]) -> Iterator[None]:
+        """Keeps other commands out of the folders; ValueError where one is at work there."""
+        with ExitStack() as held:
+            for folder in folders if self.leads else ():
+                folder.mkdir(parents=True, exist_ok=True)
+                hold(held.enter_context((folder / LOCK).open("a")), folder)
+            self._wait()
+            yield
 
     def share(self, batches: Sequence[Item]) -> Sequence[Item]:
         """The batches that this process answers."""
@@ -54,10 +67,10 @@ class Sharing:
 
 def _put_together(file: Path, ids: Sequence[str]) -> None:
     """Parts of a stopped sweep too; what the file already says is not said again."""
-    parts = sorted(file.parent.glob(_part(file, "*").name))
-    said = {name: line for part in parts for name, line in _named(part)}
+    parts = sorted(file.parent.glob(f"{escape(_part(file, '').name)}*"))
+    said = {entry["id"]: line for part in parts for entry, line in entries(part)}
     order = {name: number for number, name in enumerate(ids)}
-    known = {name for name, _ in _named(file)}
+    known = {entry["id"] for entry, _ in entries(file)}
     new = sorted(said.keys() - known, key=lambda name: order.get(name, len(order)))
     if new:
         with file.open("ab") as out:
@@ -68,8 +81,3 @@ def _put_together(file: Path, ids: Sequence[str]) -> None:
 
 def _part(file: Path, number: str) -> Path:
     return file.with_name(f"{file.name}.part{number}")
-
-
-def _named(file: Path) -> Iterator[tuple[str, bytes]]:
-    for line in whole_lines(file):
-        yield json.loads(line)["id"], line

@@ -1,6 +1,5 @@
 """Every checkpoint of every run on the same photos: the base is loaded once, adapters change."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +10,16 @@ from datasets import Dataset
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
+from eval import notes
 from eval.answers import Answers, Truth, join, truth_of
 from eval.config import EvalConfig
 from eval.evaluate import Report, Result, best, evaluate
-from eval.gaps import gaps
+from eval.gaps import gaps, stamped
 from eval.perturb import PERTURBATIONS
 from eval.predict import predict
 from eval.predictions import read_lines
 from eval.sharing import Sharing
 from eval.targets import BARE, Target, targets
-from nutrition_vl import prompts
-from nutrition_vl.checkpoints import resolve
-from nutrition_vl.data import DATASET
 from nutrition_vl.detector import THRESHOLD, Detector
 
 
@@ -46,7 +43,7 @@ class Sweep:
     """The rows of a split and the models that are asked about them, each base loaded once."""
 
     def __init__(self, rows: Dataset, config: EvalConfig) -> None:
-        self.rows, self.config = rows, config
+        self.rows, self.config = stamped(rows), config
         self.sharing = Sharing(config.device)
         self._detectors: dict[str, Detector] = {}
         disable_progress_bar()  # of the weights, which would break ours
@@ -55,19 +52,28 @@ class Sweep:
         """Predicts what is missing, reads all of it back, scores it: in the order of the plan."""
         if not plan:
             return []
-        for target in plan:
-            _settle(target, self.config)
-            self.sharing.settle(target.file, self.rows["id"])
-        total = len(plan) * len(self.rows)
-        with tqdm(total=total, unit="photo", disable=not self.sharing.leads) as progress:
-            for target in plan:
-                progress.set_description(f"{target.name} {target.perturb}".strip())
-                self._fill(target, plan, progress)
         shown = THRESHOLD if self.config.threshold is None else self.config.threshold
-        return [evaluate(_answers(target, self.rows), target, shown) for target in plan]
+        total, quiet = len(plan) * len(self.rows), not self.sharing.leads
+        with self.sharing.alone({target.file.parent for target in plan}):
+            missing = [self._settle(target) for target in plan]  # all before the first answer
+            with tqdm(total=total, unit="photo", disable=quiet) as progress:
+                for target, todo in zip(plan, missing, strict=True):
+                    progress.set_description(f"{target.name} {target.perturb}".strip())
+                    self._fill(target, todo, plan, progress)
+            return [evaluate(_answers(target, self.rows), target, shown) for target in plan]
 
-    def _fill(self, target: Target, plan: Sequence[Target], progress: tqdm) -> None:
+    def _settle(self, target: Target) -> list[int]:
+        """Which rows the target has to answer yet; ValueError where it has answered others."""
+        note = notes.note(target, self.config)
+        self.sharing.settle(target.file, self.rows["id"])
         todo = gaps(self.rows, target.file)
+        if self.sharing.leads:
+            notes.write(target, note)
+        return todo
+
+    def _fill(
+        self, target: Target, todo: list[int], plan: Sequence[Target], progress: tqdm
+    ) -> None:
         progress.update(len(self.rows) - len(todo))
         if not todo:  # no model is loaded for what is all there
             return
@@ -112,35 +118,3 @@ def _moved(truth: Truth, name: str) -> Truth:
     perturbation, size = PERTURBATIONS[name], (int(truth.width), int(truth.height))
     width, height = perturbation.size(size)
     return replace(truth, width=width, height=height, xyxy=perturbation.boxes(truth.xyxy, size))
-
-
-def _settle(target: Target, config: EvalConfig) -> None:
-    """Notes beside the predictions what they are of, so that nothing else is ever mixed in."""
-    data = str(config.data or DATASET)
-    settings = {
-        "data": str(Path(data).resolve()) if Path(data).exists() else data,
-        "split": config.split,
-        "prompt": prompts.fingerprint(),
-        "differs": list(target.differs),
-        "weights": _weights(target),
-    }
-    file = target.file.with_suffix(".json")
-    if not any(file.parent.glob(f"{target.file.name}*")):  # nor a part of it
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        return
-    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    for key, value in settings.items():
-        if before.get(key) != value:
-            raise ValueError(
-                f"{target.file} was predicted with {key} {before.get(key)}, now it is {value}:"
-                " move that file away, or choose another --out"
-            )
-
-
-def _weights(target: Target) -> list[str]:
-    """Size and time of each local weights file: training anew changes them."""
-    adapter = resolve(target.adapter).adapter if target.adapter != BARE else None
-    folders = [folder for folder in (Path(target.base), adapter) if folder and folder.is_dir()]
-    found = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
-    return [f"{file.name} {file.stat().st_size} {file.stat().st_mtime:.0f}" for file in found]

@@ -1,16 +1,18 @@
 """The whole command on the embedded checkpoint: sweep, resume, bad input."""
 
+import errno
 import json
 import shutil
+import sys
 
 import pytest
-from datasets import Dataset
 
 from eval.__main__ import main
 from eval.config import EvalConfig
-from eval.gaps import gaps
+from eval.sharing import Sharing
 from eval.targets import home, targets
 from nutrition_vl.checkpoints import DEMO
+from nutrition_vl.confidence import Calibration
 from nutrition_vl.detector import THRESHOLD
 
 
@@ -93,6 +95,60 @@ def test_retrained_weights_are_noticed(run, data, tmp_path, capsys):
     assert "was predicted with weights" in refused(capsys, "--run", copy, "--data", data)
 
 
+def test_a_calibration_in_between_is_noticed(run, data, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "qlora")
+    options = ["--run", str(copy), "--data", str(data)]
+    note = copy / "eval" / "predictions" / "checkpoint-10.json"
+    older = json.loads(note.read_text())
+    older.pop("calibration", None)
+    note.write_text(json.dumps(older))
+    Calibration.load(copy / "checkpoint-10").save(copy / "checkpoint-10")  # the same once more
+    assert main(options) == 0
+    Calibration(2.0, 0.5, 9).save(copy / "checkpoint-10")
+    capsys.readouterr()
+    assert "checkpoint-10.jsonl was predicted with calibration" in refused(capsys, *options)
+
+
+def test_photos_replaced_in_their_folder_are_noticed(run, data, tmp_path, capsys):
+    copy, other = shutil.copytree(run, tmp_path / "qlora"), shutil.copytree(data, tmp_path / "data")
+    for note in (copy / "eval" / "predictions").glob("*.json"):
+        note.write_text(json.dumps(json.loads(note.read_text()) | {"data": str(other)}))
+    options = ["--run", str(copy), "--data", str(other)]
+    assert main(options) == 0
+    shutil.copy(other / "0.png", other / "1.png")
+    capsys.readouterr()
+    assert "predicted with another photo pack1" in refused(capsys, *options)
+    assert main([*options, "--limit", "1"]) == 0  # that photo is the same
+
+
+def test_predictions_without_a_note_are_left_alone(run, data, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "qlora")
+    (copy / "eval" / "predictions" / "base.json").write_text("[")
+    reason = refused(capsys, "--run", copy, "--data", data)
+    assert "nothing says what" in reason and "base.jsonl was predicted with" in reason
+
+
+def test_two_commands_never_write_to_one_place(run, data, capsys):
+    place = run / "eval" / "predictions"
+    with Sharing("cpu").alone([place]):
+        reason = refused(capsys, "--run", run, "--data", data)
+    assert f"another command is writing to {place}" in reason
+    assert main(["--run", str(run), "--data", str(data)]) == 0
+
+
+def test_where_nothing_can_be_locked_one_goes_without(tmp_path, monkeypatch):
+    def unable(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch, Sharing("cpu").alone([tmp_path]):
+        patch.setattr("fcntl.flock", unable)
+        with Sharing("cpu").alone([tmp_path]):
+            pass
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    with Sharing("cpu").alone([tmp_path]), Sharing("cpu").alone([tmp_path]):
+        pass
+
+
 def test_a_file_of_the_sweep_scores_like_the_sweep(run, data, capsys):
     file = run / "eval" / "predictions" / "checkpoint-10.jsonl"
     assert main(["--run", str(run), "--data", str(data)]) == 0
@@ -101,13 +157,6 @@ def test_a_file_of_the_sweep_scores_like_the_sweep(run, data, capsys):
     shown = ["--threshold", str(THRESHOLD)]
     assert main(["--predictions", str(file), "--data", str(data), *shown]) == 0
     assert last_line(capsys)["results"][0] == swept | {"run": "", "step": None, "seed": None}
-
-
-def test_a_broken_line_inside_is_named(tmp_path):
-    file = tmp_path / "row.jsonl"
-    file.write_text('{"id": "a"}\n{"id\n{"id": "b"}\n')
-    with pytest.raises(ValueError, match=r"row\.jsonl, line 2"):
-        gaps(Dataset.from_dict({"id": ["a"]}), file)
 
 
 def test_a_single_checkpoint_is_named_after_its_folder(run, tmp_path):
