@@ -17,7 +17,7 @@ SIZES = {
     "medium (5-20 %)": (0.05, 0.2),
     "large (>= 20 %)": (0.2, np.inf),
 }
-THRESHOLDS = np.linspace(0, 0.9, 10)  # of confidence
+THRESHOLDS = np.arange(10) / 10  # of confidence; np.linspace has 0.6000000000000001
 BINS = 10  # of confidence
 Row = dict[str, Any]
 

@@ -291,6 +291,13 @@ def test_slices_by_number_and_size_of_tables():
     assert [(entry["boxes"], entry["recall@0.5"]) for entry in size] == [(2, 1), (1, 0)]
 
 
+def test_a_box_as_sure_as_the_threshold_is_used():
+    row = answers(([LEFT], [LEFT], [0.6]))
+    recalls = [at["recall@0.5"] for at in by_threshold(*paired(row))]
+    coverages = [at["coverage"] for at in operating_points(*paired(row))]
+    assert recalls == coverages == [1] * 7 + [0] * 3
+
+
 def test_the_operating_point_wants_exactly_one_sure_box():
     row = answers(
         ([LEFT], [LEFT, FAR], [0.95, 0.35]), ([LEFT], [FAR], [0.55]), ([LEFT], [LEFT], [0.75])
