@@ -139,11 +139,12 @@ def best(results: Sequence[Result]) -> Result:
 
 
 def called(row: Result, results: Sequence[Result]) -> str:
-    """The row's name, with its run where there are several, starred where it is not comparable."""
+    """The row's name, with its run where there are several or another row has that name, starred
+    where it is not comparable."""
     runs = {other.run for other in results if other.run}
     twice = sum(other.name == row.name for other in results) > 1
-    prefixed = len(runs) > 1 and (twice or row.step is not None)
-    name = f"{row.run}/{row.name}" if prefixed else row.name
+    prefixed = twice or (len(runs) > 1 and row.step is not None)
+    name = f"{row.run}/{row.name}" if prefixed and row.run else row.name
     return name + "*" * bool(row.answers.differs)
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from eval.answers import Found, Truth, join
 from eval.charts import _calibration
-from eval.evaluate import Report, best, differences, evaluate
+from eval.evaluate import Report, best, called, differences, evaluate
 from eval.metrics import tally
 from eval.predictions import read
 from eval.report import checkpoints, markdown, write
@@ -179,6 +179,13 @@ def test_of_many_rows_the_best_of_each_run_is_compared(results, monkeypatch):
     worse = result("checkpoint-5", [], [[0, 0, 50, 25]], [], target=target)
     names = [row[0] for row in sheet_of([*results, worse, other], "pairs").rows]
     assert names == ["1. base", "2. qlora/checkpoint-9", "3. second/checkpoint-9"]
+
+
+def test_a_file_with_the_name_of_a_checkpoint_is_told_apart(results):
+    rows = [*results, result("base", [], [[0, 0, 50, 30]], [])]
+    assert [called(row, rows) for row in rows] == ["qlora/base", "checkpoint-9", "base"]
+    table = sheet_of(rows, "above the others")
+    assert [len(line) for line in table.rows] == [len(table.head)] * 2
 
 
 def test_rows_about_other_photos_are_told_apart(results):
