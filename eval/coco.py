@@ -67,9 +67,14 @@ def _names(data: str | None) -> tuple[dict[Any, str], dict[int, str]]:
     if not isinstance(content, dict):
         return {}, dict(enumerate(LABELS))
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
-    # As the loader does: a name that is none of ours belongs to an only class, the table.
+    # As the loader has it: a name that is none of ours belongs to an only class, the table.
     labels = {kind: name if name in LABELS else LABELS[0] for kind, name in names.items()}
-    return {image["id"]: Path(image["file_name"]).stem for image in content["images"]}, labels
+    # Here and not above: with it comes `datasets`, which other files need not wait for.
+    from nutrition_vl.sources import unique
+
+    images = sorted(content["images"], key=lambda image: image["file_name"])  # as the loader does
+    ids = unique(Path(image["file_name"]).stem for image in images)
+    return {image["id"]: name for image, name in zip(images, ids, strict=True)}, labels
 
 
 def _json(file: Path) -> Any:

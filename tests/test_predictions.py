@@ -85,6 +85,15 @@ def test_coco_results_by_the_numbers_of_their_data_set(tmp_path):
     assert row.found.data["photo"].tolist() == [0]
 
 
+def test_coco_photos_of_one_name_are_told_apart(tmp_path):
+    data = tmp_path / "instances.json"
+    images = [{"id": 7, "file_name": "y/a.jpg"}, {"id": 8, "file_name": "x/a.jpg"}]
+    data.write_text(json.dumps({"images": images, "categories": [{"id": 0, "name": "table"}]}))
+    truths = [Truth("a", 200, 100, [], []), Truth("a-2", 200, 100, [], [])]  # x/a, y/a
+    entry = {"image_id": 7, "category_id": 0, "bbox": [10, 20, 100, 50], "score": 0.75}
+    assert read(coco(tmp_path, entry), truths, str(data)).found.data["photo"].tolist() == [1]
+
+
 def test_samples_turn_the_truth_and_not_the_answer(tmp_path):
     file = tmp_path / "row.csv"
     file.write_text(
