@@ -121,7 +121,7 @@ def told(args: argparse.Namespace, split: str, file: Path | None) -> dict[str, l
     """What a model found in a split, in shares of the sides by photo, if one is asked."""
     if not args.checkpoint and file is None:
         return {}
-    rows = load_split(args.data, split)
+    rows = load_split(args.data, split, skipped=[])  # `Inspection.of` lists them
     if file is not None:
         answers = read(file, truth_of(rows), args.data)
     else:

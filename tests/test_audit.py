@@ -170,9 +170,11 @@ def test_a_photo_stored_unturned_is_found_in_the_published_answers(tmp_path, cap
 
 
 def test_a_checkpoint_is_asked(tmp_path, capsys):
-    data = written(tmp_path, [row("a", [GOOD])])
+    data = written(tmp_path, [row("broken", [GOOD]), row("a", [GOOD])])
+    (data / "broken.png").write_bytes(b"no photo")
     out = tmp_path / "audit"
-    audited(data, out, capsys, "--checkpoint", "demo", "--device", "cpu")
+    counts, _ = audited(data, out, capsys, "--checkpoint", "demo", "--device", "cpu")
+    assert counts["unreadable"] == 1
     assert [file.name for file in (out / "val" / "predictions").rglob("*.jsonl")] == ["demo.jsonl"]
     assert "not looked for" not in (out / "report.md").read_text()
 
