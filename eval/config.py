@@ -123,7 +123,7 @@ def _perturbations(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(
             f"there is no {unknown[0]!r}: choose from {', '.join(PERTURBATIONS)}, or all"
         )
-    return names
+    return tuple(dict.fromkeys(names))
 
 
 def _share(text: str) -> float:

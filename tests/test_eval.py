@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from eval.__main__ import main
-from eval.config import EvalConfig
+from eval.config import EvalConfig, parse
 from eval.sharing import Sharing
 from eval.targets import home, targets
 from nutrition_vl.checkpoints import DEMO
@@ -227,6 +227,13 @@ def test_files_stand_beside_the_models(run, data, tmp_path, capsys):
     assert {entry["second"] for entry in found["differences"]} | {found["best"]} == {
         "base", "checkpoint-9", "checkpoint-10", "ocr"
     }  # fmt: skip
+
+
+def test_a_perturbation_named_twice_is_asked_once():
+    assert parse(["--checkpoint", "demo", "--perturb", "blur,dark,blur"]).perturb == (
+        "blur",
+        "dark",
+    )
 
 
 def test_worse_photos_are_shown_to_the_base_and_the_best(run, data, capsys):
