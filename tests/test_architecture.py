@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -178,3 +180,13 @@ def test_files_and_functions_stay_small(path):
     for node in ast.walk(ast.parse(SOURCE[path])):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 60, node.name
+
+
+@pytest.mark.parametrize("package", ["nutrition_vl", "training", "eval"])
+def test_what_is_installed_has_every_file(package):
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = settings["package-data"].get(package, [])
+    listed = subprocess.run(["git", "ls-files", package], cwd=ROOT, capture_output=True, text=True)
+    names = [name.removeprefix(f"{package}/") for name in listed.stdout.splitlines()]
+    lost = [name for name in names if not any(fnmatch(name, one) for one in ("*.py", *patterns))]
+    assert names and not lost
