@@ -30,8 +30,9 @@ from nutrition_vl.runtime import detect_runtime
 from training import merge, runs
 from training.__main__ import main
 from training.callbacks import read_metrics
-from training.config import TrainConfig, parse
+from training.config import TrainConfig
 from training.examples import Collator
+from training.settings import parse
 from training.validation import best_iou
 
 ROOT = Path(__file__).parents[1]
@@ -208,7 +209,7 @@ def test_two_photos_at_once_are_one_after_the_other(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_ends_well(data, tmp_path):
+def test_sigterm_saves_and_ends_well(data, tmp_path, capsys):
     run = tmp_path / "run"
 
     def ask():
@@ -220,7 +221,9 @@ def test_sigterm_saves_and_ends_well(data, tmp_path):
     threading.Thread(target=ask, daemon=True).start()
     assert main(command(data, run, max_steps=50, save_steps=50)) == 0
     (saved,) = list_checkpoints(run)
-    assert read_card(saved).step == losses(run)[-1][0] < 50
+    assert (step := read_card(saved).step) == losses(run)[-1][0] < 50
+    said = capsys.readouterr().out
+    assert f"stopped at step {step} of 50: go on with --resume" in said and "trained:" not in said
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -263,6 +266,27 @@ def test_a_folder_that_holds_something_is_refused(data, tmp_path, capsys):
     assert "is not empty" in capsys.readouterr().err
     assert main(command(data, tmp_path, overwrite=True, preflight_only=True)) == 0
     assert precious.read_text() == "mine"  # overwritten is only what a run writes
+
+
+def test_what_an_audit_leaves_out_is_not_trained_on(data, tmp_path, capsys):
+    file = tmp_path / "corrections.jsonl"
+    file.write_text(json.dumps({"id": "pack3", "split": "train", "leave_out": True}) + "\n")
+    asked = {"preflight_only": True, "corrections": file}
+    assert main(command(data, tmp_path / "run", **asked)) == 0
+    assert "ok: 5 photos, 4 boxes" in capsys.readouterr().out
+
+
+def test_the_preflight_looks_at_validation_too(data, tmp_path, capsys):
+    asked = {"preflight_only": True, "validation_photos": 3, "validation_path": "nowhere"}
+    assert main(command(data, tmp_path / "run", **asked)) == 2
+    assert "there is no file or folder nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_named_checkpoint_goes_on_in_a_new_folder(run, data, tmp_path):
+    asked = {"resume_from_checkpoint": run / "checkpoint-2"}
+    assert main(command(data, tmp_path / "new", **asked)) == 0
+    assert losses(tmp_path / "new") == losses(run)[2:]
 
 
 def test_any_process_may_be_the_first_to_need_the_run_folder(data, tmp_path, monkeypatch):

@@ -14,8 +14,9 @@ from nutrition_vl.architectures import skeleton
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.model import PixelBudget
 from training.__main__ import main
-from training.config import TrainConfig, parse
+from training.config import TrainConfig
 from training.recipes import RECIPES, adapted, lora_config
+from training.settings import parse
 
 ORIGINAL = (
     "--model_name_or_path Qwen/Qwen2-VL-7B-Instruct --data_path nutrition_5k_qa.json"
@@ -106,10 +107,17 @@ def test_the_shipped_fsdp_file_is_read_and_names_layers_that_there_are():
         (["--fp16", "True"], "float16 overflows"),
         (["--use_lora", "False"], "only adapters"),
         (["--warmup_ratio", "3"], "--warmup_ratio must be"),
+        (["--lora_dropout", "2"], "--lora_dropout must be"),
         (["--limit", "0"], "--limit must be"),
+        (["--per_device_train_batch_size", "0"], "--per_device_train_batch_size must be"),
+        (["--gradient_accumulation_steps", "0"], "--gradient_accumulation_steps must be"),
+        (["--validation_photos", "-3"], "--validation_photos must be"),
+        (["--lora_target_modules", "("], "'(' of --lora_target_modules is no regular expression"),
+        (["--resume_from_checkpoint", "nowhere"], "there is no checkpoint nowhere"),
         (["--train_sampling_strategy", "batch_rebalance"], "or group_by_length"),
         (["--optim", "adamw_of_mine"], "adamw_of_mine"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--config", "README.md"], "the file of --config is not YAML"),
         (["--data_path", "nowhere", "--model_name_or_path", "demo"], "no file or folder nowhere"),
         (["--model_name_or_path", "random:70b"], "there is no random:70b"),
     ],

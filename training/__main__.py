@@ -22,7 +22,7 @@ def _run(arguments: list[str] | None) -> int:
     import torch
     from transformers.utils.logging import set_verbosity_error
 
-    from training.config import parse
+    from training.settings import parse
 
     set_verbosity_error()
 
@@ -45,10 +45,9 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _stop(reason: str, code: int) -> int:
-    *stack, last = reason.strip().split("\n")
-    if stack:  # of a data loader's process, which ends with the kind of error and what it says
-        last = last.partition(": ")[2]
-    print(f"training: {last}", file=sys.stderr)
+    if reason.startswith("Caught "):  # in a data loader's process, after whose lines comes ours
+        reason = reason.strip().rpartition("\n")[2].partition(": ")[2]
+    print(f"training: {reason}", file=sys.stderr)
     return code
 
 

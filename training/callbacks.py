@@ -133,7 +133,7 @@ class Goodbye(TrainerCallback):
     """On SIGTERM, which clusters send before they kill, ends the step, saves and stops."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self.stopped = False
         self.before: Any = signal.SIG_DFL
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -150,6 +150,7 @@ class Goodbye(TrainerCallback):
         """Saves and stops if any process was asked to: all must do so at the same step."""
         asked = torch.tensor(float(self.asked), device=args.device)
         if reduce(asked, reduction="sum") > 0:
+            self.stopped = state.global_step < state.max_steps
             control.should_save = control.should_training_stop = True
 
     def _hear(self, *_: Any) -> None:

@@ -2,24 +2,29 @@
 
 # ruff: noqa: RUF009 (dataclasses.field() is meant to be called here, and _own and _other call it)
 
-import argparse
-import dataclasses
-import shlex
-import sys
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from transformers.utils import is_flash_attn_2_available
-from trl import SFTConfig, TrlParser
+from trl import SFTConfig
 
 from nutrition_vl.data import DATASET
 from nutrition_vl.model import BASE_MODEL
 from nutrition_vl.runtime import Runtime, detect_runtime
 from training.recipes import RECIPES, Recipe, adapted
+
+AT_LEAST = {
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "lora_r": 1,
+    "limit": 1,
+    "max_image_tokens": 16,
+    "validation_photos": 0,
+    "patience": 0,
+}
+SHARES = ("warmup_ratio", "lora_dropout")
 
 
 def _other(name: str, default: Any) -> Any:
@@ -70,6 +75,7 @@ class TrainConfig(SFTConfig):
         "tokens a photo may take (default: a local checkpoint's own, 600 for hub models)",
     )
     limit: int | None = _own(None, "train on the first so many photos only")
+    corrections: str | None = _own(None, "a file of python -m eval.audit, to the photos' boxes")
     validation_photos: int = _own(
         0, "try every checkpoint on so many photos and name the best by mean IoU in the file best"
     )
@@ -169,16 +175,16 @@ class TrainConfig(SFTConfig):
             )
         if self.train_sampling_strategy == "batch_rebalance":
             raise ValueError("--train_sampling_strategy is random, sequential or group_by_length")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"--limit must be at least 1 photo, not {self.limit}")
-        if self.max_image_tokens is not None and self.max_image_tokens < 16:
-            raise ValueError(f"--max_image_tokens must be at least 16, not {self.max_image_tokens}")
+        for name, least in AT_LEAST.items():
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"--{name} must be at least {least}, not {value}")
+        for name in SHARES:
+            if (value := getattr(self, name)) is not None and not 0 <= value < 1:
+                raise ValueError(f"--{name} must be from 0 to below 1, not {value}")
         if self.recipe not in RECIPES:
             raise ValueError(f"unknown recipe {self.recipe!r}: use one of {', '.join(RECIPES)}")
         if self.memory_limit is not None and self.memory_limit <= 0:
             raise ValueError(f"--memory_limit must be above 0 GB, not {self.memory_limit}")
-        if self.warmup_ratio is not None and not 0 <= self.warmup_ratio < 1:
-            raise ValueError(f"--warmup_ratio must be from 0 to below 1, not {self.warmup_ratio}")
 
     def _check_machine(self) -> None:
         if self.runtime.optimizer is None:
@@ -201,44 +207,3 @@ class TrainConfig(SFTConfig):
             return runtime.reason
         self.optim = str(runtime.optimizer)
         return f"{runtime.reason}, so {self.optim} instead of {wanted}"
-
-
-class _Parser(TrlParser):
-    """TRL's parser (strict, YAML by --config) whose help shows our own settings first."""
-
-    def _add_dataclass_arguments(self, dtype: Any) -> None:
-        self._first = self.add_argument_group("settings of this training")
-        self._action_groups.insert(0, self._action_groups.pop())
-        super()._add_dataclass_arguments(dtype)
-        self.add_argument("--config", metavar="FILE", help="YAML file of settings")
-
-    def _parse_dataclass_field(self, parser: Any, field: dataclasses.Field) -> None:
-        own = field.name not in SFTConfig.__dataclass_fields__
-        super()._parse_dataclass_field(self._first if own else parser, field)
-
-
-def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
-    """The settings a command line and its YAML file ask for; ValueError for what is unknown."""
-    given = sys.argv[1:] if arguments is None else arguments
-    # TRL's parser looks for --config FILE only, and would not read the file of --config=FILE.
-    split = [part for word in given for part in _halves(word)]
-    parser = _Parser(
-        (TrainConfig,),
-        prog="python -m training",
-        usage="python -m training [--config FILE.yaml] [--setting value ...]",
-        description="Trains LoRA adapters on a 4-bit Qwen2-VL with labelled photos.",
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    try:
-        config, *_, unknown = parser.parse_args_and_config(split, return_remaining_strings=True)
-    except yaml.YAMLError as error:
-        raise ValueError(f"the file of --config is not YAML: {error}") from error
-    if unknown:
-        raise ValueError(f"unknown setting {unknown[0]}: python -m training --help lists them")
-    config.command = shlex.join(["python", "-m", "training", *given])
-    return config
-
-
-def _halves(word: str) -> list[str]:
-    return word.split("=", 1) if word.startswith("--config=") else [word]

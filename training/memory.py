@@ -33,10 +33,11 @@ from nutrition_vl.data import load_split
 from nutrition_vl.model import budget_of
 from training import memory_report, runs
 from training.architectures import quantizable
-from training.config import TrainConfig, parse
+from training.config import TrainConfig
 from training.forecast import peak_memory, reset_peak
 from training.kernels import compiles
 from training.measure import WARM, Bench, Row, release
+from training.settings import parse
 from training.techniques import PLAIN, TECHNIQUES, Technique
 from training.train import load
 

@@ -1,5 +1,6 @@
 """Named recipes: which layers get a LoRA adapter and which words of a chat are learned."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -37,14 +38,28 @@ RECIPES = {
 def adapted(
     name: str, targets: Sequence[str] | None, rank: int | None, alpha: int | None
 ) -> Recipe:
-    """The recipe of this name with whatever is given in place of its own."""
+    """The recipe of this name with whatever is given in place of its own.
+
+    ValueError for a target that is no regular expression.
+    """
     recipe = RECIPES[name]
+    for target in targets or ():
+        _require_pattern(target)
     return replace(
         recipe,
         targets=tuple(targets or recipe.targets),
         rank=recipe.rank if rank is None else rank,
         alpha=recipe.alpha if alpha is None else alpha,
     )
+
+
+def _require_pattern(target: str) -> None:
+    try:
+        re.compile(target)
+    except re.error as error:
+        raise ValueError(
+            f"{target!r} of --lora_target_modules is no regular expression: {error}"
+        ) from error
 
 
 def pattern(targets: Sequence[str]) -> str:

@@ -54,7 +54,7 @@ def prepare(config: TrainConfig) -> str | None:
     """
     run, asked = Path(str(config.output_dir)), config.resume_from_checkpoint
     if asked and asked.lower() != "false":
-        return _resumed(run) if asked.lower() == "true" else asked
+        return _resumed(run) if asked.lower() == "true" else _named(Path(asked), run)
     first = config.process_index == 0  # of several, it looks and clears for all
     if first and config.overwrite:
         _clear(run)
@@ -74,6 +74,13 @@ def _resumed(run: Path) -> str:
             f"{run} holds no checkpoint to resume from: start anew with --overwrite True"
         )
     return last
+
+
+def _named(checkpoint: Path, run: Path) -> str:
+    if not checkpoint.is_dir():
+        raise ValueError(f"there is no checkpoint {checkpoint} to resume from")
+    run.mkdir(parents=True, exist_ok=True)
+    return str(checkpoint)
 
 
 def check_resumed(folder: str | None, card: Card, lora: LoraConfig) -> None:

@@ -51,14 +51,16 @@ def train(config: TrainConfig) -> Path:
     source = runs.base_source(config.model_name_or_path)
     bones = skeleton(config.model_name_or_path, source, config.model_revision)
     skipped: list[Skipped] = []
-    rows = load_split(config.data_path, "train", config.limit, skipped)
+    corrections = Path(config.corrections) if config.corrections else None
+    rows = load_split(config.data_path, "train", config.limit, skipped, corrections)
     checks = Preflight(config, rows, processor, bones, skipped)
     rows = checks.run()
+    validation = _validation(config, rows, processor)
     if config.preflight_only:
         return run
     card = runs.describe(config, rows, processor)
     runs.check_resumed(resumed, card, adapters(config))
-    callbacks = [Log(run), Goodbye(), *_validation(config, rows, processor), ModelCards(card)]
+    callbacks = [Log(run), goodbye := Goodbye(), *validation, ModelCards(card)]
     model = load(config, source, bones.config)
     trainer = assemble(config, checks.plan, model, bones, rows, processor, callbacks)
     trainer.card, trainer.lengths = card, checks.lengths
@@ -67,7 +69,11 @@ def train(config: TrainConfig) -> Path:
         trainer.add_callback(bar)
     with sdpa_kernel(NOT_CUDNN), closing(bar):
         trainer.train(resume_from_checkpoint=resumed)
-    config.say(f"trained: {run}, {compared(checks.forecast, config.runtime.device)}")
+    if goodbye.stopped:
+        step = f"step {trainer.state.global_step} of {trainer.state.max_steps}"
+        config.say(f"stopped at {step}: go on with --resume_from_checkpoint True")
+    else:
+        config.say(f"trained: {run}, {compared(checks.forecast, config.runtime.device)}")
     return run
 
 
