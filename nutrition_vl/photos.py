@@ -20,6 +20,7 @@ BROKEN = (
     IndexError,
     TypeError,
     KeyError,
+    OverflowError,
     struct.error,
     OSError,
     ValueError,
@@ -49,9 +50,9 @@ def photo_size(source: str | Path | bytes, name: str | None = None) -> tuple[int
 @contextmanager
 def _opened(source: str | Path | bytes, name: str | None) -> Iterator[Image.Image]:
     name = name or ("the photo" if isinstance(source, bytes) else str(source))
-    if not isinstance(source, bytes) and not Path(source).is_file():
-        raise FileNotFoundError(f"there is no photo {name}")
     try:
+        if not isinstance(source, bytes) and not Path(source).is_file():
+            raise FileNotFoundError(f"there is no photo {name}")
         with _open(source) as photo:
             if photo.width * photo.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
@@ -61,6 +62,10 @@ def _opened(source: str | Path | bytes, name: str | None) -> Iterator[Image.Imag
         raise ValueError(f"{name} has more than {limit} megapixels: make it smaller") from error
     except UnidentifiedImageError as error:
         raise ValueError(f"{name} is not a photo: give one of {', '.join(FORMATS)}") from error
+    except FileNotFoundError:
+        raise
+    except PermissionError as error:
+        raise PermissionError(f"{name} may not be read: change its permissions") from error
     except BROKEN as error:
         raise ValueError(
             f"{name} is damaged or incomplete ({error}): copy or save it anew"

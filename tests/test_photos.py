@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+from people import nobody
 from PIL import Image
 
 from nutrition_vl.photos import MAX_PIXELS, open_photo, photo_size
@@ -177,6 +178,24 @@ def test_a_path_to_nothing(look, tmp_path):
     for path in (tmp_path, tmp_path / "none.jpg"):
         with pytest.raises(FileNotFoundError, match="there is no photo"):
             look(path)
+
+
+@pytest.mark.parametrize("look", [open_photo, photo_size])
+def test_a_photo_that_may_not_be_read_is_not_damaged(look, tmp_path):
+    file = tmp_path / "secret.png"
+    noise().save(file)
+    file.chmod(0)
+    with nobody(), pytest.raises(PermissionError, match=f"^{file} may not be read: change its"):
+        look(file)
+
+
+def test_a_tiff_whose_pixels_lie_beyond_all_files_is_damaged():
+    good = encoded(Image.new("RGB", (60, 40), WHITE), "TIFF")
+    entry = struct.pack("<HHI", 273, 4, 1)  # where the pixels are: one number of 4 bytes
+    assert entry in good
+    bad = good.replace(entry, struct.pack("<HHI", 273, 16, 1))  # of 8, which all are white
+    with pytest.raises(ValueError, match="^the photo is damaged or incomplete"):
+        open_photo(bad)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP"])
