@@ -8,7 +8,7 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-from nutrition_vl.checkpoints import resolve
+from nutrition_vl.checkpoints import resolve_adapter
 from nutrition_vl.confidence import Calibration
 from nutrition_vl.model import attach, load_processor
 
@@ -62,9 +62,7 @@ class Adapters:
 
 def fitting(name: str, base: str) -> Path:
     """The folder of an adapter that was made for the base at hand; ValueError if it was not."""
-    found = resolve(name)
-    if found.adapter is None:
-        raise ValueError(f"{name} is a base without an adapter: name a run or a checkpoint")
+    found, folder = resolve_adapter(name)
     if found.base != base:
         raise ValueError(f"{name} is an adapter of {found.base}, but the base loaded is {base}")
-    return found.adapter
+    return folder

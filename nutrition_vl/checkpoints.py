@@ -151,6 +151,17 @@ def resolve(name: str | Path) -> Checkpoint:
     raise FileNotFoundError(f"there is no checkpoint {name}: {_advice(folder.parent)}")
 
 
+def resolve_adapter(name: str | Path) -> tuple[Checkpoint, Path]:
+    """What a name of a run or a checkpoint stands for, and its adapter's folder; raises like
+    `resolve`, and ValueError for a base."""
+    found = resolve(name)
+    if found.adapter:
+        return found, found.adapter
+    if not Path(name).exists():  # `resolve` takes it for a base on the hub
+        raise FileNotFoundError(f"there is no checkpoint {name}: {_advice(Path(name).parent)}")
+    raise ValueError(f"{name} is a base without an adapter: name a run or a checkpoint")
+
+
 def _with_adapter(name: str, folder: Path) -> Checkpoint:
     if not (folder / ADAPTER_CONFIG).is_file():
         raise FileNotFoundError(f"{folder} lacks {ADAPTER_CONFIG}: {_advice(folder)}")

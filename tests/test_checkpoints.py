@@ -15,6 +15,7 @@ from nutrition_vl.checkpoints import (
     list_checkpoints,
     read_card,
     resolve,
+    resolve_adapter,
     write_card,
 )
 
@@ -136,6 +137,20 @@ def test_a_mistyped_run_is_not_looked_for_on_the_hub(run, monkeypatch):
     monkeypatch.chdir(run.parent)
     with pytest.raises(FileNotFoundError, match="there is no checkpoint run/checkpoint-8"):
         resolve("run/checkpoint-8")
+
+
+def test_an_adapter_is_one_of_a_run_or_a_checkpoint(run, tmp_path):
+    found, folder = resolve_adapter(run)
+    assert found == resolve(run) and folder == run / "checkpoint-1000"
+    (tmp_path / "config.json").touch()
+    with pytest.raises(ValueError, match="is a base without an adapter: name a run or a check"):
+        resolve_adapter(tmp_path)
+
+
+def test_a_run_that_is_not_there_is_no_base_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no checkpoint runs/nothere: there is no folder r"):
+        resolve_adapter("runs/nothere")
 
 
 def test_adapters_are_found_below_a_folder_of_runs(run, tmp_path):
