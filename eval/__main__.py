@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from eval.command import guarded
 from eval.config import EvalConfig, parse
+from nutrition_vl.command import guarded
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -16,8 +16,7 @@ import json
 import sys
 from pathlib import Path
 
-from eval.command import guarded
-from nutrition_vl.command import described
+from nutrition_vl.command import described, guarded
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.perturb import PERTURBATIONS
+from nutrition_vl.command import positive
 
 ABOUT = "Scores checkpoints, or predictions of any model, against the true boxes of a split."
 DETAILS = """
@@ -101,8 +102,8 @@ def parser() -> argparse.ArgumentParser:
     add("--predictions", type=Path, nargs="+", default=[], metavar="FILE", help=FILES)
     add("--data", metavar="SOURCE", help="folder, file or hub id (default the Open Food Facts set)")
     add("--split", default="val", help="default val")
-    add("--limit", type=_positive, metavar="N", help="only the first N photos")
-    add("--batch-size", type=_positive, default=8, metavar="N", help="photos at a time (default 8)")
+    add("--limit", type=positive, metavar="N", help="only the first N photos")
+    add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
     add("--out", type=Path, metavar="DIR", help="where the report goes (default RUN/eval)")
     add("--perturb", type=_perturbations, default=(), metavar="NAMES", help=PERTURB)
@@ -134,9 +135,3 @@ def _share(text: str) -> float:
     if not 0 <= found <= 1:
         raise argparse.ArgumentTypeError(f"give a confidence from 0 to 1, not {text}")
     return found
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"give a whole number from 1 up, not {text}")
-    return int(text)

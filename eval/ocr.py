@@ -25,8 +25,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from eval.command import guarded
-from nutrition_vl.command import described
+from nutrition_vl.command import described, guarded
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -13,7 +13,8 @@ An answer keeps to a grammar and so can always be read; "overruled" counts the t
 by itself would have said otherwise. A photo that cannot be read is a line with "photo" and "error";
 the others still run.
 
-exit codes: 0 all photos were read, 1 some were not, 2 nothing could be started
+exit codes: 0 all photos were read, 1 some were not, 2 it could not start or not go on, as stderr
+says
 """
 
 import argparse
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from tqdm import tqdm
 
-from nutrition_vl.command import described, quiet
+from nutrition_vl.command import described, guarded, positive
 from nutrition_vl.photos import FORMATS
 
 if TYPE_CHECKING:
@@ -39,14 +40,7 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     args = parser().parse_args(argv)
-    try:
-        with quiet():
-            return _run(args)
-    except BrokenPipeError:  # the reader, `head` perhaps, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return guarded("nutrition_vl", lambda: _run(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", default="demo", help="demo, a run, a checkpoint folder or a hub id")
     add("--adapter", metavar="NAME|none", help="another adapter than the checkpoint's, or none")
     add("--draw", type=Path, metavar="DIR", help="also save every photo with its boxes drawn")
-    add("--batch-size", type=_positive, default=8, metavar="N", help="photos at a time (default 8)")
+    add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
     add("--threshold", type=_share, metavar="P", help="leave out boxes less sure (default 0.4)")
     add("--free", action="store_true", help="let the model say anything, without the grammar")
@@ -72,6 +66,7 @@ def find_photos(places: Sequence[Path]) -> list[Path]:
         if not place.is_dir():
             found.append(place)
             continue
+        os.listdir(place)  # a folder that may not be read would look empty
         inside = [
             path
             for path in sorted(place.rglob("[!.]*"))  # macOS writes ._pack.jpg beside pack.jpg
@@ -84,6 +79,8 @@ def find_photos(places: Sequence[Path]) -> list[Path]:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if sys.stdout is None:  # python -m nutrition_vl ... >&-
+        raise ValueError("stdout is closed, and answers would be lost: give them a file or a pipe")
     # Here and not above: they take seconds, which --help and a mistyped option need not wait for.
     import torch
     from transformers.utils.logging import disable_progress_bar
@@ -91,10 +88,10 @@ def _run(args: argparse.Namespace) -> int:
     from nutrition_vl.detector import THRESHOLD, Detector
 
     disable_progress_bar()
+    photos = find_photos(args.photos)
+    if args.draw:
+        args.draw.mkdir(parents=True, exist_ok=True)
     try:
-        photos = find_photos(args.photos)
-        if args.draw:
-            args.draw.mkdir(parents=True, exist_ok=True)
         detector = Detector.load(args.checkpoint, adapter=args.adapter or True, device=args.device)
         found = detector.stream(
             photos,
@@ -103,12 +100,9 @@ def _run(args: argparse.Namespace) -> int:
             free=args.free,
         )
         return _tell(photos, found, args.draw)
-    except BrokenPipeError:
-        raise
-    except torch.OutOfMemoryError:
-        return _refuse("the GPU's memory is too small for one photo: use --device cpu")
-    except (OSError, ValueError) as error:
-        return _refuse(str(error))
+    except torch.OutOfMemoryError as error:
+        small = "the GPU's memory is too small for one photo: use --device cpu"
+        raise ValueError(small) from error
 
 
 def _tell(paths: Sequence[Path], found: Iterator["Found"], draw: Path | None) -> int:
@@ -144,17 +138,6 @@ def _draw(photo: Image.Image, answer: "Answer", folder: Path, name: str) -> None
                 return drawn.save(file, "JPEG", quality=90)
         except FileExistsError:
             continue
-
-
-def _refuse(reason: str) -> int:
-    print(f"nutrition_vl: {reason}", file=sys.stderr)
-    return 2
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"give a whole number from 1 up, not {text}")
-    return int(text)
 
 
 def _share(text: str) -> float:

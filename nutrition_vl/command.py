@@ -1,22 +1,57 @@
-"""What commands have in common: a help text, and a terminal kept to what they have to say."""
+"""What commands have in common: help, numbers, how they fail, and a terminal kept to what they
+have to say."""
 
 import argparse
 import logging
+import os
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+OURS = ("nutrition_vl", "training", "eval")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the libraries' remarks off the terminal; their errors still show."""
-    logging.disable(logging.WARNING)
+    """Keeps the libraries' remarks off the terminal; their errors still show, and so does what our
+    own modules have to say, of data for example."""
+    usual = logging.getLogRecordFactory()
+
+    # Not logging.disable, which knows no exceptions, nor levels, which libraries set when they are
+    # imported: below 0 there is no handler that would take the record.
+    def heard(*args: Any, **options: Any) -> logging.LogRecord:
+        record = usual(*args, **options)
+        if record.levelno < logging.ERROR and record.name.partition(".")[0] not in OURS:
+            record.levelno = -1
+        return record
+
+    logging.setLogRecordFactory(heard)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.setLogRecordFactory(usual)
+
+
+def guarded(name: str, run: Callable[[], int]) -> int:
+    """The exit code of `run`, or 2 after one sentence on stderr for a mistake of the user's.
+
+    The libraries' remarks are not shown, their errors are.
+    """
+    try:
+        with quiet():
+            return run()
+    except BrokenPipeError:  # the reader, `head` perhaps, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def described(command: str, text: str | None) -> argparse.ArgumentParser:
@@ -29,3 +64,10 @@ def described(command: str, text: str | None) -> argparse.ArgumentParser:
         epilog=details,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def positive(text: str) -> int:
+    """A number on the command line of what there has to be one of."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a whole number from 1 up, not {text}")
+    return int(text)
