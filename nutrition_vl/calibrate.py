@@ -18,35 +18,26 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import supervision as sv
-from datasets import Dataset
-from matplotlib.figure import Figure
-from scipy.optimize import linear_sum_assignment
-from tqdm import tqdm
 
-from nutrition_vl.checkpoints import resolve
-from nutrition_vl.command import described, quiet
-from nutrition_vl.confidence import Calibration, calibration_error, reliability
-from nutrition_vl.data import load_split, truth
-from nutrition_vl.detector import Detector
+from nutrition_vl.command import described, guarded, positive
+
+if TYPE_CHECKING:
+    import supervision as sv
+    from datasets import Dataset
+
+    from nutrition_vl.detector import Detector
 
 IOU = 0.5
+LEAST = 20  # boxes; two numbers fitted to fewer say more about chance than about the model
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     args = parser().parse_args(argv)
-    try:
-        with quiet():
-            found = calibrate(args)
-    except (OSError, ValueError) as error:
-        print(f"nutrition_vl.calibrate: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(found))
-    return 0
+    return guarded("nutrition_vl.calibrate", lambda: _run(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,18 +47,27 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", default="demo", help="demo, a run or a checkpoint folder (default demo)")
     add("--data", required=True, metavar="SOURCE", help="folder, file or hub id of labelled photos")
     add("--split", default="val", help="default val")
-    add("--batch-size", type=int, default=8, metavar="N", help="photos at a time (default 8)")
+    add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
     add("--draw", type=Path, metavar="PNG", help="where a reliability diagram goes")
     add("--check", action="store_true", help="only tell how good the saved calibration is")
     return options
 
 
+def _run(args: argparse.Namespace) -> int:
+    print(json.dumps(calibrate(args)))
+    return 0
+
+
 def calibrate(args: argparse.Namespace) -> dict[str, Any]:
     """Fits and saves, or checks; what is to be told of it."""
-    folder = resolve(args.checkpoint).adapter
-    if folder is None:
-        raise ValueError(f"{args.checkpoint} is a base without an adapter to calibrate")
+    # Here and not above, as below: they take seconds, which --help need not wait for.
+    from nutrition_vl.checkpoints import resolve_adapter
+    from nutrition_vl.confidence import Calibration
+    from nutrition_vl.data import load_split
+    from nutrition_vl.detector import Detector
+
+    _, folder = resolve_adapter(args.checkpoint)
     rows = load_split(args.data, args.split)
     detector = Detector.load(args.checkpoint, device=args.device)
     detector.calibrate(Calibration())
@@ -86,9 +86,13 @@ def calibrate(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def judge(
-    detector: Detector, rows: Dataset, batch_size: int
+    detector: "Detector", rows: "Dataset", batch_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Confidence of every box that is found, whether it is right, and on which row."""
+    from tqdm import tqdm
+
+    from nutrition_vl.data import truth
+
     sure, right, photos = [], [], []
     images = (row["image"] for row in rows)
     answers = tqdm(detector.stream(images, batch_size=batch_size), total=len(rows), unit="photo")
@@ -103,8 +107,11 @@ def judge(
     return np.concatenate(sure), np.concatenate(right), np.concatenate(photos)
 
 
-def is_right(found: sv.Detections, true: sv.Detections) -> np.ndarray:
+def is_right(found: "sv.Detections", true: "sv.Detections") -> np.ndarray:
     """Of each found box, whether it is the one for a true box."""
+    import supervision as sv
+    from scipy.optimize import linear_sum_assignment
+
     right = np.zeros(len(found), dtype=bool)
     if len(found) and len(true):
         overlaps = sv.box_iou_batch(true.xyxy, found.xyxy)
@@ -114,8 +121,16 @@ def is_right(found: sv.Detections, true: sv.Detections) -> np.ndarray:
 
 
 def crossed(sure: np.ndarray, right: np.ndarray, photos: np.ndarray) -> np.ndarray:
-    """Calibrated confidence of each box by a fit on the photos of the other half."""
+    """Calibrated confidence of each box by a fit on the photos of the other half; ValueError for
+    too few boxes to fit and to measure on."""
+    from nutrition_vl.confidence import Calibration
+
     odd, confidence = photos % 2 == 1, np.empty(len(sure))
+    if len(sure) < LEAST or odd.all() or not odd.any():
+        raise ValueError(
+            f"only {len(sure)} boxes were found, on {len(np.unique(photos))} photos: a calibration"
+            f" needs {LEAST}, and some on each half of the photos, so give more of them"
+        )
     for half in (odd, ~odd):
         confidence[half] = Calibration.fit(sure[~half], right[~half])(sure[half])
     return confidence
@@ -124,6 +139,10 @@ def crossed(sure: np.ndarray, right: np.ndarray, photos: np.ndarray) -> np.ndarr
 def diagram(confidences: Mapping[str, np.ndarray], right: np.ndarray, file: Path) -> None:
     """Draws the share of right boxes over their confidence, in ten bins of it, a line a name; a
     point is the larger, the more boxes it stands for."""
+    from matplotlib.figure import Figure
+
+    from nutrition_vl.confidence import calibration_error, reliability
+
     axes = (figure := Figure(figsize=(5.2, 5.2), layout="constrained")).add_subplot()
     axes.plot([0, 1], [0, 1], "--", color="gray", label="as sure as right")
     for name, confidence in confidences.items():
@@ -142,6 +161,8 @@ def told(
     photos: int, before: np.ndarray, confidence: np.ndarray, right: np.ndarray
 ) -> dict[str, Any]:
     """Prints how confident boxes were and how many of them right; the same as numbers."""
+    from nutrition_vl.confidence import calibration_error, reliability
+
     print("boxes  mean confidence  right")
     for count, sure, share in reliability(confidence, right):
         print(f"{count:5} {sure:16.2f} {share:6.2f}")

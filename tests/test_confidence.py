@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nutrition_vl.boxes import make_detections
-from nutrition_vl.calibrate import is_right, main
+from nutrition_vl.calibrate import crossed, is_right, main
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.confidence import (
     CALIBRATION,
@@ -79,7 +79,10 @@ def test_a_calibration_is_saved_beside_its_adapter(tmp_path):
     assert Calibration.load(tmp_path / "none") == Calibration()
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"slope": "steep"}', '{"gain": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[1]", '{"slope": "steep"}', '{"gain": 1}', '{"slope": NaN}', '{"offset": -Infinity}'],
+)
 def test_a_broken_calibration_is_one_sentence(tmp_path, text):
     (tmp_path / CALIBRATION).write_text(text)
     with pytest.raises(ValueError, match=r"calibration\.json is no calibration: fit it again"):
@@ -104,29 +107,40 @@ def adapter(tmp_path):
     return folder
 
 
-def test_the_command_fits_saves_and_checks(adapter, tmp_path, capsys):
-    command = [
-        "--checkpoint",
-        str(adapter),
-        "--data",
-        str(DEMO / "examples"),
-        "--split",
-        "examples",
-    ]
-    assert main([*command, "--device", "cpu"]) == 0
+EXAMPLES = ["--data", str(DEMO / "examples"), "--split", "examples", "--device", "cpu"]
+
+
+def test_the_command_fits_saves_and_checks(adapter, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("nutrition_vl.calibrate.LEAST", 4)  # to save time
+    command = [*EXAMPLES, "--checkpoint", str(adapter)]
+    assert main(command) == 0
     fitted = json.loads(capsys.readouterr().out.splitlines()[-1])
     saved = Calibration.load(adapter)
     assert fitted["photos"] == 6
     assert fitted["boxes"] == saved.boxes > 0
     before = (adapter / CALIBRATION).read_bytes()
     drawn = tmp_path / "pictures" / "reliability.png"
-    assert main([*command, "--device", "cpu", "--check", "--draw", str(drawn)]) == 0
+    assert main([*command, "--check", "--draw", str(drawn)]) == 0
     checked = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert checked["boxes"] == fitted["boxes"]
     assert checked["calibration_error_before"] == fitted["calibration_error_before"]
     with Image.open(drawn) as picture:
         assert min(picture.size) > 500
     assert (adapter / CALIBRATION).read_bytes() == before
+
+
+def test_too_few_boxes_leave_a_calibration_as_it_was(adapter, capsys):
+    Calibration(1.5, -0.25, 300).save(adapter)
+    assert main([*EXAMPLES, "--checkpoint", str(adapter)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("nutrition_vl.calibrate: only 5 boxes were found, on 5 photos: ")
+    assert Calibration.load(adapter) == Calibration(1.5, -0.25, 300)
+
+
+@pytest.mark.parametrize("photos", [np.zeros(30), 2 * np.arange(30) + 1])
+def test_a_fit_is_measured_on_photos_it_has_not_seen(photos):
+    with pytest.raises(ValueError, match="some on each half of the photos, so give more of them"):
+        crossed(np.full(30, 0.9), np.ones(30, dtype=bool), photos)
 
 
 def test_what_is_detected_is_judged_by_the_calibration(adapter):
@@ -152,3 +166,9 @@ def test_what_cannot_be_calibrated_is_one_sentence(checkpoint, data, reason, cap
     assert main(["--checkpoint", str(checkpoint), "--data", str(data), "--split", "examples"]) == 2
     (said,) = capsys.readouterr().err.strip().splitlines()
     assert reason in said
+
+
+def test_a_batch_has_at_least_one_photo(capsys):
+    with pytest.raises(SystemExit):
+        main([*EXAMPLES, "--batch-size", "0"])
+    assert "give a whole number from 1 up, not 0" in capsys.readouterr().err
