@@ -14,6 +14,7 @@ line on stdout is one JSON object; --out keeps it, and a page of Markdown beside
 import argparse
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,19 +22,17 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 
-from nutrition_vl.architectures import is_random, random_adapter, random_checkpoint, skeleton
-from nutrition_vl.checkpoints import DEMO
-from nutrition_vl.command import described, quiet
-from nutrition_vl.detector import Detector
-from nutrition_vl.measure import Bench
-from nutrition_vl.model import PixelBudget
+from nutrition_vl.command import described, guarded, positive
 from nutrition_vl.photos import open_photo
-from nutrition_vl.runtime import Runtime, detect_runtime
+
+if TYPE_CHECKING:
+    from nutrition_vl.detector import Detector
+    from nutrition_vl.measure import Bench
+    from nutrition_vl.runtime import Runtime
 
 PHONE = (1200, 1600)  # pixels the embedded photos are enlarged to, as a phone would send them
 WAYS = ("generate", "ours")
@@ -43,21 +42,7 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     args = parser().parse_args(argv)
-    try:
-        with (
-            quiet(),
-            photos(args.photos) as files,
-            opened(args.checkpoint, args.device) as detector,
-        ):
-            for found in measure(args, Bench(detector, files)):
-                if args.out:
-                    save(found, args.out)
-    except (OSError, ValueError) as error:
-        print(f"nutrition_vl.bench: {error}", file=sys.stderr)
-        return 2
-    print(page(found))
-    print(json.dumps(found))
-    return 0
+    return guarded("nutrition_vl.bench", lambda: _run(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,20 +51,38 @@ def parser() -> argparse.ArgumentParser:
     add = options.add_argument
     add("--checkpoint", default="demo", help="demo, a checkpoint, random:7b or random:2b")
     add("--photos", type=Path, metavar="DIR", help="JPEGs to answer (default the embedded ones)")
-    add("--batch-sizes", type=int, nargs="+", default=[1, 4, 16], metavar="N", help="(1 4 16)")
-    add("--repeats", type=int, default=20, metavar="N", help="photos that latency is taken from")
+    add("--batch-sizes", type=positive, nargs="+", default=[1, 4, 16], metavar="N", help="(1 4 16)")
+    add(
+        "--repeats",
+        type=positive,
+        default=20,
+        metavar="N",
+        help="photos that latency is taken from",
+    )
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
     add("--out", type=Path, metavar="DIR", help="where JSON and Markdown go, docs/benchmarks say")
     return options
 
 
-def measure(args: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]]:
+def _run(args: argparse.Namespace) -> int:
+    # Here and not above, as below: they take seconds, which --help need not wait for.
+    from nutrition_vl.measure import Bench
+
+    with photos(args.photos) as files, opened(args.checkpoint, args.device) as detector:
+        for found in measure(args, Bench(detector, files)):
+            if args.out:
+                save(found, args.out)
+    print(page(found))
+    print(json.dumps(found))
+    return 0
+
+
+def measure(args: argparse.Namespace, bench: "Bench") -> Iterator[dict[str, Any]]:
     """All that is known so far, after each measurement."""
     (question,) = bench.questions(bench.photos[:1])
     device = bench.detector.runtime.device.type
     found = machine(bench.detector.runtime) | {
-        "command": f"python -m nutrition_vl.bench --checkpoint {args.checkpoint} --device {device}"
-        f" --batch-sizes {' '.join(map(str, args.batch_sizes))} --repeats {args.repeats}",
+        "command": command(args, device),
         "checkpoint": args.checkpoint,
         "device": device,
         "image_tokens": int(question.types.sum()),
@@ -99,6 +102,15 @@ def measure(args: argparse.Namespace, bench: Bench) -> Iterator[dict[str, Any]]:
     yield found | {"same_answers": bench.same()}
 
 
+def command(args: argparse.Namespace, device: str) -> str:
+    """What to say to measure the same again."""
+    words = ["--checkpoint", args.checkpoint, "--device", device, "--batch-sizes"]
+    words += [*map(str, args.batch_sizes), "--repeats", str(args.repeats)]
+    if args.photos:
+        words += ["--photos", str(args.photos)]
+    return shlex.join(["python", "-m", "nutrition_vl.bench", *words])
+
+
 def save(found: dict[str, Any], folder: Path) -> None:
     """The numbers as JSON and as a page, named after checkpoint and device."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,8 +121,10 @@ def save(found: dict[str, Any], folder: Path) -> None:
     file.with_suffix(".md").write_text(page(found), encoding="utf-8")
 
 
-def machine(runtime: Runtime) -> dict[str, Any]:
+def machine(runtime: "Runtime") -> dict[str, Any]:
     """Hardware, versions and commit."""
+    import torch
+
     cuda = runtime.device.type == "cuda"
     asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
     commit = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
@@ -191,8 +205,14 @@ def _processor() -> str:
 
 
 @contextmanager
-def opened(checkpoint: str, device: str) -> Iterator[Detector]:
+def opened(checkpoint: str, device: str) -> Iterator["Detector"]:
     """The detector of a checkpoint, or of random weights, made for the time being."""
+    from nutrition_vl.architectures import is_random, random_adapter, random_checkpoint, skeleton
+    from nutrition_vl.checkpoints import DEMO
+    from nutrition_vl.detector import Detector
+    from nutrition_vl.model import PixelBudget
+    from nutrition_vl.runtime import detect_runtime
+
     if not is_random(checkpoint):
         yield Detector.load(checkpoint, device=device)
         return
@@ -211,6 +231,8 @@ def photos(folder: Path | None) -> Iterator[list[Path]]:
             raise ValueError(f"there is no JPEG in {folder}")
         yield files
         return
+    from nutrition_vl.checkpoints import DEMO
+
     with TemporaryDirectory() as place:
         for file in sorted((DEMO / "examples").glob("*.jpg")):
             large = open_photo(file).resize(PHONE, Image.Resampling.BICUBIC)

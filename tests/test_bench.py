@@ -1,11 +1,13 @@
 """The benchmark on the embedded checkpoint: what it measures, what it writes."""
 
 import json
+import shlex
 import shutil
 
+import pytest
 from PIL import Image
 
-from nutrition_vl.bench import main, page, save
+from nutrition_vl.bench import command, main, page, parser, save
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.model import PixelBudget, load_processor
 
@@ -49,13 +51,26 @@ def test_what_is_known_so_far_is_a_page_too(tmp_path):
     assert "latency p50" in (tmp_path / "bench-random-7b-cuda.md").read_text()
 
 
+def test_the_command_is_told_as_it_was_given():
+    given = "--checkpoint demo --device cpu --batch-sizes 2 8 --repeats 3 --photos 'my photos'"
+    args = parser().parse_args(shlex.split(given))
+    assert command(args, "cpu") == f"python -m nutrition_vl.bench {given}"
+
+
+@pytest.mark.parametrize("option", ["--batch-sizes", "--repeats"])
+def test_there_is_at_least_one_of_everything(option, capsys):
+    with pytest.raises(SystemExit):
+        main([option, "0"])
+    assert "give a whole number from 1 up, not 0" in capsys.readouterr().err
+
+
 def test_the_command_measures_both_ways(tmp_path, photos, capsys):
     for number, photo in enumerate(photos[:1]):
         photo.save(tmp_path / f"{number}.jpg")
     small = shutil.copytree(DEMO / "adapter", tmp_path / "demo")
     load_processor(small, PixelBudget(max_tokens=80)).save_pretrained(small)  # to save time
-    command = ["--device", "cpu", "--photos", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main([*command, "--checkpoint", str(small), "--batch-sizes", "2", "--repeats", "2"]) == 0
+    given = ["--device", "cpu", "--photos", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*given, "--checkpoint", str(small), "--batch-sizes", "2", "--repeats", "2"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert json.loads((tmp_path / "out" / "bench-demo-cpu.json").read_text()) == found
     assert found["answer_tokens"] == 24
