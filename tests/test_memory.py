@@ -123,5 +123,11 @@ def test_a_mistake_is_one_sentence(words, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_there_is_at_least_one_timed_step(capsys):
+    with pytest.raises(SystemExit):
+        main(["--steps", "0"])
+    assert "give a whole number from 1 up, not 0" in capsys.readouterr().err
+
+
 def test_rows_have_keys_of_their_own():
     assert len({technique.key for technique in TECHNIQUES}) == len(TECHNIQUES)

@@ -3,14 +3,16 @@
 import json
 
 import pytest
+import torch
 
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.data import load_split, truth
 from training.render.__main__ import main
+from training.render.scenes import PAIRED
 
 
 def render(folder, *options):
-    main([*"--count 6 --size 96 --workers 1 --out".split(), str(folder), *options])
+    return main([*"--count 6 --size 96 --workers 1 --out".split(), str(folder), *options])
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +47,39 @@ def test_packs_without_tables_come_on_top(tmp_path):
     assert not any(rows["xyxy"][6:])
 
 
-@pytest.mark.parametrize("options", ["--count 0", "--plain -1", "--count 1 --plain 2", "--pairs 5"])
-def test_impossible_numbers_are_one_sentence(tmp_path, options):
-    with pytest.raises(SystemExit, match=r"--(count|pairs)"):
-        render(tmp_path, *options.split())
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--plain -1", "--plain must be at least 0, not -1"),
+        ("--count 1 --plain 2", "draw more of them, with --count"),
+        ("--pairs 5", "--pairs is a share from 0 to 1, not 5.0"),
+        ("--device tpu", "unknown device 'tpu': use one of auto, cpu, cuda"),
+    ],
+)
+def test_impossible_settings_are_one_sentence(tmp_path, options, said, capsys):
+    assert render(tmp_path, *options.split()) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_sentence(tmp_path, capsys):
+    assert render(tmp_path, "--device", "cuda") == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("training.render: there is no CUDA GPU that PyTorch can use here")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("option", ["--count", "--size", "--workers"])
+def test_there_is_at_least_one_of_everything(tmp_path, option, capsys):
+    with pytest.raises(SystemExit):
+        render(tmp_path, option, "0")
+    assert "give a whole number from 1 up, not 0" in capsys.readouterr().err
+
+
+def test_the_help_tells_the_share_of_pairs(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"of two packs (default {PAIRED:g})" in capsys.readouterr().out
 
 
 def test_a_split_that_was_cut_off_is_drawn_again(rendered, tmp_path, monkeypatch):
@@ -56,18 +87,17 @@ def test_a_split_that_was_cut_off_is_drawn_again(rendered, tmp_path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.render.__main__.objects", cut)
-        with pytest.raises(KeyboardInterrupt):
-            render(tmp_path)
+        patch.setattr("training.render.studio.objects", cut)
+        assert render(tmp_path) == 130
     render(tmp_path)
     assert (tmp_path / "metadata.jsonl").read_text() == (rendered / "metadata.jsonl").read_text()
 
 
-def test_a_split_is_not_written_twice(rendered):
-    with pytest.raises(SystemExit, match="has a split 'train' already"):
-        render(rendered)
+def test_a_split_is_not_written_twice(rendered, capsys):
+    assert render(rendered) == 2
+    assert "has a split 'train' already" in capsys.readouterr().err
 
 
-def test_a_folder_without_photos_is_one_sentence(tmp_path):
-    with pytest.raises(SystemExit, match=r"there is no \.jpg in"):
-        render(tmp_path, "--backgrounds", str(tmp_path))
+def test_a_folder_without_photos_is_one_sentence(tmp_path, capsys):
+    assert render(tmp_path, "--backgrounds", str(tmp_path)) == 2
+    assert "there is no .jpg in" in capsys.readouterr().err

@@ -7,24 +7,20 @@ examples:
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import supervision as sv
 from PIL import Image
-from transformers import PreTrainedConfig
 
 from nutrition_vl.__main__ import find_photos
-from nutrition_vl.checkpoints import Checkpoint, read_card, resolve
-from nutrition_vl.command import described
-from nutrition_vl.detector import Answer, Detector
-from nutrition_vl.model import attach, load_base, load_processor
+from nutrition_vl.command import described, guarded
 from nutrition_vl.photos import open_photo
-from nutrition_vl.runtime import detect_runtime
-from training.model_card import write_model_card
-from training.render.faces import face
+
+if TYPE_CHECKING:
+    from nutrition_vl.answers import Answer
+    from nutrition_vl.checkpoints import Checkpoint
 
 SAMPLES = 3
 ALIKE = 0.95  # IoU: in bfloat16 merging rounds, and may move an edge by a step of the grid
@@ -35,13 +31,18 @@ def merge(run: str, out: Path, photos: Sequence[Image.Image], device: str = "aut
 
     ValueError where it cannot be merged or is not the same afterwards.
     """
-    found, runtime = resolve(run), detect_runtime(device)
-    if found.adapter is None:
-        raise ValueError(f"{run} is a base without an adapter: name a run or a checkpoint")
+    # Here and not above, as below: they take seconds, which --help need not wait for.
+    from nutrition_vl.checkpoints import read_card, resolve_adapter
+    from nutrition_vl.detector import Detector
+    from nutrition_vl.model import attach, load_base, load_processor
+    from nutrition_vl.runtime import detect_runtime
+    from training.model_card import write_model_card
+
+    (found, adapter), runtime = resolve_adapter(run), detect_runtime(device)
     _check(found, out)
     model = load_base(found.base, runtime, found.revision, quantization="none")
-    own, processor = model.generation_config, load_processor(found.adapter)
-    adapted = attach(model, found.adapter, "trained")
+    own, processor = model.generation_config, load_processor(adapter)
+    adapted = attach(model, adapter, "trained")
     detector = Detector(found.base, model, processor, runtime)
     before = detector.detect(photos)
     merged = adapted.merge_and_unload()
@@ -53,12 +54,14 @@ def merge(run: str, out: Path, photos: Sequence[Image.Image], device: str = "aut
     merged.generation_config = own
     merged.save_pretrained(out)
     processor.save_pretrained(out)
-    write_model_card(out, read_card(found.adapter), found.adapter.parent, merged=True)
+    write_model_card(out, read_card(adapter), adapter.parent, merged=True)
     return len(photos)
 
 
-def alike(one: Answer, other: Answer) -> bool:
+def alike(one: "Answer", other: "Answer") -> bool:
     """Whether two answers are the same words, or the same boxes but for a step of the grid."""
+    import supervision as sv
+
     if one.text == other.text:
         return True
     if not len(one.detections) == len(other.detections) > 0:
@@ -67,7 +70,9 @@ def alike(one: Answer, other: Answer) -> bool:
     return bool((np.diag(overlaps) >= ALIKE).all())
 
 
-def _check(found: Checkpoint, out: Path) -> None:
+def _check(found: "Checkpoint", out: Path) -> None:
+    from transformers import PreTrainedConfig
+
     config, _ = PreTrainedConfig.get_config_dict(found.base, revision=found.revision)
     if "quantization_config" in config:
         raise ValueError(
@@ -91,14 +96,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; 0 when merged and proven, 2 when not."""
     options = parser().parse_args(arguments)
+    return guarded("training.merge", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
     out = options.out or Path(f"{options.run.rstrip('/')}-merged")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            same = merge(options.run, out, _samples(options.photos), options.device)
-    except (OSError, ValueError) as error:
-        print(f"training.merge: {error}", file=sys.stderr)
-        return 2
+    same = merge(options.run, out, _samples(options.photos), options.device)
     print(f"merged: {out}, the same answers as before on {same} photos")
     return 0
 
@@ -106,6 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _samples(folder: Path | None) -> list[Image.Image]:
     if folder:
         return [open_photo(path) for path in find_photos([folder])[:SAMPLES]]
+    from training.render.faces import face
+
     return [face(np.random.default_rng(seed)).image.convert("RGB") for seed in range(SAMPLES)]
 
 
