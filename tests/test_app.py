@@ -51,11 +51,14 @@ def address(demo, other):
 
 def opened(page):
     """Opens a page on a free port and returns its address."""
+    options = {"server_port": free_port(), "prevent_thread_lock": True, "quiet": True}
+    return app.serve(page, server_name="127.0.0.1", **options)
+
+
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = {"server_port": port, "prevent_thread_lock": True, "quiet": True}
-    return app.serve(page, server_name="127.0.0.1", **options)
+        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +156,15 @@ def test_what_is_no_photo_gets_one_sentence(client, pack, tmp_path, kind):
     assert "Traceback" not in message
 
 
+def test_the_page_says_what_is_wrong_and_forgets_the_answer_before(demo, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    (tmp_path / "note.jpg").write_text("not a photo")
+    desk = app.Desk(demo, ["demo"])
+    shown, rows, line, answer = desk.show({"path": str(tmp_path / "note.jpg")}, "demo", 0.4)
+    assert "note.jpg is not a photo: give one of JPEG" in line
+    assert (shown, rows, answer) == (None, [], None)
+
+
 def test_odd_photos_are_photos(client, pack, tmp_path):
     photo = Image.open(pack)
     photo.convert("CMYK").save(tmp_path / "cmyk.jpg")
@@ -235,15 +247,42 @@ def test_swapping_adapters_keeps_the_base(client, demo, pack, other):
     }
 
 
-def test_a_port_that_is_taken_is_one_sentence(monkeypatch, address, demo, tmp_path):
-    monkeypatch.setattr(app.Detector, "load", lambda *args, **options: demo)
-    with pytest.raises(SystemExit, match="port"):
-        app.main(["--port", address.rstrip("/").rpartition(":")[2], "--runs", str(tmp_path)])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--port {taken}", "cannot listen on 127.0.0.1:{taken}: [Errno 98] Address already in use"),
+        ("--port 99999", "cannot listen on 127.0.0.1:99999: bind(): port must be 0-65535."),
+        ("--host nowhere.invalid", "cannot listen on nowhere.invalid:7860: "),
+        ("--runs nowhere", "there is no folder nowhere: "),
+        ("--checkpoint nowhere --port {free}", "there is no checkpoint nowhere: "),
+    ],
+)
+def test_a_page_that_cannot_be_opened_is_one_sentence(address, words, said, capsys):
+    ports = {"taken": address.rstrip("/").rpartition(":")[2], "free": free_port()}
+    assert app.main(words.format_map(ports).split()) == 2
+    assert capsys.readouterr().err.startswith(f"app.py: {said.format_map(ports)}")
 
 
-def test_an_unknown_checkpoint_is_one_sentence(tmp_path):
-    with pytest.raises(SystemExit, match="no checkpoint"):
-        app.main(["--checkpoint", str(tmp_path / "nowhere")])
+def test_a_port_is_a_number_from_1_up(capsys):
+    with pytest.raises(SystemExit):
+        app.main(["--port", "0"])
+    assert "give a whole number from 1 up, not 0" in capsys.readouterr().err
+
+
+def asked(address, photo):
+    """What the server says to an API call that claims this photo, as anybody may write it."""
+    url = f"{address}gradio_api/call/detect"
+    body = json.dumps({"data": [photo, "demo", 0.4]}).encode()
+    call = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    event = json.load(urllib.request.urlopen(call))["event_id"]
+    return urllib.request.urlopen(f"{url}/{event}").read().decode()
+
+
+def test_no_file_of_the_machine_is_read_but_those_uploaded(client, address, pack):
+    away = [asked(address, {"path": str(path)}) for path in (pack, pack.with_name("none.png"))]
+    for said, name in zip(away, ("pack.png", "none.png"), strict=True):
+        assert said.startswith("event: error")
+        assert f"{name} was not uploaded: upload the photo first" in said
 
 
 def test_the_queue_cannot_be_passed_by(address):
