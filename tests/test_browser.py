@@ -117,12 +117,21 @@ def test_the_json_can_be_downloaded(view, photo, tmp_path):
     assert '"boxes"' in Path(download.value.path()).read_text()
 
 
-def test_a_file_that_is_no_photo_says_so(view, tmp_path):
+def test_a_file_that_is_no_photo_says_so_where_its_answer_would_be(view, photo, tmp_path):
+    view.locator("input[type=file]").first.set_input_files(photo)
+    playwright.expect(view.get_by_text(FOUND)).to_be_visible(timeout=PATIENCE)
     (tmp_path / "note.jpg").write_text("not a photo")
     view.locator("input[type=file]").first.set_input_files(tmp_path / "note.jpg")
-    toast = view.get_by_test_id("toast-body")
-    playwright.expect(toast).to_be_visible(timeout=PATIENCE)
-    assert "Traceback" not in toast.inner_text()
+    said = view.get_by_text("note.jpg is not a photo: give one of JPEG")
+    playwright.expect(said).to_be_visible(timeout=PATIENCE)
+    assert view.get_by_text(FOUND).count() == view.locator(".mask").count() == 0
+    assert view.get_by_role("cell", name="nutrition-table").count() == 0
+    assert view.get_by_test_id("toast-body").count() == 0
+
+
+def test_an_example_is_answered(view):
+    view.get_by_role("button", name="pack_1.jpg").or_(view.locator(".gallery-item")).first.click()
+    playwright.expect(view.get_by_text(FOUND)).to_be_visible(timeout=PATIENCE)
 
 
 def test_the_page_needs_nobody_else(view, address):

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from labelled import label
+from people import nobody
 from PIL import Image
 
 from nutrition_vl.__main__ import find_photos, main
@@ -50,6 +52,66 @@ def test_one_process_from_end_to_end(folder, tmp_path):
     assert "3/3" in done.stderr
     assert "arn" not in done.stderr  # neither warnings nor Warning
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pack-2.jpg", "pack.jpg"]
+
+
+def test_of_remarks_only_our_own_are_told():
+    """In a process of its own: pytest takes log records itself."""
+    code = """
+import logging, sys, warnings
+from nutrition_vl.command import guarded
+
+def told():
+    logging.getLogger("nutrition_vl.data").warning("left out 2 boxes")
+    for name in ("bitsandbytes", "transformers.models"):
+        logging.getLogger(name).warning("a remark")
+    logging.getLogger("datasets").error("an error")
+    warnings.warn("a warning")
+    raise ValueError("give another")
+
+sys.exit(guarded("eval", told))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["left out 2 boxes", "an error", "eval: give another"]
+    assert done.stdout == ""
+
+
+def test_what_is_wrong_with_data_is_told_of_its_evaluation(tmp_path):
+    data = label(tmp_path / "data", [[(0.1, 0.2, 0.5, 0.6)], [(0.3, 0.3, 0.3, 0.9)]])
+    lines = [{"photo": f"images/pack{number}.jpg", "boxes": []} for number in range(2)]
+    (tmp_path / "any.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    order = [sys.executable, "-m", "eval", "--predictions", tmp_path / "any.jsonl", "--data", data]
+    done = subprocess.run(order, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    said = f"{data}: left out 1 boxes that are malformed or without area in their photo"
+    assert done.stderr.splitlines() == [said]
+
+
+COMMANDS = ["app", "nutrition_vl", "nutrition_vl.calibrate", "nutrition_vl.bench"]
+COMMANDS += ["training.merge", "training.memory", "training.render", "eval", "eval.audit"]
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_help_loads_no_library_that_takes_seconds_or_speaks(module):
+    code = f"""
+import runpy, sys
+sys.argv = ["{module}", "--help"]
+try:
+    runpy.run_module("{module}", run_name="__main__", alter_sys=True)
+finally:
+    assert not {{"torch", "transformers", "supervision", "gradio"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
+
+
+def test_a_closed_stdout_is_refused_before_photos_are_answered(folder):
+    order = f"exec {sys.executable} -m nutrition_vl {folder} >&-"
+    done = subprocess.run(order, shell=True, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("nutrition_vl: stdout is closed")
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_unknown_checkpoint_is_one_sentence(folder, capsys):
@@ -101,6 +163,13 @@ def test_a_reader_who_leaves_early_ends_the_command(loaded, folder, monkeypatch)
     with os.fdopen(writing, "w") as left:
         monkeypatch.setattr(sys, "stdout", left)
         assert main([str(folder / "pack.png")]) == 1
+
+
+def test_a_folder_that_may_not_be_read_is_one_sentence(folder, capsys):
+    with nobody():
+        assert main([str(folder)]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "Permission denied" in said and str(folder) in said
 
 
 def test_folders_are_searched_through_in_order(folder):

@@ -185,7 +185,7 @@ def test_a_photo_that_may_not_be_read_is_not_damaged(look, tmp_path):
     file = tmp_path / "secret.png"
     noise().save(file)
     file.chmod(0)
-    with nobody(), pytest.raises(PermissionError, match=f"^{file} may not be read: change its"):
+    with nobody(), pytest.raises(PermissionError, match="may not be read: change its"):
         look(file)
 
 
