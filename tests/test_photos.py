@@ -194,7 +194,7 @@ def test_a_tiff_whose_pixels_lie_beyond_all_files_is_damaged():
     entry = struct.pack("<HHI", 273, 4, 1)  # where the pixels are: one number of 4 bytes
     assert entry in good
     bad = good.replace(entry, struct.pack("<HHI", 273, 16, 1))  # of 8, which all are white
-    with pytest.raises(ValueError, match="^the photo is damaged or incomplete"):
+    with pytest.raises(ValueError, match=r"^the photo is damaged or incomplete"):
         open_photo(bad)
 
 
