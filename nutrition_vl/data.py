@@ -91,13 +91,17 @@ def _rows_of_table(
 ) -> Dataset:
     formats.require(("image", "objects"), table.features, source)
     labels = {
-        label for found in table["objects"] for label in objects_of(found, source)["category_name"]
+        str(label)
+        for found in table["objects"]
+        for label in objects_of(found, source)["category_name"]
+        if label is not None  # its row is refused later, by its number
     }
     names = _renaming(labels, source)
     table = undecoded(table).select(range(len(table))[:limit])
     # Not Dataset.map: it would copy all photos into its cache, and find old rows there later.
     read = [
-        attempt(skipped, row.get("image_id"), _row_of_table, row, names, source) for row in table
+        attempt(skipped, row.get("image_id"), _row_of_table, row, names, f"{source}, row {n}")
+        for n, row in enumerate(table, 1)
     ]
     facts = Dataset.from_list([row or dict.fromkeys(_COUNTED) for row in read], _COUNTED)
     columns = [table.select_columns("image"), facts.remove_columns("image")]
@@ -105,7 +109,7 @@ def _rows_of_table(
     return joined.select([index for index, row in enumerate(read) if row])
 
 
-def _row_of_table(row: Mapping, names: dict[str, str], source: str | Path) -> dict:
+def _row_of_table(row: Mapping, names: dict[str, str], source: str) -> dict:
     return _row(sample_of(row, row["image"], source), names) | {"image": None}
 
 

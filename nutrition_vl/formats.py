@@ -46,7 +46,7 @@ def attempt(
     except (OSError, ValueError) as error:
         if skipped is None:
             raise
-        skipped.append(Skipped(name or "a row without a name", str(error)))
+        skipped.append(Skipped(str(name or "a row without a name"), str(error)))
         return None
 
 
@@ -149,11 +149,10 @@ def read_conversations(
     file: Path, entries: list[dict], split: str, skipped: list[Skipped] | None = None
 ) -> list[Sample]:
     """Chats, [{"image": ..., "conversations" or "messages": [...]}], with boxes in the answers."""
-    with _naming(file):
-        read = [
-            attempt(skipped, entry.get("image"), _conversation, entry, file)
-            for entry in of_split(entries, split, file)
-        ]
+    read = [
+        attempt(skipped, entry.get("image"), _conversation, entry, file)
+        for entry in of_split(entries, split, file)
+    ]
     samples = [sample for sample in read if sample]
     if samples and not any(sample.xyxy for sample in samples):
         raise ValueError(f"no answer in {file} holds a box; one is written {EXAMPLE}")
@@ -163,14 +162,15 @@ def read_conversations(
 def _conversation(entry: dict, file: Path) -> Sample:
     chat = "conversations" if "conversations" in entry else "messages"
     require(("image", chat), entry, file)
-    said = [_said(turn) for turn in entry[chat] if _speaker(turn) in ("gpt", "assistant")]
-    parsed = from_text("\n".join(said), (1, 1))
-    boxes = parsed.detections
+    with _naming(f"{file}, {entry['image']}"):
+        said = [_said(turn) for turn in entry[chat] if _speaker(turn) in ("gpt", "assistant")]
+        image = file.parent / entry["image"]
+        parsed = from_text("\n".join(said), (1, 1))
     return Sample(
-        id=Path(entry["image"]).stem,
-        image=str(file.parent / entry["image"]),
-        xyxy=boxes.xyxy.tolist(),
-        labels=list(boxes.data["class_name"]),
+        id=image.stem,
+        image=str(image),
+        xyxy=parsed.detections.xyxy.tolist(),
+        labels=list(parsed.detections.data["class_name"]),
         malformed=parsed.malformed,
     )
 
@@ -199,10 +199,9 @@ def of_split(rows: list[dict], split: str, source: object) -> list[dict]:
     """The rows whose `split` it is, or all where no row has one."""
     if not all(isinstance(row, Mapping) for row in rows):
         raise ValueError(f"{source} must hold one object a photo")
-    splits = {row["split"] for row in rows if row.get("split")}
-    if not splits:
-        return rows
-    return [row for row in rows if row.get("split") == choose(split, splits, source)]
+    if splits := {str(row["split"]) for row in rows if row.get("split")}:
+        choose(split, splits, source)
+    return [row for row in rows if not splits or str(row.get("split")) == split]
 
 
 def require(columns: Iterable[str], found: object, source: object) -> None:
@@ -215,11 +214,11 @@ def require(columns: Iterable[str], found: object, source: object) -> None:
 
 
 @contextmanager
-def _naming(file: Path) -> Iterator[None]:
+def _naming(where: object) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(f"{file} does not follow its format: {error!r}") from error
+        raise ValueError(f"{where} does not follow its format: {error!r}") from error
 
 
 def read_jsonl(file: Path, skipped: list[Skipped] | None = None) -> list[dict]:

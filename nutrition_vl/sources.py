@@ -52,8 +52,10 @@ def read_samples(
     if isinstance(found, Dataset):
         formats.require(("image", "objects"), found.features, source)
         read = [
-            attempt(skipped, row.get("image_id"), sample_of, row, row["image"], source)
-            for row in undecoded(found)
+            attempt(
+                skipped, row.get("image_id"), sample_of, row, row["image"], f"{source}, row {n}"
+            )
+            for n, row in enumerate(undecoded(found), 1)
         ]
         found = [sample for sample in read if sample]
     ids = unique(sample.id for sample in found)
@@ -67,14 +69,14 @@ def photo_of(sample: Sample) -> Image.Image:
 
 def sample_of(row: Mapping, image: str | dict, source: str | Path) -> Sample:
     """A row as the Open Food Facts set has it: boxes [y_min, x_min, y_max, x_max] from 0 to 1."""
+    if not image or not any(stored(image)):
+        raise ValueError(f"{source} has no image: put its bytes or path there, or leave it out")
     name = str(row.get("image_id") or Path(stored(image)[1] or "photo").stem)
-    objects = objects_of(row["objects"], source)
-    boxes, labels = objects["bbox"], objects["category_name"]
-    numbers = [number for box in boxes for number in box]
-    real = all(isinstance(number, int | float) for number in numbers)
-    if len(boxes) != len(labels) or any(len(box) != 4 for box in boxes) or not real:
+    boxes, labels = objects_of(row["objects"], f"{source}, {name}").values()
+    named = len(boxes) == len(labels) and all(isinstance(label, str) for label in labels)
+    if not named or not all(map(_is_box, boxes)):
         raise ValueError(f"{source}, {name}: each box needs four numbers and a category_name")
-    if any(abs(number) > 2 for number in numbers):
+    if any(abs(number) > 2 for box in boxes for number in box):
         raise ValueError(f"{source}, {name}: bbox must be [y_min, x_min, y_max, x_max] from 0 to 1")
     return Sample(
         id=name,
@@ -82,15 +84,35 @@ def sample_of(row: Mapping, image: str | dict, source: str | Path) -> Sample:
         xyxy=[[x0, y0, x1, y1] for y0, x0, y1, x1 in boxes],
         labels=labels,
         stored_size=_size(row),
-        product=str(row.get("group") or (row.get("meta") or {}).get("barcode") or ""),
+        product=str(row.get("group") or _meta(row, f"{source}, {name}").get("barcode") or ""),
     )
 
 
-def objects_of(found: dict | None, source: str | Path) -> dict:
-    """The boxes and labels of a row; none where the row has no `objects` at all."""
-    objects = {"bbox": [], "category_name": []} if found is None else found
-    formats.require(("bbox", "category_name"), objects, f"objects in {source}")
-    return objects
+def _is_box(box: object) -> bool:
+    return (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(isinstance(number, int | float) for number in box)
+    )
+
+
+def _meta(row: Mapping, where: str) -> Mapping:
+    meta = row.get("meta") or {}
+    if not isinstance(meta, Mapping):
+        raise ValueError(f'{where}: meta must be an object like {{"barcode": ...}}, not {meta!r}')
+    return meta
+
+
+def objects_of(found: dict | None, source: str | Path) -> dict[str, list]:
+    """The boxes and labels of a row, in this order; none where they or all `objects` are null."""
+    columns = ("bbox", "category_name")
+    objects: Mapping = dict.fromkeys(columns) if found is None else found
+    formats.require(columns, objects, f"objects in {source}")
+    lists = {name: [] if objects[name] is None else objects[name] for name in columns}
+    for name, values in lists.items():
+        if not isinstance(values, list):
+            raise ValueError(f"{source}: {name} must list an entry for each box, not {values!r}")
+    return lists
 
 
 def undecoded(table: Dataset) -> Dataset:
@@ -143,6 +165,8 @@ def _read_metadata(folder: Path, split: str, skipped: list[Skipped] | None) -> l
 
 def _listed(row: Mapping, file: Path) -> Sample:
     formats.require(("file_name", "objects"), row, file)
+    if not isinstance(row["file_name"], str):
+        raise ValueError(f"{file}: file_name must be a path in quotes, not {row['file_name']!r}")
     return sample_of(row, str(file.parent / row["file_name"]), file)
 
 
@@ -158,5 +182,6 @@ def _read_parquet(path: Path, split: str) -> Dataset:
         raise ValueError(f"{path} is no readable parquet: {error}") from error
     if "split" not in table.column_names:
         return table
-    formats.choose(split, set(table["split"]), path)
-    return table.select([i for i, name in enumerate(table["split"]) if name == split])
+    names = [str(name) for name in table["split"]]
+    formats.choose(split, set(names), path)
+    return table.select([i for i, name in enumerate(names) if name == split])

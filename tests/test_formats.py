@@ -6,8 +6,9 @@ import datasets
 import pytest
 from PIL import Image
 
-from nutrition_vl.boxes import LABELS
+from nutrition_vl.boxes import EXAMPLE, LABELS
 from nutrition_vl.data import load_split
+from nutrition_vl.sources import read_samples
 
 BOX = {"bbox": [[0.1, 0.1, 0.6, 0.6]], "category_name": [LABELS[0]]}
 CHAT = [{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "(1,2),(3,4)"}]
@@ -37,6 +38,16 @@ METADATA = [
     (row(objects=BOX | {"bbox": [[0.1, 0.2, 0.3]]}), "each box needs four numbers"),
     (row(objects=BOX | {"bbox": [["a", 0.2, 0.3, 1]]}), "each box needs four numbers"),
     (row(objects=BOX | {"category_name": []}), "each box needs four numbers and a category_name"),
+    (
+        row(objects=BOX | {"bbox": 5}),
+        "metadata.jsonl, a: bbox must list an entry for each box, not 5",
+    ),
+    (row(objects=BOX | {"bbox": [5]}), "metadata.jsonl, a: each box needs four numbers"),
+    (row(objects=BOX | {"category_name": 5}), "a: category_name must list an entry for each box"),
+    (row(objects=BOX | {"category_name": [{}]}), "a: each box needs four numbers and a category"),
+    (row(file_name=5), "metadata.jsonl: file_name must be a path in quotes, not 5"),
+    (row(meta=5), "metadata.jsonl, a: meta must be an object .* not 5"),
+    (row(split=1) + row(split="dev"), "has no split 'val': it has 1, dev"),
     (row(objects=BOX | {"bbox": [[10, 20, 60, 120]]}), "from 0 to 1"),
     (row(file_name="none.jpg"), r"there is no photo .*none\.jpg"),
     (row(split="dev") + row(split="off"), "has no split 'val': it has dev, off"),
@@ -49,6 +60,23 @@ def test_mistakes_in_metadata(content, reason, tmp_path):
     with pytest.raises((ValueError, FileNotFoundError), match=reason) as caught:
         load_split(folder_of(tmp_path, metadata__jsonl=content))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"file_name": 5}, {"meta": 5}, {"objects": {"bbox": 5}}])
+def test_a_row_of_wrong_types_is_left_out_where_that_is_wanted(change, tmp_path):
+    skipped = []
+    folder = folder_of(tmp_path, metadata__jsonl=row() + row(**change))
+    assert load_split(folder, skipped=skipped)["id"] == ["a"]
+    assert [left_out.id for left_out in skipped] == [str(change.get("file_name", "a.jpg"))]
+
+
+def test_a_chat_of_wrong_types_is_left_out_where_that_is_wanted(tmp_path):
+    answer = {"from": "gpt", "value": EXAMPLE}
+    chats = [{"image": name, "conversations": [answer]} for name in ("a.jpg", 5)]
+    folder = folder_of(tmp_path, qa__json=chats)
+    skipped = []
+    assert load_split(folder / "qa.json", skipped=skipped)["id"] == ["a"]
+    assert "qa.json, 5 does not follow its format" in skipped[0].error
 
 
 def test_labels_of_others_are_not_guessed(tmp_path):
@@ -154,6 +182,28 @@ def test_mistakes_in_parquet(tmp_path, monkeypatch):
         table.to_parquet(tmp_path / "shards" / f"{split}-00000-of-00001.parquet")
     with pytest.raises(ValueError, match="has no split 'val': it has test, train"):
         load_split(tmp_path / "shards")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"image": None}, "row 2 has no image: put its bytes or path there, or leave it out"),
+        ({"image": {"bytes": None, "path": None}}, "row 2 has no image"),
+        ({"objects": {"bbox": None, "category_name": [LABELS[0]]}}, "row 2, a: each box needs"),
+        ({"objects": {"bbox": None, "category_name": [None]}}, "row 2, a: each box needs"),
+        ({"objects": BOX | {"category_name": None}}, "row 2, a: each box needs"),
+    ],
+)
+def test_a_row_of_a_parquet_with_nulls_is_named(change, reason, tmp_path):
+    photo = folder_of(tmp_path) / "a.jpg"
+    whole = {"image": {"bytes": photo.read_bytes(), "path": "a.jpg"}, "objects": BOX}
+    file = tmp_path / "rows.parquet"
+    datasets.Dataset.from_list([whole, whole | change]).to_parquet(file)
+    for read in (load_split, read_samples):
+        with pytest.raises(ValueError, match=rf"rows\.parquet, {reason}"):
+            read(file, "val")
+        skipped = []
+        assert len(read(file, "val", skipped=skipped)) == len(skipped) == 1
 
 
 @pytest.mark.parametrize("source", ["nowhere", "./nowhere/at-all", "a/b/c", "/nowhere/at-all"])
