@@ -1,10 +1,12 @@
 """Loads Qwen2-VL in 4 bit, its processor and its adapters, and checks what was loaded."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import PeftConfig, PeftModel, set_peft_model_state_dict
+from jinja2 import TemplateError
+from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from PIL import Image
 from qwen_vl_utils.vision_process import MAX_RATIO, fetch_image
 from safetensors import SafetensorError
@@ -73,8 +75,12 @@ def load_processor(
     _check_source(source)
     try:
         processor = Qwen2VLProcessor.from_pretrained(source, revision=revision)
+        budget_of(processor)  # its numbers are there
     except OSError as error:
         raise FileNotFoundError(_unreadable(source, error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _broken(_suspect(Path(source)), error) from error
+    _check_words(processor, Path(source))
     if budget is not None:
         processor.image_processor.size = budget.size(processor.image_processor)
     return processor
@@ -133,9 +139,8 @@ def attach(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftM
     """
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise FileNotFoundError(f"{folder} lacks {ADAPTER_WEIGHTS}, and no other weights are read")
+    config = _lora_config(folder)
     try:
-        config = PeftConfig.from_pretrained(str(folder))
-        config.inference_mode = True
         if isinstance(model, PeftModel):
             grown = model
             grown.add_adapter(name, config)
@@ -150,6 +155,16 @@ def attach(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftM
             grown.unload()
         raise ValueError(f"the adapter in {folder} {problem}")
     return grown.eval()
+
+
+def _lora_config(folder: Path) -> LoraConfig:
+    """How the adapter in a folder is built; ValueError where that cannot be read."""
+    try:
+        config = LoraConfig.from_pretrained(str(folder))
+    except (ValueError, KeyError, TypeError) as error:  # KeyError: PEFT knows no such peft_type
+        raise _broken(folder / "adapter_config.json", error, "copy or train a LoRA") from error
+    config.inference_mode = True
+    return config
 
 
 def _fill(model: PeftModel, folder: Path, name: str) -> str | None:
@@ -181,6 +196,33 @@ def _check_source(source: str | Path) -> None:
     """A hub id is `owner/name`; what looks otherwise can only be a folder: do not ask the hub."""
     if not Path(source).is_dir() and (isinstance(source, Path) or source.count("/") != 1):
         raise FileNotFoundError(f"there is no model folder {source}")
+
+
+def _check_words(processor: Qwen2VLProcessor, source: Path) -> None:
+    """transformers makes up an empty tokenizer, and reads the template when first asked."""
+    if processor.tokenizer.vocab_size < 256:  # not even a token for each byte
+        raise FileNotFoundError(f"{source} lacks tokenizer.json: copy the whole folder again")
+    ask = [{"role": "user", "content": [{"type": "image"}]}]
+    try:
+        if processor.image_token not in processor.apply_chat_template(ask, tokenize=False):
+            raise ValueError("it leaves out the photo")
+    except (TemplateError, ValueError, TypeError) as error:
+        raise _broken(source / "chat_template.jinja", error) from error
+
+
+def _suspect(folder: Path) -> Path:
+    """Which file of a processor transformers stumbled over, as it does not say."""
+    needed = {"tokenizer.json": "added_tokens", "tokenizer_config.json": "tokenizer_class"}
+    for name, entry in needed.items():
+        try:
+            json.loads((folder / name).read_bytes())[entry]
+        except (OSError, ValueError, KeyError, TypeError):
+            return folder / name
+    return folder / "processor_config.json"
+
+
+def _broken(file: Path, error: Exception, fix: str = "copy the whole folder again") -> ValueError:
+    return ValueError(f"{file} cannot be read, {fix}: {error!r}")
 
 
 def _check_pickles(source: str | Path) -> None:

@@ -167,6 +167,56 @@ def test_an_adapter_for_other_layers_is_refused(base, adapter):
         attach(base, adapter, "other")
 
 
+@pytest.mark.parametrize("change", [{"peft_type": "NEW"}, {"peft_type": None}, {"task_type": "X"}])
+def test_an_adapter_of_an_unknown_kind_is_refused(base, adapter, change):
+    config = json.loads((adapter / "adapter_config.json").read_text()) | change
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        ValueError, match=r"adapter_config\.json cannot be read, copy or train a LoRA"
+    ):
+        attach(base, adapter, "unknown")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "5", "{"])
+def test_an_adapter_without_its_settings_is_refused(base, adapter, text):
+    names = [name for name, _ in base.named_modules()]
+    (adapter / "adapter_config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"the adapter in|adapter_config\.json cannot be read"):
+        attach(base, adapter, "bare")
+    assert [name for name, _ in base.named_modules()] == names
+
+
+BROKEN = [
+    ("tokenizer.json", "{}"),
+    ("tokenizer.json", "[]"),
+    ("tokenizer.json", '{"model": '),
+    ("tokenizer_config.json", "[]"),
+    ("processor_config.json", "[]"),
+    ("processor_config.json", '{"image_processor": {}}'),
+    ("processor_config.json", '{"image_processor": 5}'),
+    ("chat_template.jinja", "{% if"),
+    ("chat_template.jinja", "{{ messages + 1 }}"),
+    ("chat_template.jinja", "Where is the table?"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), BROKEN)
+def test_a_broken_file_of_a_processor_is_named(adapter, name, text):
+    (adapter / name).write_text(text)
+    with pytest.raises(
+        ValueError, match=f"adapter/{name} cannot be read, copy the whole"
+    ) as caught:
+        load_processor(adapter)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "processor_config.json", "chat_template.jinja"])
+def test_a_missing_file_of_a_processor_is_named(adapter, name):
+    (adapter / name).unlink()
+    with pytest.raises((FileNotFoundError, ValueError), match=name):
+        load_processor(adapter)
+
+
 def test_pickled_weights_are_not_read(base, adapter, tmp_path):
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     with pytest.raises(FileNotFoundError, match=r"lacks adapter_model\.safetensors"):
