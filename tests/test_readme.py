@@ -10,7 +10,7 @@ import app
 import nutrition_vl.__main__
 import nutrition_vl.bench
 import nutrition_vl.calibrate
-import training.config
+import training.settings
 import training.demo_model
 import training.memory
 import training.merge
@@ -28,9 +28,9 @@ PARSERS = {
     "nutrition_vl": lambda options: nutrition_vl.__main__.parser().parse_args(options),
     "nutrition_vl.bench": lambda options: nutrition_vl.bench.parser().parse_args(options),
     "nutrition_vl.calibrate": lambda options: nutrition_vl.calibrate.parser().parse_args(options),
-    "training": training.config.parse,
+    "training": training.settings.parse,
     "training.demo_model": lambda options: training.demo_model.parser().parse_args(options),
-    "training.memory": lambda options: training.config.parse(
+    "training.memory": lambda options: training.settings.parse(
         training.memory.parser().parse_known_args(options)[1]
     ),
     "training.merge": lambda options: training.merge.parser().parse_args(options),
