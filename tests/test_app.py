@@ -239,7 +239,7 @@ def test_two_hundred_requests_of_eight_clients_are_their_own_and_take_no_more_me
 
 
 def test_swapping_adapters_keeps_the_base(client, demo, pack, other):
-    detect(client, pack, "demo")  # bitsandbytes packs weights for some processors at first use
+    detect(client, pack, str(other))  # loaded; bitsandbytes packs weights at first use
     base = {value.data_ptr() for name, value in demo.model.named_parameters() if "lora" not in name}
     for name in (str(other), "none", "demo"):
         detect(client, pack, name)

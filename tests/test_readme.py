@@ -10,11 +10,11 @@ import app
 import nutrition_vl.__main__
 import nutrition_vl.bench
 import nutrition_vl.calibrate
-import training.settings
 import training.demo_model
 import training.memory
 import training.merge
 import training.render.__main__
+import training.settings
 from eval import audit, ocr
 from eval import config as evaluation
 
