@@ -82,7 +82,7 @@ def test_photos_are_seen_once_and_never_again(model, processor, rows, seen, monk
     found, photos = seen
     monkeypatch.setattr(model, "get_image_features", None)
     compute(found, rows, photos, model, processor)
-    again = open_features(found.data.parents[1], model, processor)
+    again = open_features(found.folder.parent, model, processor)
     assert again[photos[2]][0].equal(found[photos[2]][0])
     assert again[photos[2]][1].tolist() == [1, 6, 8]
 
@@ -99,23 +99,26 @@ def test_a_run_that_was_killed_goes_on(model, processor, rows, seen):
     whole = [found[photo][0].clone() for photo in photos]
     lines = found.index.read_text().splitlines(keepends=True)
     found.index.write_text("".join(lines[:2]) + lines[2][:20])  # in the middle of a line
-    again = open_features(found.data.parents[1], model, processor)
+    again = open_features(found.folder.parent, model, processor)
     assert [photo in again for photo in photos] == [True, True, False, False]
     compute(again, rows, photos, model, processor)
-    assert all(again[photo][0].equal(rows) for photo, rows in zip(photos, whole, strict=True))
-    assert [json.loads(line)["photo"] for line in again.index.read_text().splitlines()] == photos
+    third = open_features(found.folder.parent, model, processor)
+    for features in (again, third):
+        assert all(features[one][0].equal(kept) for one, kept in zip(photos, whole, strict=True))
+    added = [json.loads(line)["photo"] for line in again.index.read_text().splitlines()]
+    assert added == photos[2:]
 
 
 def test_what_makes_other_features_has_a_folder_of_its_own(model, processor, seen, tmp_path):
-    folders = {seen[0].data.parent}
+    folders = {seen[0].folder}
     larger = load_processor(DEMO, replace(PixelBudget(), max_tokens=30))
-    folders.add(open_features(tmp_path, model, larger).data.parent)
+    folders.add(open_features(tmp_path, model, larger).folder)
     bias = model.model.visual.merger.mlp[2].bias
     before = bias.data.clone()
     bias.data[3] += 0.01
-    folders.add(open_features(tmp_path, model, processor).data.parent)
+    folders.add(open_features(tmp_path, model, processor).folder)
     bias.data = before
-    folders.add(open_features(tmp_path, model, processor).data.parent)
+    folders.add(open_features(tmp_path, model, processor).folder)
     assert len(folders) == 3
 
 
@@ -127,3 +130,42 @@ def test_features_keep_their_type(tmp_path):
     assert reopened["a"][0].equal(rows[:2]) and reopened["b"][0].equal(rows[2:])
     assert kept.data.stat().st_size == 3 * 4 * 2
     assert "c" not in kept
+
+
+def opened(folder):
+    return Features(folder, 4, torch.float32)
+
+
+def add(features, photo):
+    """Features that tell whose they are."""
+    rows = torch.full((photo + 1, 4), float(photo))
+    features.add([str(photo)], [rows], torch.tensor([[1, 2, 2]]))
+
+
+def right(features, photos):
+    """Whether these photos, and no others, have what `add` gives them."""
+    wanted = {str(photo): [[photo] * 4] * (photo + 1) for photo in photos}
+    return wanted == {photo: features[photo][0].tolist() for photo in features.places}
+
+
+def test_runs_that_take_turns_keep_their_features_apart(tmp_path):
+    one, other = opened(tmp_path), opened(tmp_path)
+    for photo in range(6):
+        add((one, other)[photo % 2], photo)
+        assert right((one, other)[photo % 2], range(photo % 2, photo + 1, 2))
+    add(other, 0)  # which the one has too
+    assert right(one, [0, 2, 4]) and right(other, [0, 1, 3, 5])
+    assert right(opened(tmp_path), range(6))
+
+
+def test_what_a_run_said_by_halves_when_it_was_killed_is_made_anew(tmp_path):
+    killed = opened(tmp_path)
+    add(killed, 1), add(killed, 2)
+    with killed.index.open("a") as file:
+        file.write('{"photo": "3", "sta')
+    with killed.data.open("ab") as file:
+        file.write(b"not a row")
+    on = opened(tmp_path)
+    assert right(on, [1, 2])
+    add(on, 3)
+    assert right(on, [1, 2, 3]) and right(opened(tmp_path), [1, 2, 3])

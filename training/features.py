@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import datasets
 import torch
@@ -22,43 +23,48 @@ from nutrition_vl.model import budget_of
 from training.callbacks import read_metrics
 from training.examples import said
 
+DATA, INDEX = "features.bin", "index.jsonl"
 BATCH = 2  # photos in the tower at once: 0.2 GB of a 7B beside the weights, 0.7 of eight
 
 
 class Features:
-    """The features of photos (tokens, width) by the photo's hash, in a file that only grows.
+    """The features of photos (tokens, width) by the photo's hash: all that lie in a folder.
 
-    `index.jsonl` says where each photo's rows lie and is written after them: a run that is killed
-    while it computes goes on from there.
+    What is added goes to a subfolder of its own, so that runs at one time cannot write over each
+    other's, on any file system. There `index.jsonl` says where each photo's rows lie and is written
+    after them: what a run has seen until it is killed is there for the next.
     """
 
     def __init__(self, folder: Path, width: int, dtype: torch.dtype) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.data, self.index = folder / "features.bin", folder / "index.jsonl"
-        self.width, self.dtype = width, dtype
-        self.data.touch()
-        found = read_metrics(self.index)
-        self.index.write_text("".join(json.dumps(place) + "\n" for place in found))
-        self.places: dict[str, dict[str, Any]] = {place["photo"]: place for place in found}
-        self.end = max((place["end"] for place in found), default=0)
-        self._mapped: Tensor | None = None
+        self.folder, self.width, self.dtype = folder, width, dtype
+        self.data = folder / uuid4().hex[:12] / DATA
+        self.index, self.end = self.data.with_name(INDEX), 0
+        self.places: dict[str, tuple[Path, dict[str, Any]]] = {
+            place["photo"]: (index.with_name(DATA), place)
+            for index in sorted(folder.rglob(INDEX))
+            for place in read_metrics(index)
+        }
+        self._mapped: dict[Path, Tensor] = {}
 
     def __contains__(self, photo: str) -> bool:
         return photo in self.places
 
     def __getitem__(self, photo: str) -> tuple[Tensor, Tensor]:
         """Features (tokens, width) and grid (3) of a photo; KeyError if they were not computed."""
-        place = self.places[photo]
-        if self._mapped is None:
-            count = self.data.stat().st_size // self.dtype.itemsize
-            self._mapped = torch.from_file(str(self.data), size=count, dtype=self.dtype)
-        rows = self._mapped[place["start"] * self.width : place["end"] * self.width]
+        data, place = self.places[photo]
+        if data not in self._mapped:
+            count = data.stat().st_size // self.dtype.itemsize
+            self._mapped[data] = torch.from_file(str(data), size=count, dtype=self.dtype)
+        rows = self._mapped[data][place["start"] * self.width : place["end"] * self.width]
         return rows.view(-1, self.width), torch.tensor(place["grid"])
 
     def add(self, photos: Sequence[str], features: Sequence[Tensor], grids: Tensor) -> None:
         """Appends the features of photos."""
+        self.data.parent.mkdir(exist_ok=True)
+        self.data.touch()
         with self.data.open("r+b") as file:
-            file.seek(self.end * self.width * self.dtype.itemsize)  # over what a killed run left
+            file.seek(self.end * self.width * self.dtype.itemsize)  # over what Ctrl-C left
             for rows in features:
                 plain = rows.detach().to("cpu", self.dtype).contiguous()
                 file.write(plain.view(torch.uint8).numpy().data)
@@ -67,8 +73,8 @@ class Features:
                 start, self.end = self.end, self.end + len(rows)
                 place = {"photo": photo, "start": start, "end": self.end, "grid": grid}
                 file.write(json.dumps(place) + "\n")
-                self.places[photo] = place
-        self._mapped = None
+                self.places[photo] = self.data, place
+        self._mapped.pop(self.data, None)
 
 
 def open_features(
