@@ -112,12 +112,17 @@ def test_the_shipped_fsdp_file_is_read_and_names_layers_that_there_are():
         (["--per_device_train_batch_size", "0"], "--per_device_train_batch_size must be"),
         (["--gradient_accumulation_steps", "0"], "--gradient_accumulation_steps must be"),
         (["--validation_photos", "-3"], "--validation_photos must be"),
-        (["--lora_target_modules", "("], "'(' of --lora_target_modules is no regular expression"),
+        (["--lora_target_modules", "("], "--lora_target_modules ( is no regular expression"),
+        (["--lora_target_modules", "(?i)q_proj"], "(?i)q_proj is no regular expression"),
+        (
+            ["--corrections", "nowhere.jsonl", "--model_name_or_path", "demo"],
+            "there is no file nowhere.jsonl of --corrections",
+        ),
         (["--resume_from_checkpoint", "nowhere"], "there is no checkpoint nowhere"),
         (["--train_sampling_strategy", "batch_rebalance"], "or group_by_length"),
         (["--optim", "adamw_of_mine"], "adamw_of_mine"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
-        (["--config", "README.md"], "the file of --config is not YAML"),
+        (["--config", "README.md"], "README.md is not YAML"),
         (["--data_path", "nowhere", "--model_name_or_path", "demo"], "no file or folder nowhere"),
         (["--model_name_or_path", "random:70b"], "there is no random:70b"),
     ],
@@ -170,6 +175,52 @@ def test_the_original_command_line_starts_as_it_is(tmp_path, monkeypatch, capsys
     assert "1 photos, 1 boxes" in said and "2,523,136 parameters trained" in said
     assert repr(answer + "<|im_end|>\n") in said
     assert "[7/7] memory and disk … ok" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lora_r: 8\nlora_alpha: [1\nx: y\n", " is not YAML: while parsing a flow sequence"),
+        ("lora_r: \0", " is not YAML: unacceptable character #x0000"),
+        ("- lora_r\n", " must hold settings, one a line"),
+        ("8: 8\n", " must hold settings, one a line"),
+        ("lora_r: [8, 16]\n", "--lora_r must be a number, not [8, 16]"),
+    ],
+)
+def test_a_mistake_in_a_yaml_file_is_one_sentence(text, words, tmp_path, capsys):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    assert main(["--config", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+    assert f"{file}{words}" in said or "lora_r must" in words
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("the disk\n  is full", "the disk is full"),
+        ("A: b\nC: d", "A: b C: d"),
+        (
+            "Caught FileNotFoundError in DataLoader worker process 0.\n"
+            "Original Traceback (most recent call last):\n  File ...\n"
+            "FileNotFoundError: there is no photo: a.jpg\n",
+            "there is no photo: a.jpg",
+        ),
+    ],
+)
+def test_what_stops_a_run_is_said_whole_and_in_one_line(reason, said, monkeypatch, capsys):
+    def broken(config):
+        raise OSError(reason)
+
+    monkeypatch.setattr("training.train.train", broken)
+    assert main(["--use_cpu", "True"]) == 2
+    assert capsys.readouterr().err == f"training: {said}\n"
+
+
+def test_a_config_without_a_file_is_one_sentence(capsys):
+    assert main(["--config"]) == 2
+    assert capsys.readouterr().err == "training: --config needs the name of a YAML file\n"
 
 
 def test_an_unknown_entry_of_a_yaml_file_is_refused(tmp_path):

@@ -45,9 +45,10 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _stop(reason: str, code: int) -> int:
-    if reason.startswith("Caught "):  # in a data loader's process, after whose lines comes ours
-        reason = reason.strip().rpartition("\n")[2].partition(": ")[2]
-    print(f"training: {reason}", file=sys.stderr)
+    lines = [line.strip() for line in reason.strip().splitlines()]
+    if lines and lines[0].startswith("Caught "):  # by PyTorch in a data loader's process
+        lines = [lines[-1].partition(": ")[2]]  # behind its stack the kind of error and its words
+    print(f"training: {' '.join(lines)}", file=sys.stderr)
     return code
 
 

@@ -13,18 +13,8 @@ from trl import SFTConfig
 from nutrition_vl.data import DATASET
 from nutrition_vl.model import BASE_MODEL
 from nutrition_vl.runtime import Runtime, detect_runtime
-from training.recipes import RECIPES, Recipe, adapted
-
-AT_LEAST = {
-    "per_device_train_batch_size": 1,
-    "gradient_accumulation_steps": 1,
-    "lora_r": 1,
-    "limit": 1,
-    "max_image_tokens": 16,
-    "validation_photos": 0,
-    "patience": 0,
-}
-SHARES = ("warmup_ratio", "lora_dropout")
+from training.checks import check
+from training.recipes import Recipe, adapted
 
 
 def _other(name: str, default: Any) -> Any:
@@ -75,7 +65,9 @@ class TrainConfig(SFTConfig):
         "tokens a photo may take (default: a local checkpoint's own, 600 for hub models)",
     )
     limit: int | None = _own(None, "train on the first so many photos only")
-    corrections: str | None = _own(None, "a file of python -m eval.audit, to the photos' boxes")
+    corrections: str | None = _own(
+        None, "corrections.jsonl of python -m eval.audit, to the boxes and photos of data_path"
+    )
     validation_photos: int = _own(
         0, "try every checkpoint on so many photos and name the best by mean IoU in the file best"
     )
@@ -134,7 +126,7 @@ class TrainConfig(SFTConfig):
     logging_nan_inf_filter: bool = _other("logging_nan_inf_filter", False)
 
     def __post_init__(self) -> None:
-        self._check()
+        check(vars(self))
         self.command = ""
         self.runtime = detect_runtime("cpu" if self.use_cpu else "auto", self.attention)
         self._check_machine()
@@ -159,32 +151,19 @@ class TrainConfig(SFTConfig):
         """The folder of visual features."""
         return Path(self.features_dir or Path(str(self.output_dir)).parent / "features")
 
+    @property
+    def corrected(self) -> Path | None:
+        """The file of corrections; FileNotFoundError where there is none of that name."""
+        if self.corrections and not Path(self.corrections).is_file():
+            raise FileNotFoundError(
+                f"there is no file {self.corrections} of --corrections: python -m eval.audit makes it"
+            )
+        return Path(self.corrections) if self.corrections else None
+
     def say(self, words: str) -> None:
         """Prints them, in the first process alone where there are several."""
         if self.process_index == 0:
             print(words, flush=True)
-
-    def _check(self) -> None:
-        if self.fp16:
-            raise ValueError(
-                "float16 overflows in Qwen2-VL (transformers#33312): train with --bf16 True instead"
-            )
-        if not self.use_lora:
-            raise ValueError(
-                "4-bit weights cannot be trained, only adapters on them: --use_lora True"
-            )
-        if self.train_sampling_strategy == "batch_rebalance":
-            raise ValueError("--train_sampling_strategy is random, sequential or group_by_length")
-        for name, least in AT_LEAST.items():
-            if (value := getattr(self, name)) is not None and value < least:
-                raise ValueError(f"--{name} must be at least {least}, not {value}")
-        for name in SHARES:
-            if (value := getattr(self, name)) is not None and not 0 <= value < 1:
-                raise ValueError(f"--{name} must be from 0 to below 1, not {value}")
-        if self.recipe not in RECIPES:
-            raise ValueError(f"unknown recipe {self.recipe!r}: use one of {', '.join(RECIPES)}")
-        if self.memory_limit is not None and self.memory_limit <= 0:
-            raise ValueError(f"--memory_limit must be above 0 GB, not {self.memory_limit}")
 
     def _check_machine(self) -> None:
         if self.runtime.optimizer is None:

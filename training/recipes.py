@@ -44,22 +44,13 @@ def adapted(
     """
     recipe = RECIPES[name]
     for target in targets or ():
-        _require_pattern(target)
+        _check_expression(target)
     return replace(
         recipe,
         targets=tuple(targets or recipe.targets),
         rank=recipe.rank if rank is None else rank,
         alpha=recipe.alpha if alpha is None else alpha,
     )
-
-
-def _require_pattern(target: str) -> None:
-    try:
-        re.compile(target)
-    except re.error as error:
-        raise ValueError(
-            f"{target!r} of --lora_target_modules is no regular expression: {error}"
-        ) from error
 
 
 def pattern(targets: Sequence[str]) -> str:
@@ -69,6 +60,16 @@ def pattern(targets: Sequence[str]) -> str:
     with a regular expression in it matches nothing, without a word.
     """
     return rf"(?:.*\.)?(?:{'|'.join(targets)})"
+
+
+def _check_expression(target: str) -> None:
+    try:
+        re.compile(pattern([target]))
+    except re.error as error:
+        raise ValueError(
+            f"--lora_target_modules {target} is no regular expression ({error.msg}): "
+            "write the end of a module's name, such as q_proj"
+        ) from error
 
 
 def lora_config(recipe: Recipe, dropout: float, bias: str) -> LoraConfig:

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from trl import SFTConfig, TrlParser
 
+from training.checks import check_file
 from training.config import TrainConfig
 
 
@@ -40,11 +40,8 @@ def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    try:
-        config, *_, unknown = parser.parse_args_and_config(split, return_remaining_strings=True)
-    except yaml.YAMLError as error:
-        words = " ".join(str(error).split())  # on one line
-        raise ValueError(f"the file of --config is not YAML: {words}") from error
+    check_file(split)
+    config, *_, unknown = parser.parse_args_and_config(split, return_remaining_strings=True)
     if unknown:
         raise ValueError(f"unknown setting {unknown[0]}: python -m training --help lists them")
     config.command = shlex.join(["python", "-m", "training", *given])

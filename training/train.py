@@ -51,15 +51,14 @@ def train(config: TrainConfig) -> Path:
     source = runs.base_source(config.model_name_or_path)
     bones = skeleton(config.model_name_or_path, source, config.model_revision)
     skipped: list[Skipped] = []
-    corrections = Path(config.corrections) if config.corrections else None
-    rows = load_split(config.data_path, "train", config.limit, skipped, corrections)
+    rows = load_split(config.data_path, "train", config.limit, skipped, config.corrected)
     checks = Preflight(config, rows, processor, bones, skipped)
     rows = checks.run()
+    card = runs.describe(config, rows, processor)
+    runs.check_resumed(resumed, card, adapters(config))
     validation = _validation(config, rows, processor)
     if config.preflight_only:
         return run
-    card = runs.describe(config, rows, processor)
-    runs.check_resumed(resumed, card, adapters(config))
     callbacks = [Log(run), goodbye := Goodbye(), *validation, ModelCards(card)]
     model = load(config, source, bones.config)
     trainer = assemble(config, checks.plan, model, bones, rows, processor, callbacks)
@@ -141,7 +140,8 @@ def _validation(
             "--validation_photos and compare the checkpoints with python -m eval"
         )
     source = config.validation_path or config.data_path
-    held_out = load_split(source, "val", config.validation_photos)
+    corrected = None if config.validation_path else config.corrected  # which are of data_path
+    held_out = load_split(source, "val", config.validation_photos, corrections=corrected)
     if config.validation_path is None and set(held_out["id"]) & set(rows["id"]):
         raise ValueError(f"{source} has no split of its own for validation: name --validation_path")
     if not any(held_out["xyxy"]):
