@@ -6,7 +6,8 @@ examples:
   python -m eval.audit --data photos/ --predictions exp1a_samples.csv
 
 Writes report.md, report.html and corrections.jsonl (a JSON line a photo), and never touches the
-data. Read it, delete the lines you do not agree with, and give it to python -m eval --corrections.
+data. Read it, delete the lines you do not agree with, and give it to python -m training and
+python -m eval as --corrections.
 Of a photo that is in two splits the one in the split named first is left out.
 The last line on stdout is one JSON object. exit codes: 0 audited, 2 something is wrong
 """

@@ -185,6 +185,7 @@ def test_the_original_command_line_starts_as_it_is(tmp_path, monkeypatch, capsys
         ("- lora_r\n", " must hold settings, one a line"),
         ("8: 8\n", " must hold settings, one a line"),
         ("lora_r: [8, 16]\n", "--lora_r must be a number, not [8, 16]"),
+        ("lora_target_modules: q_proj\n", "lora_target_modules must be a list, as in [q_proj]"),
     ],
 )
 def test_a_mistake_in_a_yaml_file_is_one_sentence(text, words, tmp_path, capsys):
@@ -193,7 +194,7 @@ def test_a_mistake_in_a_yaml_file_is_one_sentence(text, words, tmp_path, capsys)
     assert main(["--config", str(file)]) == 2
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
-    assert f"{file}{words}" in said or "lora_r must" in words
+    assert f"{file}{words}" in said or "must be" in words
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ def _check_choices(settings: Mapping[str, Any]) -> None:
         raise ValueError("4-bit weights cannot be trained, only adapters on them: --use_lora True")
     if settings["train_sampling_strategy"] == "batch_rebalance":
         raise ValueError("--train_sampling_strategy is random, sequential or group_by_length")
+    if isinstance(targets := settings["lora_target_modules"], str):  # of a YAML file
+        raise ValueError(f"lora_target_modules must be a list, as in [{targets}]")
     if (recipe := settings["recipe"]) not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}: use one of {', '.join(RECIPES)}")
 

@@ -156,7 +156,7 @@ class TrainConfig(SFTConfig):
         """The file of corrections; FileNotFoundError where there is none of that name."""
         if self.corrections and not Path(self.corrections).is_file():
             raise FileNotFoundError(
-                f"there is no file {self.corrections} of --corrections: python -m eval.audit makes it"
+                f"there is no file {self.corrections} of --corrections: eval.audit makes one"
             )
         return Path(self.corrections) if self.corrections else None
 
