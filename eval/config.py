@@ -1,12 +1,11 @@
 """What to evaluate: the command line as a dataclass."""
 
 import argparse
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from eval.perturb import PERTURBATIONS
-from nutrition_vl.command import positive
+from nutrition_vl.command import positive, share
 
 ABOUT = "Scores checkpoints, or predictions of any model, against the true boxes of a split."
 DETAILS = """
@@ -113,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="of python -m eval.audit, to the truth",
     )
-    add("--threshold", type=_share, metavar="T", help=SURE)
+    add("--threshold", type=share, metavar="T", help=SURE)
     add("--force", action="store_true", help="score rows that are not comparable, flagged")
     return options
 
@@ -125,13 +124,3 @@ def _perturbations(text: str) -> tuple[str, ...]:
             f"there is no {unknown[0]!r}: choose from {', '.join(PERTURBATIONS)}, or all"
         )
     return tuple(dict.fromkeys(names))
-
-
-def _share(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = math.nan
-    if not 0 <= found <= 1:
-        raise argparse.ArgumentTypeError(f"give a confidence from 0 to 1, not {text}")
-    return found

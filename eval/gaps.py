@@ -2,21 +2,19 @@
 
 import json
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
-from nutrition_vl.sources import stored, undecoded
+from nutrition_vl.sources import photo_hashes
 
 STAMP = "sha256"
 
 
 def stamped(rows: Dataset) -> Dataset:
     """The rows with a column STAMP, which changes with the photo's file."""
-    photos = undecoded(rows.select_columns("image"))
-    return rows.add_column(STAMP, [_stamp(row["image"]) for row in photos])
+    return rows.add_column(STAMP, [found[:12] for found in photo_hashes(rows)])
 
 
 def gaps(rows: Dataset, file: Path) -> list[int]:
@@ -64,9 +62,3 @@ def _whole_lines(file: Path) -> list[bytes]:
         with file.open("r+b") as stream:
             stream.truncate(len(whole))
     return whole.splitlines()
-
-
-def _stamp(image: dict) -> str:
-    photo, _ = stored(image)
-    content = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
-    return sha256(content).hexdigest()[:12]

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from tqdm import tqdm
 
-from nutrition_vl.command import described, guarded, positive
+from nutrition_vl.command import described, guarded, positive, share
 from nutrition_vl.photos import FORMATS
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     add("--draw", type=Path, metavar="DIR", help="also save every photo with its boxes drawn")
     add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
-    add("--threshold", type=_share, metavar="P", help="leave out boxes less sure (default 0.4)")
+    add("--threshold", type=share, metavar="P", help="leave out boxes less sure (default 0.4)")
     add("--free", action="store_true", help="let the model say anything, without the grammar")
     return options
 
@@ -138,16 +138,6 @@ def _draw(photo: Image.Image, answer: "Answer", folder: Path, name: str) -> None
                 return drawn.save(file, "JPEG", quality=90)
         except FileExistsError:
             continue
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"give a number from 0 to 1, not {text}")
-    return share
 
 
 if __name__ == "__main__":

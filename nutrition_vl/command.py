@@ -3,6 +3,7 @@ have to say."""
 
 import argparse
 import logging
+import math
 import os
 import sys
 import warnings
@@ -71,3 +72,14 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"give a whole number from 1 up, not {text}")
     return int(text)
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1 on the command line."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found <= 1:
+        raise argparse.ArgumentTypeError(f"give a number from 0 to 1, not {text}")
+    return found

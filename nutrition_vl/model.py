@@ -1,6 +1,5 @@
 """Loads Qwen2-VL in 4 bit, its processor and its adapters, and checks what was loaded."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ def load_processor(
     except OSError as error:
         raise FileNotFoundError(_unreadable(source, error)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _broken(_suspect(Path(source)), error) from error
+        raise _broken(source, error) from error
     _check_words(processor, Path(source))
     if budget is not None:
         processor.image_processor.size = budget.size(processor.image_processor)
@@ -210,19 +209,10 @@ def _check_words(processor: Qwen2VLProcessor, source: Path) -> None:
         raise _broken(source / "chat_template.jinja", error) from error
 
 
-def _suspect(folder: Path) -> Path:
-    """Which file of a processor transformers stumbled over, as it does not say."""
-    needed = {"tokenizer.json": "added_tokens", "tokenizer_config.json": "tokenizer_class"}
-    for name, entry in needed.items():
-        try:
-            json.loads((folder / name).read_bytes())[entry]
-        except (OSError, ValueError, KeyError, TypeError):
-            return folder / name
-    return folder / "processor_config.json"
-
-
-def _broken(file: Path, error: Exception, fix: str = "copy the whole folder again") -> ValueError:
-    return ValueError(f"{file} cannot be read, {fix}: {error!r}")
+def _broken(
+    place: str | Path, error: Exception, fix: str = "copy the whole folder again"
+) -> ValueError:
+    return ValueError(f"{place} cannot be read, {fix}: {error!r}")
 
 
 def _check_pickles(source: str | Path) -> None:

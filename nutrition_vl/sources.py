@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import datasets
@@ -125,6 +126,22 @@ def stored(image: str | dict) -> tuple[str | bytes, str | None]:
     if isinstance(image, str):
         return image, image
     return image["bytes"] or image["path"], image["path"]
+
+
+def photo_hashes(rows: Dataset) -> list[str]:
+    """SHA-256 of each photo's file, in the rows' order; FileNotFoundError names a lost one."""
+    photos = undecoded(rows.select_columns("image"))
+    return [sha256(_file(row["image"])).hexdigest() for row in photos]
+
+
+def _file(image: dict) -> bytes:
+    photo, _ = stored(image)
+    if isinstance(photo, bytes):
+        return photo
+    try:
+        return Path(photo).read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no photo {photo}") from error
 
 
 def unique(names: Iterable[str]) -> list[str]:

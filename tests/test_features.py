@@ -12,9 +12,10 @@ from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.data import load_split
 from nutrition_vl.model import PixelBudget, load_base, load_processor
 from nutrition_vl.runtime import detect_runtime
+from nutrition_vl.sources import photo_hashes
 from training.embedding import Embedder
 from training.examples import Collator, to_example
-from training.features import Features, compute, open_features, photo_hashes, to_seen
+from training.features import Features, compute, open_features, to_seen
 from training.loss import scored
 from training.recipes import RECIPES, lora_config
 

@@ -190,6 +190,7 @@ BROKEN = [
     ("tokenizer.json", "{}"),
     ("tokenizer.json", "[]"),
     ("tokenizer.json", '{"model": '),
+    ("tokenizer.json", '{"added_tokens": [], "model": {"type": "BPE", "vocab": 5, "merges": []}}'),
     ("tokenizer_config.json", "[]"),
     ("processor_config.json", "[]"),
     ("processor_config.json", '{"image_processor": {}}'),
@@ -201,11 +202,10 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("name", "text"), BROKEN)
-def test_a_broken_file_of_a_processor_is_named(adapter, name, text):
+def test_a_broken_file_of_a_processor_is_one_sentence(adapter, name, text):
     (adapter / name).write_text(text)
-    with pytest.raises(
-        ValueError, match=f"adapter/{name} cannot be read, copy the whole"
-    ) as caught:
+    place = f"adapter(/{name})? cannot be read, copy the whole folder again"
+    with pytest.raises(ValueError, match=place) as caught:
         load_processor(adapter)
     assert "\n" not in str(caught.value)
 

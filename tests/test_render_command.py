@@ -52,7 +52,6 @@ def test_packs_without_tables_come_on_top(tmp_path):
     [
         ("--plain -1", "--plain must be at least 0, not -1"),
         ("--count 1 --plain 2", "draw more of them, with --count"),
-        ("--pairs 5", "--pairs is a share from 0 to 1, not 5.0"),
         ("--device tpu", "unknown device 'tpu': use one of auto, cpu, cuda"),
     ],
 )
@@ -74,6 +73,13 @@ def test_there_is_at_least_one_of_everything(tmp_path, option, capsys):
     with pytest.raises(SystemExit):
         render(tmp_path, option, "0")
     assert "give a whole number from 1 up, not 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pairs", ["5", "-0.1", "some", "nan"])
+def test_pairs_are_a_share(tmp_path, pairs, capsys):
+    with pytest.raises(SystemExit):
+        render(tmp_path, "--pairs", pairs)
+    assert f"give a number from 0 to 1, not {pairs}" in capsys.readouterr().err
 
 
 def test_the_help_tells_the_share_of_pairs(capsys):

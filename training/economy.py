@@ -16,6 +16,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from nutrition_vl.sources import photo_hashes
 from training import features, placement
 from training.budget import Plan
 from training.config import TrainConfig
@@ -51,7 +52,7 @@ class Economy(TrainerCallback):
         if not self.plan.cached:
             collator = Collator(processor, completion_only_loss=config.lora.answer_only)
             return to_examples(rows, processor), collator
-        photos = features.photo_hashes(rows)
+        photos = photo_hashes(rows)
         with config.main_process_first():
             known = features.open_features(config.features, self.model, processor)
             features.compute(known, rows, photos, self.model, processor)

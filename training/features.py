@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import datasets
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
@@ -102,21 +101,6 @@ def _digest(tower: nn.Module) -> list[int]:
         places = torch.arange(1, len(bits) + 1, device=bits.device)
         sums += [bits.sum().item(), bits.mul_(places).sum().item()]
     return sums
-
-
-def photo_hashes(rows: Dataset) -> list[str]:
-    """SHA-256 of each photo's file, in the rows' order; FileNotFoundError names a lost one."""
-    stored = rows.select_columns("image").cast_column("image", datasets.Image(decode=False))
-    return [hashlib.sha256(_file(row["image"])).hexdigest() for row in stored]
-
-
-def _file(photo: Mapping) -> bytes:
-    if photo["bytes"]:
-        return photo["bytes"]
-    try:
-        return Path(photo["path"]).read_bytes()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no photo {photo['path']}") from error
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from nutrition_vl.command import described, guarded, positive
+from nutrition_vl.command import described, guarded, positive, share
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add("--size", type=positive, default=640, help="pixels of the longer side (default 640)")
     add("--backgrounds", type=Path, metavar="DIR", help="JPEGs without tables to stand behind")
     add("--plain", type=int, default=0, metavar="N", help="and N of packs without a table")
-    add("--pairs", type=float, metavar="P", help="0-1, of two packs (default 0.03)")
+    add("--pairs", type=share, metavar="P", help="0-1, of two packs (default 0.03)")
     add("--device", default="cpu", help="where photos are taken: cpu, cuda or auto (default cpu)")
     add("--workers", type=positive, default=2, help="processes that draw packs (default 2)")
     return parser

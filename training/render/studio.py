@@ -25,8 +25,6 @@ def render(options: argparse.Namespace) -> None:
     pairs = PAIRED if options.pairs is None else options.pairs
     if options.plain < 0:
         raise ValueError(f"--plain must be at least 0, not {options.plain}")
-    if not 0 <= pairs <= 1:
-        raise ValueError(f"--pairs is a share from 0 to 1, not {pairs}")
     device = str(detect_runtime(options.device).device)
     rows_file = options.out / "metadata.jsonl"
     if rows_file.exists() and f'"split": "{options.split}"' in rows_file.read_text("utf-8"):
