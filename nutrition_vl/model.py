@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from nutrition_vl.runtime import Runtime
-from nutrition_vl.storage import QUANTIZATIONS, check_quantized, places, quantized, unhooked
+from nutrition_vl.storage import QUANTIZATIONS, check_quantized, exact, places, quantized, unhooked
 
 BASE_MODEL = "Qwen/Qwen2-VL-7B-Instruct"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's file name
@@ -127,7 +127,7 @@ def materialize(
         raise ValueError(f"the weights of {source} lack {missing[0]} and {len(missing) - 1} more")
     if quantization in QUANTIZATIONS[:2]:
         check_quantized(model)
-    return unhooked(model).eval()
+    return exact(unhooked(model)).eval()
 
 
 def attach(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftModel:

@@ -75,6 +75,19 @@ def unhooked(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+def exact(model: PreTrainedModel) -> PreTrainedModel:
+    """The model, whose 4-bit layers now multiply on a CPU in the type they were told to.
+
+    With AVX512-BF16 bitsandbytes repacks them, which leaves them without a gradient, to multiply in
+    bfloat16: 8 of 117 photos then got other words than on processors without, and 2 other words
+    token by token than in fewer steps. In float32 all 117 agree, and the demo takes 0.02 s longer.
+    """
+    for layer in model.modules():
+        if isinstance(layer, Linear4bit):
+            layer.support_avx512bf16_for_cpu = False
+    return model
+
+
 def linear4bit_layers(model: PreTrainedModel) -> Counter[str]:
     """How many 4-bit layers each part of the model has: language_model, visual, lm_head."""
     parts = ("language_model", "visual", "lm_head")

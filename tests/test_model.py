@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 import torch
+from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch.nn.functional import linear
 
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.model import (
@@ -76,6 +78,14 @@ def test_the_language_model_is_in_4_bit_and_nothing_else(base):
     assert layer.weight.quant_state.nested  # the scales are quantised too
     assert base.model.visual.blocks[0].attn.qkv.weight.dtype == torch.float32
     assert not base.training
+
+
+def test_4_bit_layers_multiply_in_float32_whatever_the_processor(base):
+    layer = base.model.language_model.layers[0].self_attn.q_proj
+    rows = torch.randn(5, layer.in_features, generator=torch.Generator().manual_seed(0))
+    weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(rows), linear(rows, weight, layer.bias))
 
 
 @pytest.mark.parametrize(

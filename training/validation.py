@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import supervision as sv
-from bitsandbytes.nn import Linear4bit
 from datasets import Dataset
 from peft import PeftModel
 from supervision.metrics import F1Score
@@ -73,11 +72,6 @@ class Validation(TrainerCallback):
         own, learning = base.generation_config, model.training
         detector = Detector("", base, self.processor, self.config.runtime)
         model.eval()
-        for layer in model.modules():
-            # Outside training bitsandbytes 0.50 repacks weights for a CPU's AVX-512, for good, and
-            # has no gradient for that form.
-            if isinstance(layer, Linear4bit):
-                layer.train()
         batches = [self.rows[at : at + BATCH]["image"] for at in range(0, len(self.rows), BATCH)]
         found = [answer.detections for photos in batches for answer in detector.detect(photos)]
         base.generation_config = own
