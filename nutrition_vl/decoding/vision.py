@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from nutrition_vl.decoding.products import multiplying
+
 
 def see(tower: Any, pixels: Tensor, places: Tensor, grid: Tensor) -> Tensor:
     """The photo's image tokens (tokens, width) of its patches (patches, values), their places in it
@@ -16,7 +18,7 @@ def see(tower: Any, pixels: Tensor, places: Tensor, grid: Tensor) -> Tensor:
     One photo by itself, exact as if alone; nothing here waits for a GPU, so it can be captured.
     """
     whole = torch.tensor([0, len(pixels)])  # on the CPU, where the tower reads its ends
-    with _flat(tower.patch_embed):
+    with _flat(tower.patch_embed), multiplying(pixels.device):
         seen = tower(pixels, grid_thw=grid, position_ids=places, cu_seqlens=whole)
     return seen.pooler_output
 

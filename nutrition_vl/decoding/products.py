@@ -1,0 +1,44 @@
+"""Products of float32 matrices on a CPU, by oneDNN.
+
+PyTorch leaves them to MKL, which does without AVX-512 where the processor is not Intel's: 1,200
+patches by a layer from 256 to 1,024 take 2.9 ms, and 1.3 by oneDNN, on 2 cores of an AMD EPYC.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
+
+
+def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What `linear` makes of (rows, in) and (out, in), by oneDNN where that is the faster one."""
+    if not _faster(rows, weight):
+        return linear(rows, weight, bias)
+    # PyTorch's own compiler calls it: https://github.com/pytorch/pytorch/pull/84380
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+
+
+def multiplying(device: torch.device) -> AbstractContextManager[Any]:
+    """Within it every `linear` of this thread is a `product`, if the model is on a CPU."""
+    return _Products() if device.type == "cpu" else nullcontext()
+
+
+class _Products(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return (product if func is linear else func)(*args, **(kwargs or {}))
+
+
+def _faster(rows: Tensor, weight: Tensor) -> bool:
+    wide = rows.is_cpu and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    single = rows.dtype == weight.dtype == torch.float32
+    return wide and single and torch.backends.mkldnn.is_available()
