@@ -164,8 +164,9 @@ def _sameness(found: dict[str, Any]) -> str:
     return (
         f"Of {same['photos']} boxes in the model's own words, as many are token by token those of"
         f" `generate` inside the grammar, one photo at a time: {same['alone']} alone,"
-        f" {same['batch']} in one batch, {same['without_graphs']} without graphs. Where they first"
-        f" differ, the logits of both tokens lie at most {same['largest_gap']} apart."
+        f" {same['batch']} in one batch, {same['without_graphs']} without graphs; of `generate`'s"
+        f" own in one batch, {same['generate_in_a_batch']}. Where they first differ, the logits of"
+        f" both tokens lie at most {same['largest_gap']} apart."
     )
 
 

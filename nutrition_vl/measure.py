@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -102,16 +103,14 @@ class Bench:
         `without_graphs`, as from `generate` in the grammar, a photo and a token at a time.
 
         Told that there is one box, the model says in its own words which. In bfloat16 an answer may
-        tip over where two tokens are as good as equal: `largest_gap` is how far at most the logits
-        of both lay apart, where answers first differ, for an ordinary pass over what was said.
+        tip over where two tokens are as good as equal, as those of `generate_in_a_batch` do:
+        `largest_gap` is how far at most the logits of both lay apart, where answers first differ,
+        for an ordinary pass over what was said.
         """
         model, start = self.detector.model, replace(self.decoder.start, most=1)
         questions, follow = self.questions(self.photos[:ALIKE]), inside(start)
-        plain = [
-            said
-            for asked in questions
-            for said in generate(model, [asked], lambda s: follow(s) if s else self.script[:1])
-        ]
+        theirs = partial(generate, model, follow=lambda s: follow(s) if s else self.script[:1])
+        plain = [said for asked in questions for said in theirs([asked])]
         self.decoder.forget()  # its graphs know its slots, and no other's
         ours, eager = (Rehearsed(model, start, run) for run in (self.decoder.runner, Eager()))
         ours.script = eager.script = self.script[:1]
@@ -121,6 +120,7 @@ class Bench:
             batch = self.decode(questions, ours)
         single = [said for asked in questions for said in self.decode([asked], eager)]
         ways = {"alone": alone, "batch": batch, "without_graphs": single}
+        ways["generate_in_a_batch"] = theirs(questions)
         found = {way: sum(map(_equal, plain, said)) for way, said in ways.items()}
         apart = [
             gap(model, asked, *both)
