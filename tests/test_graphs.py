@@ -1,14 +1,18 @@
 """When calls are captured and how long that is kept; with a GPU, that it changes no answer."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.decoding import graphs
 from nutrition_vl.decoding.decode import Decoder
+from nutrition_vl.decoding.plain import generate, inside
 from nutrition_vl.decoding.questions import Question
 from nutrition_vl.detector import Detector
 from nutrition_vl.photos import open_photo
+from nutrition_vl.runtime import detect_runtime
 
 
 class Tape:
@@ -30,6 +34,13 @@ def runner(monkeypatch):
     monkeypatch.setattr(graphs, "Graph", Tape)
     monkeypatch.setattr(Tape, "made", ())
     return graphs.Graphs(keep=2)
+
+
+def asked(detector):
+    """The questions about the embedded packs, after which the demo's adapter stays in use."""
+    packs = [open_photo(file) for file in sorted((DEMO / "examples").glob("*.jpg"))]
+    detector.detect(packs[:1])
+    return [Question.about(photo, detector.processor, detector.model) for photo in packs]
 
 
 def double(tensor):
@@ -72,9 +83,7 @@ def test_few_shapes_come_of_many():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_captured_answers_are_those_of_single_launches():
     detector = Detector.load("demo", device="cuda")
-    packs = [open_photo(file) for file in sorted((DEMO / "examples").glob("*.jpg"))]
-    detector.detect(packs[:1])
-    some = [Question.about(photo, detector.processor, detector.model) for photo in packs]
+    some = asked(detector)
     eager = Decoder(detector.model, detector.decoder.start, graphs.Rounded())
     for batch in ([[one] for one in some], [some]):
         for part in batch:
@@ -82,3 +91,19 @@ def test_captured_answers_are_those_of_single_launches():
             for _ in range(3):  # warmed up, captured, replayed
                 captured = detector.decoder.decode(part, "demo")
                 assert [[t.id for t in a] for a in captured] == [[t.id for t in a] for a in plain]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_in_float32_a_gpu_says_the_words_of_transformers(monkeypatch):
+    """In bfloat16 even its own answers part from those it gives in a batch."""
+    exact = replace(detect_runtime("cuda"), dtype=torch.float32)
+    monkeypatch.setattr("nutrition_vl.detector.detect_runtime", lambda device: exact)
+    detector = Detector.load("demo", device="cuda")
+    some = asked(detector)
+    start = detector.decoder.start
+    plain = [said for one in some for said in generate(detector.model, [one], inside(start))]
+    for batch in ([[one] for one in some], [some]):
+        for _ in range(3):
+            said = [a for part in batch for a in detector.decoder.decode(part, "demo")]
+            assert [[t.id for t in a] for a in said] == [[t.id for t in a] for a in plain]
