@@ -1,12 +1,13 @@
 """What the vision tower makes of one photo."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, silu
+from transformers.activations import QuickGELUActivation
 
 from nutrition_vl.decoding.products import multiplying
 
@@ -18,21 +19,40 @@ def see(tower: Any, pixels: Tensor, places: Tensor, grid: Tensor) -> Tensor:
     One photo by itself, exact as if alone; nothing here waits for a GPU, so it can be captured.
     """
     whole = torch.tensor([0, len(pixels)])  # on the CPU, where the tower reads its ends
-    with _flat(tower.patch_embed), multiplying(pixels.device):
+    faster = _flat(tower) | (_in_place(tower) if pixels.is_cpu else {})
+    with _instead(faster), multiplying(pixels.device):
         seen = tower(pixels, grid_thw=grid, position_ids=places, cu_seqlens=whole)
     return seen.pooler_output
 
 
-@contextmanager
-def _flat(embed: Any) -> Iterator[None]:
+def _flat(tower: Any) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
     """Embeds patches by a product of matrices, which a convolution that takes each patch as a whole
     is: in a third of the time on a CPU, and on GPUs see transformers#45750."""
+    embed = tower.patch_embed
     if type(embed.proj) is not nn.Conv3d:  # an adapter is on it
-        yield
-        return
+        return {}
     weight = embed.proj.weight.flatten(1)
-    embed.forward = lambda patches: linear(patches.to(weight.dtype), weight)
+    return {embed: lambda patches: linear(patches.to(weight.dtype), weight)}
+
+
+def _in_place(tower: Any) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+    """Activations x * sigmoid(1.702 x) that write over x, which nothing else needs: the three new
+    tensors of 5 MB in each of the demo's 8 blocks took a third of the tower's time on a CPU."""
+    activations = [block.mlp.act for block in tower.blocks]
+    return {
+        activation: lambda x: silu(x.mul_(1.702), inplace=True).div_(1.702)
+        for activation in activations
+        if type(activation) is QuickGELUActivation
+    }
+
+
+@contextmanager
+def _instead(forwards: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """These run instead of the modules' own."""
+    for module, forward in forwards.items():
+        module.forward = forward
     try:
         yield
     finally:
-        del embed.forward  # the class's own is back
+        for module in forwards:
+            del module.forward  # the class's own is back
