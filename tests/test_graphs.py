@@ -104,6 +104,6 @@ def test_in_float32_a_gpu_says_the_words_of_transformers(monkeypatch):
     start = detector.decoder.start
     plain = [said for one in some for said in generate(detector.model, [one], inside(start))]
     for batch in ([[one] for one in some], [some]):
-        for _ in range(3):
+        for _ in range(3):  # warmed up, captured, replayed
             said = [a for part in batch for a in detector.decoder.decode(part, "demo")]
             assert [[t.id for t in a] for a in said] == [[t.id for t in a] for a in plain]

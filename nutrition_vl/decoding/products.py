@@ -18,7 +18,7 @@ def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """What `linear` makes of (rows, in) and (out, in), by oneDNN where that is the faster one."""
     if not _faster(rows, weight):
         return linear(rows, weight, bias)
-    # PyTorch's own compiler calls it: https://github.com/pytorch/pytorch/pull/84380
+    # The operator that torch.compile makes of a layer; it has no gradient.
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
@@ -41,4 +41,4 @@ class _Products(TorchFunctionMode):
 def _faster(rows: Tensor, weight: Tensor) -> bool:
     wide = rows.is_cpu and torch.backends.cpu.get_cpu_capability() == "AVX512"
     single = rows.dtype == weight.dtype == torch.float32
-    return wide and single and torch.backends.mkldnn.is_available()
+    return wide and single and hasattr(torch.ops.mkldnn, "_linear_pointwise")

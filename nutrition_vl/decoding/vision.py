@@ -16,7 +16,8 @@ def see(tower: Any, pixels: Tensor, places: Tensor, grid: Tensor) -> Tensor:
     """The photo's image tokens (tokens, width) of its patches (patches, values), their places in it
     (patches, 2) and its grid of them (1, 3).
 
-    One photo by itself, exact as if alone; nothing here waits for a GPU, so it can be captured.
+    One photo by itself, exact as if alone; nothing here waits for a GPU, so it can be captured, and
+    on a CPU nothing has a gradient.
     """
     whole = torch.tensor([0, len(pixels)])  # on the CPU, where the tower reads its ends
     faster = _flat(tower) | (_in_place(tower) if pixels.is_cpu else {})
