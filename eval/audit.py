@@ -17,7 +17,7 @@ import json
 import sys
 from pathlib import Path
 
-from nutrition_vl.command import described, guarded
+from nutrition_vl.command import described, folder, guarded
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,6 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     args = options.parse_args(argv)
     if args.predictions and len(args.predictions) != len(args.split):
         options.error("give one --predictions file for each --split, in their order")
+    if len({*args.split}) < len(args.split):
+        options.error("a --split is named twice: every photo would be its own duplicate")
     return guarded("eval.audit", lambda: _run(args))
 
 
@@ -41,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         "--predictions", type=Path, nargs="+", default=[], metavar="FILE", help="as python -m eval"
     )
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
-    add("--out", type=Path, default=Path("audit"), metavar="DIR", help="default audit")
+    add("--out", type=folder, default=Path("audit"), metavar="DIR", help="default audit")
     return options
 
 

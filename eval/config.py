@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.perturb import PERTURBATIONS
-from nutrition_vl.command import positive, share
+from nutrition_vl.command import folder, positive, share
 
 ABOUT = "Scores checkpoints, or predictions of any model, against the true boxes of a split."
 DETAILS = """
@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     add("--limit", type=positive, metavar="N", help="only the first N photos")
     add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
-    add("--out", type=Path, metavar="DIR", help="where the report goes (default RUN/eval)")
+    add("--out", type=folder, metavar="DIR", help="where the report goes (default RUN/eval)")
     add("--perturb", type=_perturbations, default=(), metavar="NAMES", help=PERTURB)
     add(
         "--corrections",

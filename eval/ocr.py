@@ -25,7 +25,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from nutrition_vl.command import described, guarded
+from nutrition_vl.command import described, file, guarded
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add = options.add_argument
     add("--data", required=True, metavar="SOURCE", help="folder, file or hub id")
     add("--split", default="val", help="default val")
-    add("--out", type=Path, default=Path("ocr.jsonl"), metavar="FILE", help="default ocr.jsonl")
+    add("--out", type=file, default=Path("ocr.jsonl"), metavar="FILE", help="default ocr.jsonl")
     return options
 
 

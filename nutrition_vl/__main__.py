@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from tqdm import tqdm
 
-from nutrition_vl.command import described, guarded, positive, share
+from nutrition_vl.command import described, folder, guarded, positive, share
 from nutrition_vl.photos import FORMATS
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add("photos", nargs="+", type=Path, metavar="PHOTO|FOLDER", help="folders are searched through")
     add("--checkpoint", default="demo", help="demo, a run, a checkpoint folder or a hub id")
     add("--adapter", metavar="NAME|none", help="another adapter than the checkpoint's, or none")
-    add("--draw", type=Path, metavar="DIR", help="also save every photo with its boxes drawn")
+    add("--draw", type=folder, metavar="DIR", help="also save every photo with its boxes drawn")
     add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
     add("--threshold", type=share, metavar="P", help="leave out boxes less sure (default 0.4)")
@@ -70,7 +70,7 @@ def find_photos(places: Sequence[Path]) -> list[Path]:
         inside = [
             path
             for path in sorted(place.rglob("[!.]*"))  # macOS writes ._pack.jpg beside pack.jpg
-            if path.suffix.lower() in endings and path.is_file()
+            if path.suffix.lower() in endings and (path.is_file() or not path.exists())  # a link
         ]
         if not inside:
             raise ValueError(f"there is no photo in {place}: give one of {', '.join(FORMATS)}")

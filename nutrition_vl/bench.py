@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from nutrition_vl.command import described, guarded, positive
+from nutrition_vl.command import described, folder, guarded, positive
 from nutrition_vl.photos import open_photo
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         help="photos that latency is taken from",
     )
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
-    add("--out", type=Path, metavar="DIR", help="where JSON and Markdown go, docs/benchmarks say")
+    add("--out", type=folder, metavar="DIR", help="where JSON and Markdown go, docs/benchmarks say")
     return options
 
 

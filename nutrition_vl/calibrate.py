@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nutrition_vl.command import described, guarded, positive
+from nutrition_vl.command import described, file, guarded, positive
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--split", default="val", help="default val")
     add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
-    add("--draw", type=Path, metavar="PNG", help="where a reliability diagram goes")
+    add("--draw", type=file, metavar="PNG", help="where a reliability diagram goes")
     add("--check", action="store_true", help="only tell how good the saved calibration is")
     return options
 

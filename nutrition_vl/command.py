@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 OURS = ("nutrition_vl", "training", "eval")
@@ -72,6 +73,24 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"give a whole number from 1 up, not {text}")
     return int(text)
+
+
+def folder(text: str) -> Path:
+    """A folder on the command line that is to be written to, and may not be there yet."""
+    path = Path(text)
+    taken = next((place for place in (path, *path.parents) if place.exists()), path)
+    if taken.exists() and not taken.is_dir():
+        raise argparse.ArgumentTypeError(f"{taken} is a file: name a folder")
+    return path
+
+
+def file(text: str) -> Path:
+    """A file on the command line that is to be written."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder: name a file in it")
+    folder(str(path.parent))
+    return path
 
 
 def share(text: str) -> float:

@@ -79,8 +79,8 @@ def exact(model: PreTrainedModel) -> PreTrainedModel:
     """The model, whose 4-bit layers now multiply on a CPU in the type they were told to.
 
     With AVX512-BF16 bitsandbytes repacks them, which leaves them without a gradient, to multiply in
-    bfloat16: 8 of 117 photos then got other words than on processors without, and 2 other words
-    token by token than in fewer steps. In float32 all 117 agree, and the demo takes 0.02 s longer.
+    bfloat16: of 117 photos 8 then got other words than in float32, and 2 other words token by token
+    than in fewer steps. In float32 all 117 agree, and the demo takes 0.02 s longer.
     """
     for layer in model.modules():
         if isinstance(layer, Linear4bit):

@@ -152,11 +152,6 @@ def test_drawing_overwrites_nothing(loaded, folder, tmp_path):
         assert Image.open(tmp_path / name).size == (180, 240)
 
 
-def test_a_place_that_cannot_be_drawn_into_is_refused(loaded, folder, capsys):
-    assert main([str(folder), "--draw", str(folder / "notes.txt")]) == 2
-    assert "notes.txt" in capsys.readouterr().err
-
-
 def test_a_reader_who_leaves_early_ends_the_command(loaded, folder, monkeypatch):
     reading, writing = os.pipe()
     os.close(reading)
@@ -178,6 +173,13 @@ def test_folders_are_searched_through_in_order(folder):
     found = [folder / "b" / "pack.jpg", folder / "broken.jpg", folder / "pack.png"]
     assert find_photos([folder]) == found
     assert find_photos([Path("any.txt"), folder / "b"]) == [Path("any.txt"), found[0]]
+
+
+def test_a_link_to_nowhere_is_found_and_told_of(loaded, folder, capsys):
+    (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    assert main([str(folder)]) == 1
+    told = {Path(line["photo"]).name: line for line in lines(capsys.readouterr().out)}
+    assert "error" in told["gone.jpg"]
 
 
 def test_a_folder_without_photos_is_one_sentence(tmp_path, capsys):

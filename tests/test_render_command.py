@@ -52,6 +52,8 @@ def test_packs_without_tables_come_on_top(tmp_path):
     [
         ("--plain -1", "--plain must be at least 0, not -1"),
         ("--count 1 --plain 2", "draw more of them, with --count"),
+        ("--split a/b", "--split a/b cannot begin a file's name: leave out the /"),
+        ("--size 3", "--size must be at least 64, not 3"),
         ("--device tpu", "unknown device 'tpu': use one of auto, cpu, cuda"),
     ],
 )

@@ -12,13 +12,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from nutrition_vl.command import guarded, positive
+from nutrition_vl.command import folder, guarded, positive
 from training.techniques import TECHNIQUES
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; 0 when all was measured, 1 when some could not be, 2 for a mistake."""
-    options, rest = parser().parse_known_args(arguments)
+    found = parser()
+    options, rest = found.parse_known_args(arguments)
+    if options.forecast and options.out:
+        found.error("--forecast is only printed: leave out --out")
+    options.out = options.out or Path("runs/memory")
     return guarded("training.memory", lambda: _run(options, rest))
 
 
@@ -29,8 +33,8 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> int:
     from training.trials import Report
 
     set_verbosity_error()
-    with tempfile.TemporaryDirectory() as folder:
-        report = Report(options, rest, Path(folder))
+    with tempfile.TemporaryDirectory() as place:
+        report = Report(options, rest, Path(place))
         rows = report.foresee() if options.forecast else report.measure()
     return int(any(row.problem for row in rows))
 
@@ -48,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = found.add_argument
     add("--forecast", type=float, metavar="GB", help="work it out for a GPU of so many GB only")
-    add("--out", type=Path, default=Path("runs/memory"), help="folder (default: runs/memory)")
+    add("--out", type=folder, help="folder of the report (default: runs/memory); not of forecasts")
     add("--rows", default=",".join(keys), help=f"which, of {', '.join(keys)} (default: all)")
     add(
         "--steps", type=positive, default=5, help="timed ones of each row, after three (default: 5)"

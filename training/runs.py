@@ -22,6 +22,8 @@ from training.config import TrainConfig
 # What must not change where a run goes on from a checkpoint; the dataset is compared too.
 SAME = ("base_model", "recipe", "max_tokens", "quantization", "seed")
 SAME_LORA = ("r", "lora_alpha", "target_modules", "bias")
+# What a trainer goes on from; over several cards there may be one file or folder for each.
+STATE = ("trainer_state.json", "optimizer*", "scheduler.pt", "rng_state*.pth")
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 
 
@@ -54,7 +56,7 @@ def prepare(config: TrainConfig) -> str | None:
     """
     run, asked = Path(str(config.output_dir)), config.resume_from_checkpoint
     if asked and asked.lower() != "false":
-        return _resumed(run) if asked.lower() == "true" else _named(Path(asked), run)
+        return _whole(_resumed(run) if asked.lower() == "true" else _named(Path(asked), run))
     first = config.process_index == 0  # of several, it looks and clears for all
     if first and config.overwrite:
         _clear(run)
@@ -81,6 +83,17 @@ def _named(checkpoint: Path, run: Path) -> str:
         raise ValueError(f"there is no checkpoint {checkpoint} to resume from")
     run.mkdir(parents=True, exist_ok=True)
     return str(checkpoint)
+
+
+def _whole(checkpoint: str) -> str:
+    """The checkpoint; ValueError without what the trainer would otherwise begin anew in silence."""
+    for name in STATE:
+        if not any(Path(checkpoint).glob(name)):
+            raise ValueError(
+                f"{checkpoint} lacks {name}, as after --save_only_model True, and cannot go on as "
+                "it was: resume from another checkpoint or start anew in another --output_dir"
+            )
+    return checkpoint
 
 
 def check_resumed(folder: str | None, card: Card, lora: LoraConfig) -> None:

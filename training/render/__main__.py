@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from nutrition_vl.command import described, guarded, positive, share
+from nutrition_vl.command import described, folder, guarded, positive, share
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     parser = described("training.render", __doc__)
     add = parser.add_argument
     add("--count", type=positive, required=True, metavar="N", help="photos to make")
-    add("--out", type=Path, required=True, metavar="DIR", help="where they go")
+    add("--out", type=folder, required=True, metavar="DIR", help="where they go")
     add("--split", default="train", help="what their rows say (default train)")
     add("--seed", type=int, default=0, help="of the first pack; others follow (default 0)")
     add("--size", type=positive, default=640, help="pixels of the longer side (default 640)")

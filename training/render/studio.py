@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from nutrition_vl.runtime import detect_runtime
 from training.render.pool import make_pool
 from training.render.scenes import ASPECTS, PAIRED, Camera, Scene
 
+SMALLEST = 64  # pixels; of less nobody can tell a table
 BATCH = 4  # photos at a time; more take more memory and no less time
 
 
@@ -25,6 +27,10 @@ def render(options: argparse.Namespace) -> None:
     pairs = PAIRED if options.pairs is None else options.pairs
     if options.plain < 0:
         raise ValueError(f"--plain must be at least 0, not {options.plain}")
+    if Path(options.split).name != options.split:
+        raise ValueError(f"--split {options.split} cannot begin a file's name: leave out the /")
+    if options.size < SMALLEST:
+        raise ValueError(f"--size must be at least {SMALLEST}, not {options.size}: nothing is seen")
     device = str(detect_runtime(options.device).device)
     rows_file = options.out / "metadata.jsonl"
     if rows_file.exists() and f'"split": "{options.split}"' in rows_file.read_text("utf-8"):
