@@ -14,8 +14,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from nutrition_vl.command import guarded, positive
-from nutrition_vl.photos import open_photo
+from nutrition_vl.cli import guarded, positive
+from nutrition_vl.data.photos import open_photo
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -143,8 +143,8 @@ def build_app(detector: "Detector", runs: Path) -> "gr.Blocks":
     # Here and not above, as elsewhere: they take seconds, which --help need not wait for.
     import gradio as gr
 
-    from nutrition_vl.checkpoints import discover
     from nutrition_vl.detector import NONE, THRESHOLD
+    from nutrition_vl.models.checkpoints import discover
 
     own = next(iter(detector.adapters), NONE)
     desk = Desk(detector, list(dict.fromkeys([own, *discover(runs, detector.base), NONE])))

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from eval.config import EvalConfig, parse
-from nutrition_vl.command import guarded
+from nutrition_vl.cli import guarded
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from eval.answers import Answers
-    from eval.evaluate import Report
+    from eval.predictions.predictions import Answers
+    from eval.report.results import Report
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,16 +23,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(config: EvalConfig) -> int:
     # Here and not above, as below: they take seconds, which --help need not wait for.
-    from eval.screen import line, show
-    from eval.tables import summary
+    from eval.report.console import line, show
+    from eval.report.tables import summary
 
     report = _report(config)
     if report is None:  # one of several processes, of which another reports
         return 0
     show(summary(report))
     if config.out or config.asks_models:
-        from eval.report import write
-        from eval.targets import home
+        from eval.report.files import write
+        from eval.sweep.targets import home
 
         write(report, home(config))
     print(line(report))
@@ -41,8 +41,8 @@ def _run(config: EvalConfig) -> int:
 
 def _report(config: EvalConfig) -> "Report | None":
     """The models' rows, then those of the predictions files."""
-    from eval.evaluate import Report, evaluate
-    from eval.targets import checkpoints
+    from eval.report.results import Report, evaluate
+    from eval.sweep.targets import checkpoints
 
     for folder in config.runs:
         checkpoints(folder)  # before the data, which may have to be fetched
@@ -56,7 +56,7 @@ def _report(config: EvalConfig) -> "Report | None":
     about = f"{config.data or DATASET}, split {config.split}"
     if not config.asks_models:
         return Report(results, rows=rows, about=about)
-    from eval.sweep import run  # with PyTorch, which a mistake above need not wait for
+    from eval.sweep.sweep import run
 
     report = run(rows, config)
     return report and replace(report, results=[*report.results, *results], about=about)
@@ -75,8 +75,8 @@ def _rows(config: EvalConfig) -> "Dataset | None":
 
 def _read(config: EvalConfig, rows: "Dataset | None") -> list["Answers"]:
     """The predictions files, named by their paths where two have one name."""
-    from eval.answers import truth_of
-    from eval.predictions import read
+    from eval.predictions.predictions import truth_of
+    from eval.predictions.read import read
 
     truths, whole = truth_of(rows) if rows is not None else None, _whole(config)
     answers = [read(file, truths, config.data, whole) for file in config.predictions]
@@ -92,7 +92,7 @@ def _whole(config: EvalConfig) -> set[str]:
     if not config.predictions or not (config.limit or config.corrections):
         return set()
     from nutrition_vl.data import DATASET
-    from nutrition_vl.sources import read_samples
+    from nutrition_vl.data.sources import read_samples
 
     samples = read_samples(config.data or DATASET, config.split, skipped=[])
     return {sample.id for sample in samples}

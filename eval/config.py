@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.perturb import PERTURBATIONS
-from nutrition_vl.command import folder, positive, share
+from nutrition_vl.cli import folder, positive, share
 
 ABOUT = "Scores checkpoints, or predictions of any model, against the true boxes of a split."
 DETAILS = """

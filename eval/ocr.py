@@ -25,7 +25,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from nutrition_vl.command import described, file, guarded
+from nutrition_vl.cli import described, file, guarded
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -106,8 +106,8 @@ def _words(text: str) -> set[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from eval.gaps import STAMP, gaps, stamped
-    from eval.locks import hold
+    from eval.sweep.locks import hold
+    from eval.sweep.resume import STAMP, gaps, stamped
     from nutrition_vl.data import load_split
 
     read, rows = _reader(), stamped(load_split(args.data, args.split))

@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from tqdm import tqdm
 
-from nutrition_vl.command import described, folder, guarded, positive, share
-from nutrition_vl.photos import FORMATS
+from nutrition_vl.cli import described, folder, guarded, positive, share
+from nutrition_vl.data.photos import FORMATS
 
 if TYPE_CHECKING:
-    from nutrition_vl.answers import Answer
+    from nutrition_vl.answer import Answer
     from nutrition_vl.detector import Found
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nutrition_vl.command import described, file, guarded, positive
+from nutrition_vl.cli import described, file, guarded, positive
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -62,10 +62,10 @@ def _run(args: argparse.Namespace) -> int:
 def calibrate(args: argparse.Namespace) -> dict[str, Any]:
     """Fits and saves, or checks; what is to be told of it."""
     # Here and not above, as below: they take seconds, which --help need not wait for.
-    from nutrition_vl.checkpoints import resolve_adapter
     from nutrition_vl.confidence import Calibration
     from nutrition_vl.data import load_split
     from nutrition_vl.detector import Detector
+    from nutrition_vl.models.checkpoints import resolve_adapter
 
     _, folder = resolve_adapter(args.checkpoint)
     rows = load_split(args.data, args.split)

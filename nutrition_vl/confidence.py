@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from nutrition_vl.decoding.rows import Token
+from nutrition_vl.decoding.draft import Token
 
 CALIBRATION = "calibration.json"
 

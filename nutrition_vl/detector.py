@@ -12,21 +12,21 @@ from typing import Literal, Self
 from PIL import Image
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-from nutrition_vl.adapters import NONE, Adapters, fitting
-from nutrition_vl.answers import Answer, read
-from nutrition_vl.checkpoints import Checkpoint, resolve
+from nutrition_vl.answer import Answer, read
+from nutrition_vl.batching import halved, prefetched
 from nutrition_vl.confidence import Calibration
-from nutrition_vl.decoding.decode import Decoder
+from nutrition_vl.data.photos import open_photo
+from nutrition_vl.decoding.cuda_graphs import Eager, Graphs
+from nutrition_vl.decoding.decoder import Decoder
+from nutrition_vl.decoding.draft import Token
+from nutrition_vl.decoding.generate import generate, greedy
 from nutrition_vl.decoding.grammar import Spelling, State
-from nutrition_vl.decoding.graphs import Eager, Graphs
+from nutrition_vl.decoding.inputs import Question
 from nutrition_vl.decoding.overflow import watch
-from nutrition_vl.decoding.plain import generate, greedy
-from nutrition_vl.decoding.questions import Question
-from nutrition_vl.decoding.rows import Token
-from nutrition_vl.flow import halved, prefetched
-from nutrition_vl.model import PixelBudget, budget_of, load_base, load_processor
-from nutrition_vl.photos import open_photo
-from nutrition_vl.runtime import Runtime, detect_runtime
+from nutrition_vl.models.adapters import NONE, Adapters, fitting
+from nutrition_vl.models.checkpoints import Checkpoint, resolve
+from nutrition_vl.models.load import PixelBudget, budget_of, load_base, load_processor
+from nutrition_vl.models.runtime import Runtime, detect_runtime
 
 # What command, page and eval show. F1 is highest when boxes count from half of it on (Lipton et al.
 # 2014, arXiv:1402.1892): 0.48 where it is 0.96. On 117 real photos the demo's boxes are all surer.

@@ -9,8 +9,8 @@ import shutil
 
 import pytest
 
-from nutrition_vl.checkpoints import DEMO
-from nutrition_vl.photos import open_photo
+from nutrition_vl.data.photos import open_photo
+from nutrition_vl.models.checkpoints import DEMO
 
 TOKENS = 100  # a photo, not the demo's 200 to 300: answers take half the time
 
@@ -48,7 +48,7 @@ def pages_apart(tmp_path_factory):
 def demo():
     """The embedded checkpoint on the CPU, in 4 bit, with its adapter, which sees less of photos."""
     from nutrition_vl.detector import Detector
-    from nutrition_vl.model import PixelBudget
+    from nutrition_vl.models.load import PixelBudget
 
     detector = Detector.load("demo", device="cpu")
     for name in ("demo", "none"):
@@ -82,7 +82,7 @@ def other(tmp_path_factory):
     import torch
     from safetensors.torch import load_file, save_file
 
-    from nutrition_vl.model import PixelBudget, load_processor
+    from nutrition_vl.models.load import PixelBudget, load_processor
 
     folder = tmp_path_factory.mktemp("run") / "checkpoint-1"
     shutil.copytree(DEMO / "adapter", folder)

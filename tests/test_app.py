@@ -15,12 +15,12 @@ from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from visitors import crowd, detect, visitor
 
 import app
-from nutrition_vl.checkpoints import DEMO
 from nutrition_vl.detector import THRESHOLD, Detector
-from nutrition_vl.model import PixelBudget, load_processor
+from nutrition_vl.models.checkpoints import DEMO
+from nutrition_vl.models.load import PixelBudget, load_processor
+from tests.helpers.visitors import crowd, detect, visitor
 
 WORDS = "Nutrition facts\nEnergy 250 kcal\nFat 10 g\nSugars 8 g\nProtein 6 g\nSalt 1.2 g"
 

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 import app
-import nutrition_vl.__main__
-import nutrition_vl.bench
-import nutrition_vl.calibrate
-import training.demo_model
-import training.memory
-import training.merge
-import training.render.__main__
-import training.settings
-from eval import audit, ocr
 from eval import config as evaluation
+from eval import ocr
+from eval.audit import __main__ as audit
+from nutrition_vl import __main__ as command
+from nutrition_vl import calibrate
+from nutrition_vl.bench import __main__ as bench
+from training import merge
+from training.demo_model import __main__ as demo_model
+from training.memory import __main__ as memory
+from training.render import __main__ as render
+from training.settings import cli as settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,16 +26,14 @@ PACKAGES = {"nutrition_vl", "training", "eval"}
 # What reads each command's options; all leave with an error for an option they do not have.
 PARSERS = {
     "app.py": lambda options: app.parser().parse_args(options),
-    "nutrition_vl": lambda options: nutrition_vl.__main__.parser().parse_args(options),
-    "nutrition_vl.bench": lambda options: nutrition_vl.bench.parser().parse_args(options),
-    "nutrition_vl.calibrate": lambda options: nutrition_vl.calibrate.parser().parse_args(options),
-    "training": training.settings.parse,
-    "training.demo_model": lambda options: training.demo_model.parser().parse_args(options),
-    "training.memory": lambda options: training.settings.parse(
-        training.memory.parser().parse_known_args(options)[1]
-    ),
-    "training.merge": lambda options: training.merge.parser().parse_args(options),
-    "training.render": lambda options: training.render.__main__.parser().parse_args(options),
+    "nutrition_vl": lambda options: command.parser().parse_args(options),
+    "nutrition_vl.bench": lambda options: bench.parser().parse_args(options),
+    "nutrition_vl.calibrate": lambda options: calibrate.parser().parse_args(options),
+    "training": settings.parse,
+    "training.demo_model": lambda options: demo_model.parser().parse_args(options),
+    "training.memory": lambda options: settings.parse(memory.parser().parse_known_args(options)[1]),
+    "training.merge": lambda options: merge.parser().parse_args(options),
+    "training.render": lambda options: render.parser().parse_args(options),
     "eval": evaluation.parse,
     "eval.audit": lambda options: audit.parser().parse_args(options),
     "eval.ocr": lambda options: ocr.parser().parse_args(options),
@@ -90,6 +89,6 @@ def test_the_tree_is_what_is_there(path):
     assert (ROOT / path).exists()
 
 
-def test_every_file_of_the_core_is_in_the_tree():
-    files = {f"nutrition_vl/{path.name}" for path in (ROOT / "nutrition_vl").glob("*.py")}
-    assert files - set(tree()) == {"nutrition_vl/__init__.py"}
+def test_every_room_is_in_the_tree():
+    rooms = {path.parent for package in PACKAGES for path in (ROOT / package).glob("*/__init__.py")}
+    assert {f"{room.relative_to(ROOT).as_posix()}/" for room in rooms} <= set(tree())

@@ -22,17 +22,17 @@ def _run(arguments: list[str] | None) -> int:
     import torch
     from transformers.utils.logging import set_verbosity_error
 
-    from training.settings import parse
+    from training.settings.cli import parse
 
     set_verbosity_error()
 
     try:
         config = parse(arguments)
-        from training.train import train
+        from training.run.train import train
 
         train(config)
     except torch.OutOfMemoryError:
-        from training.forecast import step_down
+        from training.plan.forecast import step_down
 
         return _stop(f"the GPU's memory is full: use {step_down(config)}", 1)
     except FloatingPointError as error:

@@ -15,12 +15,12 @@ import numpy as np
 from PIL import Image
 
 from nutrition_vl.__main__ import find_photos
-from nutrition_vl.command import described, guarded
-from nutrition_vl.photos import open_photo
+from nutrition_vl.cli import described, guarded
+from nutrition_vl.data.photos import open_photo
 
 if TYPE_CHECKING:
-    from nutrition_vl.answers import Answer
-    from nutrition_vl.checkpoints import Checkpoint
+    from nutrition_vl.answer import Answer
+    from nutrition_vl.models.checkpoints import Checkpoint
 
 SAMPLES = 3
 ALIKE = 0.95  # IoU: in bfloat16 merging rounds, and may move an edge by a step of the grid
@@ -32,11 +32,11 @@ def merge(run: str, out: Path, photos: Sequence[Image.Image], device: str = "aut
     ValueError where it cannot be merged or is not the same afterwards.
     """
     # Here and not above, as below: they take seconds, which --help need not wait for.
-    from nutrition_vl.checkpoints import read_card, resolve_adapter
     from nutrition_vl.detector import Detector
-    from nutrition_vl.model import attach, load_base, load_processor
-    from nutrition_vl.runtime import detect_runtime
-    from training.model_card import write_model_card
+    from nutrition_vl.models.checkpoints import read_card, resolve_adapter
+    from nutrition_vl.models.load import attach, load_base, load_processor
+    from nutrition_vl.models.runtime import detect_runtime
+    from training.run.model_card import write_model_card
 
     (found, adapter), runtime = resolve_adapter(run), detect_runtime(device)
     _check(found, out)
@@ -109,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
 def _samples(folder: Path | None) -> list[Image.Image]:
     if folder:
         return [open_photo(path) for path in find_photos([folder])[:SAMPLES]]
-    from training.render.faces import face
+    from training.render.package.faces import face
 
     return [face(np.random.default_rng(seed)).image.convert("RGB") for seed in range(SAMPLES)]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, PreTrainedConfig
 
-from nutrition_vl.decoding.products import product
+from nutrition_vl.decoding.cpu_matmul import product
 
 GROUPED = "nutrition_vl_grouped"
 # Queries of a head at once on a CPU, whose cache then holds their scores: attention of 1,200

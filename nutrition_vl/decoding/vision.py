@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 from transformers.activations import QuickGELUActivation
 
-from nutrition_vl.decoding.products import multiplying
+from nutrition_vl.decoding.cpu_matmul import multiplying
 
 
 def see(tower: Any, pixels: Tensor, places: Tensor, grid: Tensor) -> Tensor:

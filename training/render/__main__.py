@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from nutrition_vl.command import described, folder, guarded, positive, share
+from nutrition_vl.cli import described, folder, guarded, positive, share
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     # Here and not above: it takes seconds, which --help need not wait for.
-    from training.render.studio import render
+    from training.render.dataset import render
 
     render(options)
     return 0

@@ -1,0 +1,1 @@
+"""Finds wrong labels and photos that occur in two splits."""

@@ -1,0 +1,1 @@
+"""Defines every number of an evaluation."""

@@ -1,0 +1,153 @@
+"""Which found box is which true one: overlaps of a photo's boxes, and who is matched with whom.
+
+Photos with equally many boxes are worked on together, so that 100,000 take a second.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import supervision as sv
+
+from eval.predictions.predictions import Answers
+
+# COCO's ten: 0.50, 0.55 ... 0.95. https://cocodataset.org/#detection-eval
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+NOTHING = -1
+
+
+@dataclass(frozen=True)
+class Photos:
+    """n photos of t true and f found boxes each: their indices (n,) in `Answers` and those of their
+    boxes (n, t) and (n, f), IoU (n, t, f), confidence (n, f), and the true box of the photo (from 0
+    to t) matched to each found one at each of THRESHOLDS (n, f, 10), NOTHING where none is."""
+
+    indices: np.ndarray
+    true: np.ndarray
+    found: np.ndarray
+    iou: np.ndarray
+    confidence: np.ndarray
+    matches: np.ndarray
+
+    def hits(self, threshold: float) -> np.ndarray:
+        """How many boxes of each photo are matched at one of THRESHOLDS, (n,)."""
+        return (self.matches[..., column_of(threshold)] != NOTHING).sum(1)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """All photos of a split, in groups; what is asked of the groups comes back in one array."""
+
+    groups: list[Photos]
+
+    def per_photo(self, ask: Callable[[Photos], np.ndarray | float]) -> np.ndarray:
+        """A value for each photo, in their order in `Answers`; one number serves a whole group."""
+        places = [group.indices for group in self.groups]
+        values = [np.broadcast_to(ask(group), len(group.indices)) for group in self.groups]
+        return _in_order(places, values)
+
+    def per_true(self, ask: Callable[[Photos], np.ndarray]) -> np.ndarray:
+        """A value for each true box from (n, t, ...), in the order of `Answers.truth`."""
+        return _in_order([group.true for group in self.groups], [*map(ask, self.groups)])
+
+    def per_found(self, ask: Callable[[Photos], np.ndarray]) -> np.ndarray:
+        """A value for each found box from (n, f, ...), in the order of `Answers.found`."""
+        return _in_order([group.found for group in self.groups], [*map(ask, self.groups)])
+
+    def matched(self, threshold: float) -> np.ndarray:
+        """For each found box the index in `Answers.truth` of the one matched to it, or NOTHING."""
+        return self.per_found(lambda photos: _index_of_match(photos, column_of(threshold)))
+
+
+def pair(answers: Answers) -> Pairing:
+    """The pairing of all photos, labels disregarded."""
+    first_true, true = _runs(answers.truth, len(answers.ids))
+    first_found, found = _runs(answers.found, len(answers.ids))
+    _, kind = np.unique(np.stack([true, found], 1), axis=0, return_inverse=True)
+    alike = np.split(np.argsort(kind, kind="stable"), np.cumsum(np.bincount(kind))[:-1])
+    return Pairing(
+        [
+            _paired(
+                answers,
+                photos,
+                first_true[photos, None] + np.arange(true[photos[0]]),
+                first_found[photos, None] + np.arange(found[photos[0]]),
+            )
+            for photos in alike
+        ]
+    )
+
+
+def iou(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes (..., t, 4) with boxes (..., f, 4): (..., t, f).
+
+    0 for a box without area. As `sv.box_iou_batch`, but in float64 and for many photos at once.
+    """
+    first, second = truth[..., :, None, :], found[..., None, :, :]
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., 2:], second[..., 2:])
+    shared = (high - low).clip(min=0).prod(-1)
+    union = _area(first) + _area(second) - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def match(
+    overlap: np.ndarray, confidence: np.ndarray, counted: np.ndarray | None = None
+) -> np.ndarray:
+    """Greedy one-to-one matching, as COCO's: (n, t, f) overlaps to (n, f, 10) places of true boxes.
+
+    Found boxes choose in order of confidence (equal ones in their own order), each the free true
+    box it overlaps most, if by the threshold at least; those `counted` (n, t) go before the others.
+    """
+    matches = np.full((*confidence.shape, len(THRESHOLDS)), NOTHING)
+    if not overlap.size:
+        return matches
+    free = np.ones((len(overlap), len(THRESHOLDS), overlap.shape[1]), dtype=bool)
+    rows, first = np.arange(len(overlap)), np.zeros(overlap.shape[:2])
+    if counted is not None:
+        first += counted
+    for box in np.argsort(-confidence, axis=1, kind="stable").T:
+        fit = overlap[rows, :, box]
+        open_to_it = free & (fit[:, None] >= THRESHOLDS[:, None])
+        chosen = np.where(open_to_it, (fit + first)[:, None], NOTHING).argmax(-1)
+        photo, column = np.nonzero(open_to_it.any(-1))
+        taken = chosen[photo, column]
+        matches[photo, box[photo], column] = taken
+        free[photo, column, taken] = False
+    return matches
+
+
+def column_of(threshold: float) -> int:
+    """The column of one of THRESHOLDS."""
+    return int(np.abs(THRESHOLDS - threshold).argmin())
+
+
+def _paired(answers: Answers, photos: np.ndarray, true: np.ndarray, found: np.ndarray) -> Photos:
+    assert answers.found.confidence is not None
+    overlap = iou(answers.truth.xyxy[true], answers.found.xyxy[found])
+    confidence = answers.found.confidence[found]
+    return Photos(photos, true, found, overlap, confidence, match(overlap, confidence))
+
+
+def _runs(boxes: sv.Detections, photos: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each photo's boxes begin, and how many they are."""
+    counts = np.bincount(boxes.data["photo"], minlength=photos)
+    return np.cumsum(counts) - counts, counts
+
+
+def _index_of_match(photos: Photos, column: int) -> np.ndarray:
+    chosen = photos.matches[..., column]
+    if not photos.true.size:
+        return chosen
+    return np.where(chosen == NOTHING, NOTHING, np.take_along_axis(photos.true, chosen, 1))
+
+
+def _in_order(places: Sequence[np.ndarray], values: Sequence[np.ndarray]) -> np.ndarray:
+    """The values (n, k, ...) of all places (n, k), the value of place 0 first."""
+    pairs = list(zip(places, values, strict=True))
+    rows = [value.reshape(place.size, *value.shape[place.ndim :]) for place, value in pairs]
+    return np.concatenate(rows)[np.argsort(np.concatenate([place.ravel() for place in places]))]
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[..., 2:] - boxes[..., :2]).clip(min=0).prod(-1)

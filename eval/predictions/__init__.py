@@ -1,0 +1,1 @@
+"""Reads predicted boxes from any file."""

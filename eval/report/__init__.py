@@ -1,0 +1,1 @@
+"""Shows results: console, Markdown, CSV, HTML, charts."""

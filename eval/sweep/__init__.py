@@ -1,0 +1,1 @@
+"""Predicts with each checkpoint of a run, resumable."""

@@ -1,0 +1,1 @@
+"""Measures how fast photos are answered, next to transformers' generate."""

@@ -1,0 +1,250 @@
+"""Measures how fast photos are answered, by transformers' own `generate` and by this package.
+
+examples:
+  python -m nutrition_vl.bench
+  python -m nutrition_vl.bench --checkpoint random:7b --device cuda
+
+Both sides get the same photos and say the same words, one box of three-digit numbers, whatever the
+model would like to say, so that a model of random weights can be timed: every token is looked up in
+the logits, and then replaced. Latency is from an open photo to its boxes, photos a second are from
+files to boxes. The same 4-bit base, unmerged adapter and math attention on both sides. The last
+line on stdout is one JSON object; --out keeps it, and a page of Markdown beside it.
+"""
+
+import argparse
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from nutrition_vl.cli import described, folder, guarded, positive
+from nutrition_vl.data.photos import open_photo
+
+if TYPE_CHECKING:
+    from nutrition_vl.bench.timing import Bench
+    from nutrition_vl.detector import Detector
+    from nutrition_vl.models.runtime import Runtime
+
+PHONE = (1200, 1600)  # pixels the embedded photos are enlarged to, as a phone would send them
+WAYS = ("generate", "ours")
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    args = parser().parse_args(argv)
+    return guarded("nutrition_vl.bench", lambda: _run(args))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = described("nutrition_vl.bench", __doc__)
+    add = options.add_argument
+    add("--checkpoint", default="demo", help="demo, a checkpoint, random:7b or random:2b")
+    add("--photos", type=Path, metavar="DIR", help="JPEGs to answer (default the embedded ones)")
+    add("--batch-sizes", type=positive, nargs="+", default=[1, 4, 16], metavar="N", help="(1 4 16)")
+    add(
+        "--repeats",
+        type=positive,
+        default=20,
+        metavar="N",
+        help="photos that latency is taken from",
+    )
+    add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
+    add("--out", type=folder, metavar="DIR", help="where JSON and Markdown go, docs/benchmarks say")
+    return options
+
+
+def _run(args: argparse.Namespace) -> int:
+    # Here and not above, as below: they take seconds, which --help need not wait for.
+    from nutrition_vl.bench.timing import Bench
+
+    with photos(args.photos) as files, opened(args.checkpoint, args.device) as detector:
+        for found in measure(args, Bench(detector, files)):
+            if args.out:
+                save(found, args.out)
+    print(page(found))
+    print(json.dumps(found))
+    return 0
+
+
+def measure(args: argparse.Namespace, bench: "Bench") -> Iterator[dict[str, Any]]:
+    """All that is known so far, after each measurement."""
+    (question,) = bench.questions(bench.photos[:1])
+    device = bench.detector.runtime.device.type
+    found = machine(bench.detector.runtime) | {
+        "command": command(args, device),
+        "checkpoint": args.checkpoint,
+        "device": device,
+        "image_tokens": int(question.types.sum()),
+        "prompt_tokens": len(question.ids),
+        "answer_tokens": len(bench.script),
+        "latency_s": {},
+        "photos_per_s": {},
+        "seconds": {},
+    }
+    for way in WAYS:
+        found["latency_s"][way] = bench.latency(way, args.repeats)
+        yield found
+    for size in args.batch_sizes:
+        found["photos_per_s"][str(size)] = {way: bench.rate(way, size) for way in WAYS}
+        found["seconds"][str(size)] = bench.split(size)
+        yield found
+    yield found | {"same_answers": bench.same()}
+
+
+def command(args: argparse.Namespace, device: str) -> str:
+    """What to say to measure the same again."""
+    words = ["--checkpoint", args.checkpoint, "--device", device, "--batch-sizes"]
+    words += [*map(str, args.batch_sizes), "--repeats", str(args.repeats)]
+    if args.photos:
+        words += ["--photos", str(args.photos)]
+    return shlex.join(["python", "-m", "nutrition_vl.bench", *words])
+
+
+def save(found: dict[str, Any], folder: Path) -> None:
+    """The numbers as JSON and as a page, named after checkpoint and device."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = Path(found["checkpoint"]).name.replace(":", "-")
+    file = folder / f"bench-{name}-{found['device']}"
+    text = json.dumps(found, indent=2) + "\n"
+    file.with_suffix(".json").write_text(text, encoding="utf-8")
+    file.with_suffix(".md").write_text(page(found), encoding="utf-8")
+
+
+def machine(runtime: "Runtime") -> dict[str, Any]:
+    """Hardware, versions and commit."""
+    import torch
+
+    cuda = runtime.device.type == "cuda"
+    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    commit = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    return {
+        "hardware": torch.cuda.get_device_name(runtime.device) if cuda else _processor(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in PACKAGES},
+        "commit": commit,
+    }
+
+
+def page(found: dict[str, Any]) -> str:
+    """The numbers so far as a page of Markdown."""
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    split = [(size, *times.values()) for size, times in found["seconds"].items()]
+    parts = [
+        f"# {found['checkpoint']} on {found['hardware']}",
+        f"`{found['command']}` at {found['commit']}, Python {found['python']}, {versions}."
+        f" {found['image_tokens']} image tokens, prompts of {found['prompt_tokens']}, answers of"
+        f" {found['answer_tokens']}; NF4, unmerged LoRA, math attention.",
+        table(("", *WAYS, "times faster"), [*_latencies(found), *_rates(found)]),
+        "Photos are compared with `generate` in batches of 1: reading files is part of both, and"
+        " ours does it while the model works.",
+        "Seconds of a batch of ours by stage, when no stage overlaps another:",
+        table(("batch", "preprocessing", "vision", "prefill", "decode"), split),
+        _sameness(found),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sameness(found: dict[str, Any]) -> str:
+    """How many answers are those of plain greedy decoding."""
+    same = found.get("same_answers")
+    if not same:
+        return "Whether answers are those of plain greedy decoding: not measured."
+    return (
+        f"Of {same['photos']} boxes in the model's own words, as many are token by token those of"
+        f" `generate` inside the grammar, one photo at a time: {same['alone']} alone,"
+        f" {same['batch']} in one batch, {same['without_graphs']} without graphs; of `generate`'s"
+        f" own in one batch, {same['generate_in_a_batch']}. Where they first differ, the logits of"
+        f" both tokens lie at most {same['largest_gap']} apart."
+    )
+
+
+def _latencies(found: dict[str, Any]) -> Iterator[Sequence[Any]]:
+    """Rows of what one photo takes."""
+    both = [found["latency_s"].get(way, {}) for way in WAYS]
+    for name, key in (("latency p50, s", "p50"), ("latency p95, s", "p95")):
+        yield name, *(way.get(key) for way in both), _ratio(*(way.get(key) for way in both))
+    yield "memory at the peak, GiB", *(way.get("peak_gib") for way in both), ""
+
+
+def _rates(found: dict[str, Any]) -> Iterator[Sequence[Any]]:
+    """Rows of what a second brings, beside `generate` on one photo after the other."""
+    alone = found["photos_per_s"].get("1", {}).get("generate")
+    for size, rates in found["photos_per_s"].items():
+        both = [rates[way] for way in WAYS]
+        yield f"photos/s in batches of {size}", *both, _ratio(rates["ours"], alone)
+        tokens = [round(rate * found["answer_tokens"], 1) for rate in both]
+        yield f"tokens/s in batches of {size}", *tokens, ""
+
+
+def _ratio(one: float | None, other: float | None) -> str:
+    return f"{one / other:.2f}" if one and other else ""
+
+
+def table(head: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _processor() -> str:
+    """The processor's name, where Linux tells it."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
+
+
+@contextmanager
+def opened(checkpoint: str, device: str) -> Iterator["Detector"]:
+    """The detector of a checkpoint, or of random weights, made for the time being."""
+    from nutrition_vl.detector import Detector
+    from nutrition_vl.models.checkpoints import DEMO
+    from nutrition_vl.models.load import PixelBudget
+    from nutrition_vl.models.random_weights import (
+        is_random,
+        random_adapter,
+        random_checkpoint,
+        skeleton,
+    )
+    from nutrition_vl.models.runtime import detect_runtime
+
+    if not is_random(checkpoint):
+        yield Detector.load(checkpoint, device=device)
+        return
+    runtime, shape = detect_runtime(device), skeleton(checkpoint, DEMO, "main").config
+    with random_checkpoint(shape, runtime) as base:
+        detector = Detector.load(random_adapter(base, shape, PixelBudget()), device=device)
+        yield detector
+
+
+@contextmanager
+def photos(folder: Path | None) -> Iterator[list[Path]]:
+    """The JPEGs of a folder, or the embedded ones in a phone's size."""
+    if folder:
+        files = sorted(folder.glob("*.jp*g"))
+        if not files:
+            raise ValueError(f"there is no JPEG in {folder}")
+        yield files
+        return
+    from nutrition_vl.models.checkpoints import DEMO
+
+    with TemporaryDirectory() as place:
+        for file in sorted((DEMO / "examples").glob("*.jpg")):
+            large = open_photo(file).resize(PHONE, Image.Resampling.BICUBIC)
+            large.save(Path(place) / file.name, quality=90)
+        yield sorted(Path(place).glob("*.jpg"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Loads weights: bases, quantisation, processors, adapters and checkpoints."""

@@ -1,0 +1,203 @@
+"""What a checkpoint is, where checkpoints are, and what to say when one is not there.
+
+A checkpoint folder explains itself: adapter, processor and a card. A run folder holds
+`checkpoint-N` folders and, once they have been compared, a text file `best` that names one.
+"""
+
+import json
+import re
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_origin
+
+from nutrition_vl import prompts
+
+CARD = "nutrition_vl.json"
+BEST = "best"
+DEMO = Path(__file__).parents[1] / "demo"
+ADAPTER_CONFIG = "adapter_config.json"  # PEFT's file name
+MODEL_CONFIG = "config.json"  # transformers' file name
+
+
+@dataclass(frozen=True)
+class Card:
+    """How an adapter was made; `prompt` is its fingerprint, `max_tokens` the budget of a photo."""
+
+    base_model: str
+    recipe: str
+    step: int
+    prompt: str
+    max_tokens: int
+    base_revision: str = "main"
+    quantization: str = "nf4"
+    attention: str = "sdpa"
+    dataset: str = ""
+    seed: int = 42
+    git: str = ""
+    command: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a name stands for: a base (folder or hub id, at a revision), perhaps with an adapter."""
+
+    name: str
+    base: str
+    adapter: Path | None = None
+    revision: str = "main"
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Puts the card into a checkpoint folder."""
+    (folder / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a checkpoint folder.
+
+    Raises FileNotFoundError without one, ValueError for a broken one and for one that was trained
+    with other words than this version's prompt.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {CARD}: it was not saved by python -m training")
+    card = Card(**_checked(_read_json(path), path))
+    if card.prompt != prompts.fingerprint():
+        raise ValueError(
+            f"{folder} was trained with prompt {card.prompt} but this version says"
+            f" {prompts.fingerprint()}: train it again, or use the version that trained it"
+            f" ({card.git or 'unknown'})"
+        )
+    return card
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file") from error
+
+
+def _checked(entries: Any, path: Path) -> dict[str, Any]:
+    """The entries of a card, all of them known, all required ones there, each of its type."""
+    if not isinstance(entries, dict):
+        raise ValueError(f"{path} holds a {type(entries).__name__} instead of a JSON object")
+    types = {entry.name: get_origin(entry.type) or entry.type for entry in fields(Card)}
+    optional = {
+        entry.name
+        for entry in fields(Card)
+        if entry.default is not MISSING or entry.default_factory is not MISSING
+    }
+    wrong = {
+        "lacks": types.keys() - entries.keys() - optional,
+        "has the unknown": entries.keys() - types.keys(),
+        "has a wrong type of": {
+            key for key, value in entries.items() if key in types and type(value) is not types[key]
+        },
+    }
+    for problem, keys in wrong.items():
+        if keys:
+            raise ValueError(f"{path} {problem} {', '.join(sorted(keys))}")
+    return entries
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """The checkpoint folders of a run in the order of their steps: 9, 271, 1000."""
+    steps = {
+        int(match[1]): path
+        for path in run.glob("checkpoint-*")
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and path.is_dir()
+    }
+    return [steps[step] for step in sorted(steps)]
+
+
+def discover(runs: Path, base: str | None = None) -> list[str]:
+    """Names of the adapters to choose from: the demo's and every checkpoint of the runs in `runs`.
+
+    With `base`, only those made for it; what cannot be read stays, and choosing it says why.
+    """
+    folders = [runs, *sorted(path for path in runs.glob("*") if path.is_dir())]
+    names = ["demo", *(str(path) for run in folders for path in list_checkpoints(run))]
+    return [name for name in names if base is None or _may_fit(name, base)]
+
+
+def _may_fit(name: str, base: str) -> bool:
+    try:
+        return resolve(name).base == base
+    except (OSError, ValueError):
+        return True
+
+
+def resolve(name: str | Path) -> Checkpoint:
+    """What a name stands for: demo, a run (its best checkpoint or last), a checkpoint, a base.
+
+    Raises FileNotFoundError or ValueError with what is missing, what is there and what to do.
+    """
+    name = str(name)
+    if name == "demo":
+        return _with_adapter(name, DEMO / "adapter")
+    folder = Path(name)
+    if (folder / ADAPTER_CONFIG).is_file():
+        return _with_adapter(name, folder)
+    if (folder / MODEL_CONFIG).is_file():
+        return Checkpoint(name, _base(name))
+    if folder.is_dir():
+        return _with_adapter(name, _chosen(folder))
+    if _is_hub_id(name):
+        return Checkpoint(name, name)
+    raise FileNotFoundError(f"there is no checkpoint {name}: {_advice(folder.parent)}")
+
+
+def resolve_adapter(name: str | Path) -> tuple[Checkpoint, Path]:
+    """What a name of a run or a checkpoint stands for, and its adapter's folder; raises like
+    `resolve`, and ValueError for a base."""
+    found = resolve(name)
+    if found.adapter:
+        return found, found.adapter
+    if not Path(name).exists():  # `resolve` takes it for a base on the hub
+        raise FileNotFoundError(f"there is no checkpoint {name}: {_advice(Path(name).parent)}")
+    raise ValueError(f"{name} is a base without an adapter: name a run or a checkpoint")
+
+
+def _with_adapter(name: str, folder: Path) -> Checkpoint:
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise FileNotFoundError(f"{folder} lacks {ADAPTER_CONFIG}: {_advice(folder)}")
+    card = read_card(folder)
+    return Checkpoint(name, _base(card.base_model), folder, card.base_revision)
+
+
+def _base(name: str) -> str:
+    """One spelling for each base, so that two of them can be compared."""
+    if name == "demo":
+        return str(DEMO)
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
+
+
+def _chosen(run: Path) -> Path:
+    steps = {path.name: path for path in list_checkpoints(run)}
+    if not steps:
+        raise FileNotFoundError(f"{run} is neither a run nor a checkpoint: {_advice(run)}")
+    if not (run / BEST).is_file():
+        return list(steps.values())[-1]
+    best = (run / BEST).read_text(encoding="utf-8").strip()
+    if best not in steps:
+        raise FileNotFoundError(f"{run / BEST} names {best!r}, but there are {', '.join(steps)}")
+    return steps[best]
+
+
+def _is_hub_id(name: str) -> bool:
+    """owner/name, unless `owner` is a folder here: then it is a path that is mistyped."""
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not Path(name).parent.exists()
+
+
+def _advice(folder: Path) -> str:
+    """What is in a folder instead, and the next command."""
+    here = sorted(path.name for path in folder.glob("*")) if folder.is_dir() else []
+    there = f"{folder} holds {', '.join(here[:8]) or 'nothing'}" + (
+        ", ..." if len(here) > 8 else ""
+    )
+    start = there if folder.is_dir() else f"there is no folder {folder}"
+    return f"{start}; name demo, a run, a checkpoint or a base, or make one with python -m training"

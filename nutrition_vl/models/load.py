@@ -1,0 +1,247 @@
+"""Loads Qwen2-VL in 4 bit, its processor and its adapters, and checks what was loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from peft import LoraConfig, PeftModel, set_peft_model_state_dict
+from PIL import Image
+from qwen_vl_utils.vision_process import MAX_RATIO, fetch_image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import (
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+)
+
+from nutrition_vl.models.quantization import (
+    QUANTIZATIONS,
+    check_quantized,
+    exact,
+    places,
+    quantized,
+    unhooked,
+)
+from nutrition_vl.models.runtime import Runtime
+
+BASE_MODEL = "Qwen/Qwen2-VL-7B-Instruct"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's file name
+
+
+@dataclass(frozen=True)
+class PixelBudget:
+    """How many tokens of the language model one photo may take; a token shows 28 x 28 pixels."""
+
+    min_tokens: int = 4
+    max_tokens: int = 600
+
+    def size(self, image_processor: Qwen2VLImageProcessor) -> dict[str, int]:
+        """The budget in pixels, under the names of the image processor's `size`."""
+        pixels = _pixels_per_token(image_processor)
+        least = min(self.min_tokens, self.max_tokens)
+        return {"shortest_edge": least * pixels, "longest_edge": self.max_tokens * pixels}
+
+    def fit(self, photo: Image.Image, image_processor: Qwen2VLImageProcessor) -> Image.Image:
+        """The photo resized to whole tokens within the budget, its aspect kept as nearly as may be.
+
+        The processor's own resize then changes nothing. ValueError for photos too narrow to fit.
+        """
+        width, height = photo.size
+        limit = min(MAX_RATIO, self.max_tokens)
+        if max(photo.size) >= limit * min(photo.size):
+            raise ValueError(
+                f"the photo is {width} x {height} pixels: crop it, its long side must be less than "
+                f"{limit} times its short side"
+            )
+        pixels = self.size(image_processor)
+        element = {
+            "image": photo,
+            "min_pixels": pixels["shortest_edge"],
+            "max_pixels": pixels["longest_edge"],
+        }
+        return fetch_image(element, image_patch_size=image_processor.patch_size)
+
+
+def budget_of(processor: Qwen2VLProcessor) -> PixelBudget:
+    """The budget a processor was saved with."""
+    image_processor = processor.image_processor
+    pixels, size = _pixels_per_token(image_processor), image_processor.size
+    return PixelBudget(size["shortest_edge"] // pixels, size["longest_edge"] // pixels)
+
+
+def load_processor(
+    source: str | Path, budget: PixelBudget | None = None, revision: str = "main"
+) -> Qwen2VLProcessor:
+    """The processor of a folder or hub model, with its own pixel budget or the one given."""
+    _check_source(source)
+    try:
+        processor = Qwen2VLProcessor.from_pretrained(source, revision=revision)
+        budget_of(processor)  # its numbers are there
+    except OSError as error:
+        raise FileNotFoundError(_unreadable(source, error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _broken(source, error) from error
+    _check_words(processor, Path(source))
+    if budget is not None:
+        processor.image_processor.size = budget.size(processor.image_processor)
+    return processor
+
+
+def load_base(
+    source: str | Path,
+    runtime: Runtime,
+    revision: str = "main",
+    quantization: str = "nf4",
+    spare: bool = False,
+) -> Qwen2VLForConditionalGeneration:
+    """The base model of a folder or hub id, ready to detect; in 4 bit unless QUANTIZATIONS says.
+
+    With `spare` it is for training alone (see storage.py). FileNotFoundError where it cannot be
+    had, ValueError where it is no Qwen2-VL in safetensors.
+    """
+    _check_source(source)
+    _check_pickles(source)
+    try:
+        _check_family(source, revision)
+        return materialize(
+            runtime, quantization, spare, source, revision=revision, use_safetensors=True
+        )
+    except (OSError, SafetensorError) as error:
+        raise FileNotFoundError(_unreadable(source, error)) from error
+
+
+def materialize(
+    runtime: Runtime, quantization: str, spare: bool, source: Any, **where: Any
+) -> Qwen2VLForConditionalGeneration:
+    """transformers' own loading, weight by weight; ValueError where weights are missing."""
+    spare = spare and runtime.device.type != "cpu"
+    loaded: Any = Qwen2VLForConditionalGeneration.from_pretrained(
+        source,
+        dtype=runtime.dtype,
+        device_map=places(str(runtime.device), spare),
+        quantization_config=quantized(runtime, quantization, spare),
+        attn_implementation=runtime.attention,
+        output_loading_info=True,
+        **where,
+    )
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"the weights of {source} lack {missing[0]} and {len(missing) - 1} more")
+    if quantization in QUANTIZATIONS[:2]:
+        check_quantized(model)
+    return exact(unhooked(model)).eval()
+
+
+def attach(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftModel:
+    """The model with the adapter saved in `folder` added as `name`, beside those it already has.
+
+    FileNotFoundError without weights in safetensors; ValueError where the adapter does not fit the
+    model or changes nothing. The model is then as before.
+    """
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise FileNotFoundError(f"{folder} lacks {ADAPTER_WEIGHTS}, and no other weights are read")
+    config = _lora_config(folder)
+    try:
+        if isinstance(model, PeftModel):
+            grown = model
+            grown.add_adapter(name, config)
+        else:
+            grown = PeftModel(model, config, adapter_name=name)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the adapter in {folder} does not fit the model: {error}") from error
+    if problem := _fill(grown, folder, name):
+        if grown is model:
+            grown.delete_adapter(name)
+        else:
+            grown.unload()
+        raise ValueError(f"the adapter in {folder} {problem}")
+    return grown.eval()
+
+
+def _lora_config(folder: Path) -> LoraConfig:
+    """How the adapter in a folder is built; ValueError where that cannot be read."""
+    try:
+        config = LoraConfig.from_pretrained(str(folder))
+    except (ValueError, KeyError, TypeError) as error:  # KeyError: PEFT knows no such peft_type
+        raise _broken(folder / "adapter_config.json", error, "copy or train a LoRA") from error
+    config.inference_mode = True
+    return config
+
+
+def _fill(model: PeftModel, folder: Path, name: str) -> str | None:
+    """Gives the adapter its saved weights; what is wrong with them, if anything is."""
+    try:
+        # Not load_adapter: it spreads a model on the CPU anew, over whatever GPU there is.
+        weights = load_file(folder / ADAPTER_WEIGHTS, device=str(model.device))
+        report: Any = set_peft_model_state_dict(model, weights, adapter_name=name)
+    except SafetensorError as error:
+        return f"has damaged weights: {error}"
+    except RuntimeError as error:  # PyTorch's answer to tensors of another shape
+        return f"was made for a model of another size: {str(error).splitlines()[-1].strip()}"
+    missing = [key for key in report.missing_keys if f".{name}." in key]
+    if strays := [*missing, *report.unexpected_keys]:
+        return (
+            f"did not attach: {len(strays)} of its weights have no counterpart, {strays[0]} first"
+        )
+    ends = [weight for key, weight in model.named_parameters() if f"lora_B.{name}." in key]
+    if not any(bool(weight.any()) for weight in ends):
+        return "changes nothing: every LoRA B is zero, as before any training"
+    return None
+
+
+def _pixels_per_token(image_processor: Qwen2VLImageProcessor) -> int:
+    return (image_processor.patch_size * image_processor.merge_size) ** 2
+
+
+def _check_source(source: str | Path) -> None:
+    """A hub id is `owner/name`; what looks otherwise can only be a folder: do not ask the hub."""
+    if not Path(source).is_dir() and (isinstance(source, Path) or source.count("/") != 1):
+        raise FileNotFoundError(f"there is no model folder {source}")
+
+
+def _check_words(processor: Qwen2VLProcessor, source: Path) -> None:
+    """transformers makes up an empty tokenizer, and reads the template when first asked."""
+    if processor.tokenizer.vocab_size < 256:  # not even a token for each byte
+        raise FileNotFoundError(f"{source} lacks tokenizer.json: copy the whole folder again")
+    ask = [{"role": "user", "content": [{"type": "image"}]}]
+    try:
+        if processor.image_token not in processor.apply_chat_template(ask, tokenize=False):
+            raise ValueError("it leaves out the photo")
+    except (TemplateError, ValueError, TypeError) as error:
+        raise _broken(source / "chat_template.jinja", error) from error
+
+
+def _broken(
+    place: str | Path, error: Exception, fix: str = "copy the whole folder again"
+) -> ValueError:
+    return ValueError(f"{place} cannot be read, {fix}: {error!r}")
+
+
+def _check_pickles(source: str | Path) -> None:
+    folder = Path(source)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        pickles = sorted(path.name for path in folder.glob("*.bin"))
+        found = f"only {', '.join(pickles)}, pickles that could run any code" if pickles else "none"
+        raise ValueError(f"{source} must hold its weights as *.safetensors; found {found}")
+
+
+def _check_family(source: str | Path, revision: str) -> None:
+    config, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
+    family = config.get("model_type")
+    if family != Qwen2VLConfig.model_type:
+        raise ValueError(f"{source} is not a Qwen2-VL model: its config.json says {family!r}")
+
+
+def _unreadable(source: str | Path, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0]
+    if Path(source).is_dir():
+        return f"{source} is not a whole model folder: {reason}"
+    return (
+        f"cannot get {source} from the Hugging Face hub and there is no such folder here: "
+        f"check the name and the network ({reason})"
+    )

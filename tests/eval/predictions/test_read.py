@@ -1,0 +1,246 @@
+"""Every predictions format gives the same answers, and every mistake one sentence."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eval.metrics.measures import tally
+from eval.predictions.predictions import Truth
+from eval.predictions.read import read
+from eval.report.results import compare, evaluate
+from nutrition_vl.boxes import LABELS
+
+REFERENCE = Path(__file__).parents[3].parent / "shared" / "reference"
+TRUTHS = [
+    Truth("a", 200, 100, [[10, 20, 110, 70]], [LABELS[0]]),
+    Truth("b", 100, 100, [], []),
+]
+BOX = {"xyxy": [10, 20, 110, 70], "label": LABELS[0], "confidence": 0.75}
+LINE = {"id": "a", "width": 200, "height": 100, "boxes": [BOX]}
+EMPTY = {"id": "b", "boxes": []}
+
+
+def lines(folder, *rows) -> Path:
+    file = folder / "row.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def coco(folder, *entries) -> Path:
+    file = folder / "row.json"
+    file.write_text(json.dumps(entries), encoding="utf-8")
+    return file
+
+
+def test_our_lines(tmp_path):
+    said = "(1,2),(3,"
+    row = read(lines(tmp_path, EMPTY, LINE | {"text": said, "seconds": 0.5}), TRUTHS)
+    assert (row.name, row.ids) == ("row", ["a", "b"])
+    assert row.found.xyxy.tolist() == [BOX["xyxy"]]
+    assert row.found.confidence.tolist() == [0.75]
+    assert row.found.data["photo"].tolist() == [0]
+    assert row.malformed.tolist() == [1, 0]
+    assert tally(row).scores()["seconds_per_photo"] == 0.5
+
+
+def test_files_are_scored_without_what_models_and_photos_need(tmp_path):
+    file = tmp_path / "samples.csv"
+    file.write_text(
+        'image_id,prediction,pred_boxes,gt_boxes\na,,"[[0, 0, 1, 1]]","[[0, 0, 1, 1]]"\n'
+    )
+    code = (
+        "import sys; from eval.__main__ import main; "
+        f"assert not main(['--predictions', {str(file)!r}]); "
+        "print(*{'torch', 'transformers', 'datasets'} & {*sys.modules})"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *_, numbers, loaded = told.stdout.splitlines()
+    assert json.loads(numbers)["results"][0]["mean_iou"] == 1 and loaded == ""
+
+
+def test_photos_may_be_named_by_their_files(tmp_path):
+    rows = ({"photo": "some/where/a.jpg", "boxes": [BOX]}, {"photo": "b.png", "boxes": []})
+    assert read(lines(tmp_path, *rows), TRUTHS).found.xyxy.tolist() == [BOX["xyxy"]]
+
+
+def test_coco_results_by_our_names(tmp_path):
+    entry = {"image_id": "a", "category_id": 1, "bbox": [10, 20, 100, 50], "score": 0.75}
+    row = read(coco(tmp_path, entry), TRUTHS)
+    assert row.found.xyxy.tolist() == [BOX["xyxy"]]
+    assert row.found.class_id.tolist() == [1]
+    assert row.found.confidence.tolist() == [0.75]
+
+
+def test_coco_results_by_the_numbers_of_their_data_set(tmp_path):
+    data = tmp_path / "instances.json"
+    images = [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "b.jpg"}]
+    categories = [{"id": 4, "name": "table"}]
+    data.write_text(json.dumps({"images": images, "categories": categories, "annotations": []}))
+    entry = {"image_id": 7, "category_id": 4, "bbox": [10, 20, 100, 50], "score": 0.75}
+    row = read(coco(tmp_path, entry), TRUTHS, str(data))
+    assert row.found.xyxy.tolist() == [BOX["xyxy"]]
+    assert row.found.data["photo"].tolist() == [0]
+
+
+def test_coco_photos_of_one_name_are_told_apart(tmp_path):
+    data = tmp_path / "instances.json"
+    images = [{"id": 7, "file_name": "y/a.jpg"}, {"id": 8, "file_name": "x/a.jpg"}]
+    data.write_text(json.dumps({"images": images, "categories": [{"id": 0, "name": "table"}]}))
+    truths = [Truth("a", 200, 100, [], []), Truth("a-2", 200, 100, [], [])]  # x/a, y/a
+    entry = {"image_id": 7, "category_id": 0, "bbox": [10, 20, 100, 50], "score": 0.75}
+    assert read(coco(tmp_path, entry), truths, str(data)).found.data["photo"].tolist() == [1]
+
+
+def test_samples_turn_the_truth_and_not_the_answer(tmp_path):
+    file = tmp_path / "row.csv"
+    file.write_text(
+        "sample_idx,image_id,iou,prediction,pred_boxes,gt_boxes\n"
+        '0,a,0.5,"two\nlines","[[0.1, 0.2, 0.5, 0.4]]","[[0.2, 0.1, 0.4, 0.5]]"\n'
+        "1,b,0,,[],[]\n"
+    )
+    row = read(file)
+    assert tally(row).scores()["mean_iou"] == pytest.approx(1)
+    assert row.texts == ["two\nlines", ""]
+
+
+def test_samples_may_be_named_by_their_files(tmp_path):
+    file = tmp_path / "row.csv"
+    rows = 'photos/a.jpg,,"[[0.05, 0.2, 0.55, 0.7]]",[]\nb,,[],[]\n'
+    file.write_text(f"image_id,prediction,pred_boxes,gt_boxes\n{rows}")
+    assert read(file, TRUTHS).found.xyxy.tolist() == [pytest.approx(BOX["xyxy"])]
+
+
+def published(name) -> Path:
+    """The original's answers, boxes and truth inside."""
+    file = REFERENCE / f"{name}_samples.csv"
+    if not file.exists():
+        pytest.skip("the original's result files are not here")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("baseline", (0.59040521, 0.66141732, 0.64615385, 0.65369650)),
+        ("exp1a", (0.76607349, 0.92682927, 0.87692308, 0.90118577)),
+    ],
+)
+def test_published_answers_give_the_published_numbers(name, numbers):
+    found = tally(read(published(name))).scores()
+    measures = ("mean_iou", "precision@0.5", "recall@0.5", "f1@0.5")
+    assert tuple(round(found[measure], 8) for measure in measures) == numbers
+
+
+def test_published_answers_differ_by_what_was_published():
+    base, tuned = (evaluate(read(published(name))) for name in ("baseline", "exp1a"))
+    found = compare(tuned, base, "mean_iou")
+    assert found.value == pytest.approx(0.76607349 - 0.59040521, abs=1e-8)
+    assert (found.low, found.high) == pytest.approx((0.14, 0.21), abs=0.01)
+    assert not found.holds_zero
+
+
+def test_the_order_of_photos_is_of_no_matter(tmp_path):
+    head, *rows = published("exp1a").read_text(encoding="utf-8").splitlines()
+    turned = tmp_path / "turned.csv"
+    turned.write_text("\n".join([head, *reversed(rows)]) + "\n", encoding="utf-8")
+    found = compare(evaluate(read(turned)), evaluate(read(published("exp1a"))), "mean_iou")
+    assert (found.value, found.low, found.high) == pytest.approx((0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "one_to_one", "symmetric"), [("baseline", 0.589, 0.612), ("exp1a", 0.765, 0.799)]
+)
+def test_other_definitions_give_the_numbers_others_published(name, one_to_one, symmetric):
+    found = tally(read(published(name))).scores()
+    assert round(found["mean_iou_one_to_one"], 3) == one_to_one
+    assert round(found["mean_iou_symmetric"], 3) == symmetric
+
+
+def changed(**box):
+    return LINE | {"boxes": [BOX | box]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([LINE], "row: 1 of the split's 2 photos are missing .b."),
+        ([LINE, EMPTY, LINE], "entry 3: photo a is there twice, first in .*entry 1"),
+        ([LINE, EMPTY, EMPTY | {"id": "c"}], "entry 3: photo c is not in the split"),
+        ([changed(xyxy=[1, 2, 3]), EMPTY], "entry 1: a box needs four finite numbers"),
+        ([changed(xyxy=[1, 2, 3, float("nan")]), EMPTY], "finite numbers, not .1, 2, 3, NaN"),
+        ([changed(xyxy=None), EMPTY], "finite numbers, not null"),
+        ([changed(label="table"), EMPTY], "the label 'table' is none of nutrition-table"),
+        ([changed(confidence=7), EMPTY], "confidence must be from 0 to 1, not 7"),
+        ([LINE | {"width": 20}, EMPTY], "photo a is 20 x 100 there, but 200 x 100 in the split"),
+        ([LINE | {"width": "20"}, EMPTY], "'20' stands where a number belongs"),
+        ([LINE | {"seconds": "fast"}, EMPTY], "'fast' stands where a number belongs"),
+        ([LINE, {"photo": "b", "error": "damaged"}], "entry 2: that photo was not read .damaged"),
+        ([LINE, {"boxes": []}], 'entry 2: needs an "id" or a "photo"'),
+        ([LINE, ["b"]], 'entry 2: needs an "id" or a "photo"'),
+        ([LINE, {"id": "b"}], 'entry 2: needs "boxes"'),
+    ],
+)
+def test_mistakes_in_lines(tmp_path, rows, reason):
+    with pytest.raises(ValueError, match=reason):
+        read(lines(tmp_path, *rows), TRUTHS)
+
+
+def test_a_corrupt_line_is_named(tmp_path):
+    file = lines(tmp_path, LINE)
+    file.write_text(file.read_text() + '{"id": "b", "box')
+    with pytest.raises(ValueError, match=r"row\.jsonl, line 2"):
+        read(file, TRUTHS)
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"bbox": [1, 2, 3]}, "entry 1: a box needs four"),
+        ({"score": float("nan")}, "entry 1: a confidence"),
+        ({"category_id": 4}, "entry 1: category_id 4 is none of 0, 1, 2, 3"),
+        ({"category_id": [0]}, "entry 1: image_id and category_id name one"),
+        ({"image_id": "z"}, "entry 1: photo z is not in the split"),
+    ],
+)
+def test_mistakes_in_coco_results(tmp_path, entry, reason):
+    whole = {"image_id": "a", "category_id": 0, "bbox": [1, 2, 3, 4], "score": 0.5}
+    with pytest.raises(ValueError, match=reason):
+        read(coco(tmp_path, whole | entry), TRUTHS)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("0,a,0,,oops,[]", "line 2: pred_boxes is not a JSON list"),
+        ('0,a,0,,"[[0, 0, 1]]",[]', "line 2: a box needs four"),
+        ('0,a,0,,"[[0, 0, 1, NaN]]",[]', "line 2: a box needs four"),
+        ("0,a,0,[]", "line 2: has more or fewer cells"),
+        ("0,a,0,,[],[]\n1,a,0,,[],[]", "line 3: photo a is there twice"),
+        ('0,a,0,"never closed,[],[]', "after line 1: no CSV .unexpected end"),
+        ("", "has no row below its header"),
+    ],
+)
+def test_mistakes_in_samples(tmp_path, row, reason):
+    file = tmp_path / "row.csv"
+    file.write_text(f"sample_idx,image_id,iou,prediction,pred_boxes,gt_boxes\n{row}\n")
+    with pytest.raises(ValueError, match=reason):
+        read(file)
+
+
+def test_other_mistakes(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no predictions file"):
+        read(tmp_path / "none.jsonl", TRUTHS)
+    with pytest.raises(ValueError, match="name the data set with --data"):
+        read(lines(tmp_path, LINE))
+    (tmp_path / "row.csv").write_text("image_id,iou\n")
+    with pytest.raises(ValueError, match="lacks the column gt_boxes, pred_boxes, prediction"):
+        read(tmp_path / "row.csv")
+    (tmp_path / "row.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"row\.csv is not UTF-8"):
+        read(tmp_path / "row.csv")
+    (tmp_path / "row.txt").write_text("")
+    with pytest.raises(ValueError, match="is no predictions file"):
+        read(tmp_path / "row.txt", TRUTHS)

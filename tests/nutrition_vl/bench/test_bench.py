@@ -1,0 +1,88 @@
+"""The benchmark on the embedded checkpoint: what it measures, what it writes."""
+
+import json
+import shlex
+import shutil
+
+import pytest
+from PIL import Image
+
+from nutrition_vl.bench.__main__ import command, main, page, parser, save
+from nutrition_vl.models.checkpoints import DEMO
+from nutrition_vl.models.load import PixelBudget, load_processor
+
+FOUND = {
+    "hardware": "a machine",
+    "python": "3.12",
+    "versions": {"torch": "2.11"},
+    "commit": "abc",
+    "command": "python -m nutrition_vl.bench",
+    "checkpoint": "random:7b",
+    "device": "cuda",
+    "image_tokens": 588,
+    "prompt_tokens": 665,
+    "answer_tokens": 24,
+    "latency_s": {
+        "generate": {"p50": 1.0, "p95": 2.0, "peak_gib": 7.0},
+        "ours": {"p50": 0.25, "p95": 0.5, "peak_gib": 7.5},
+    },
+    "photos_per_s": {
+        "1": {"generate": 0.5, "ours": 2.0},
+        "16": {"generate": 3.0, "ours": 8.0},
+    },
+    "seconds": {"1": {"preprocessing": 0.1, "vision": 0.2, "prefill": 0.3, "decode": 0.4}},
+}
+
+
+def test_the_page_compares_with_one_photo_after_the_other():
+    rows = page(FOUND).splitlines()
+    assert "| latency p50, s | 1.0 | 0.25 | 4.00 |" in rows
+    assert "| photos/s in batches of 16 | 3.0 | 8.0 | 16.00 |" in rows
+    assert "| tokens/s in batches of 16 | 72.0 | 192.0 |  |" in rows
+    assert "| 1 | 0.1 | 0.2 | 0.3 | 0.4 |" in rows
+    assert "not measured" in rows[-1]
+
+
+def test_what_is_known_so_far_is_a_page_too(tmp_path):
+    begun = FOUND | {"photos_per_s": {}, "seconds": {}}
+    begun["latency_s"] = {"generate": FOUND["latency_s"]["generate"]}
+    save(begun, tmp_path)
+    assert json.loads((tmp_path / "bench-random-7b-cuda.json").read_text()) == begun
+    assert "latency p50" in (tmp_path / "bench-random-7b-cuda.md").read_text()
+
+
+def test_the_command_is_told_as_it_was_given():
+    given = "--checkpoint demo --device cpu --batch-sizes 2 8 --repeats 3 --photos 'my photos'"
+    args = parser().parse_args(shlex.split(given))
+    assert command(args, "cpu") == f"python -m nutrition_vl.bench {given}"
+
+
+@pytest.mark.parametrize("option", ["--batch-sizes", "--repeats"])
+def test_there_is_at_least_one_of_everything(option, capsys):
+    with pytest.raises(SystemExit):
+        main([option, "0"])
+    assert "give a whole number from 1 up, not 0" in capsys.readouterr().err
+
+
+def test_the_command_measures_both_ways(tmp_path, photos, capsys):
+    for number, photo in enumerate(photos[:1]):
+        photo.save(tmp_path / f"{number}.jpg")
+    small = shutil.copytree(DEMO / "adapter", tmp_path / "demo")
+    load_processor(small, PixelBudget(max_tokens=80)).save_pretrained(small)  # to save time
+    given = ["--device", "cpu", "--photos", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*given, "--checkpoint", str(small), "--batch-sizes", "2", "--repeats", "2"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert json.loads((tmp_path / "out" / "bench-demo-cpu.json").read_text()) == found
+    assert found["answer_tokens"] == 24
+    for way in ("generate", "ours"):
+        assert 0 < found["latency_s"][way]["p50"] <= found["latency_s"][way]["p95"]
+        assert found["photos_per_s"]["2"][way] > 0
+    assert list(found["seconds"]["2"]) == ["preprocessing", "vision", "prefill", "decode"]
+    ways = ("photos", "alone", "batch", "without_graphs", "generate_in_a_batch")
+    assert found["same_answers"] == dict.fromkeys(ways, 1) | {"largest_gap": 0.0}
+
+
+def test_a_folder_without_photos_is_one_sentence(tmp_path, capsys):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    assert main(["--device", "cpu", "--photos", str(tmp_path)]) == 2
+    assert "there is no JPEG in" in capsys.readouterr().err

@@ -1,0 +1,194 @@
+"""Our decoding against transformers' own, token by token: the same answers, with less work."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from nutrition_vl.bench.timing import Rehearsed
+from nutrition_vl.boxes import from_text
+from nutrition_vl.data.photos import open_photo
+from nutrition_vl.decoding.cuda_graphs import Eager, Rounded
+from nutrition_vl.decoding.decoder import Decoder
+from nutrition_vl.decoding.generate import generate, inside
+from nutrition_vl.decoding.inputs import Question, collate
+from nutrition_vl.decoding.vision import see
+from nutrition_vl.detector import Detector
+from nutrition_vl.models.checkpoints import DEMO
+from nutrition_vl.models.load import PixelBudget, load_processor
+from nutrition_vl.models.random_weights import random_adapter, random_checkpoint, skeleton
+from nutrition_vl.models.runtime import detect_runtime
+
+REAL = Path(__file__).parents[3].parent / "shared" / "data" / "real" / "images"
+
+
+class Counted(Eager):
+    """Counts the steps and their tokens."""
+
+    def __init__(self, spare):
+        self.spare, self.steps = spare, []
+
+    def run(self, key, function, *inputs):
+        if "step" in key:
+            self.steps.append(inputs[0].shape[-1])
+        return super().run(key, function, *inputs)
+
+
+def noise(count, side=(60, 80), seed=0):
+    """Photos of nothing, each of its own brightness, so that answers differ."""
+    chance = np.random.default_rng(seed)
+    shape = (count, *side, 3)
+    pixels = chance.integers(0, 256, shape) * chance.random((count, 1, 1, 3))
+    return [Image.fromarray(photo.astype(np.uint8)) for photo in pixels]
+
+
+def untrained(spread, seed):
+    """A detector of the demo's shape whose weights are `spread` times as wild as at the start."""
+    torch.manual_seed(seed)
+    shape = skeleton("demo", DEMO, "main").config
+    shape.text_config.initializer_range *= spread
+    with random_checkpoint(shape, detect_runtime("cpu")) as base:
+        return Detector.load(random_adapter(base, shape, PixelBudget(4, 9)), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def wild():
+    """Untrained weights that say boxes."""
+    return untrained(4, 0)
+
+
+def questions(detector, photos):
+    detector.detect(photos[:1])  # after which its adapter stays in use
+    return [Question.about(photo, detector.processor, detector.model) for photo in photos]
+
+
+def ids(answers):
+    return [[token.id for token in answer] for answer in answers]
+
+
+def decode(detector, some, runner, together=False):
+    """Answers singly or in one batch."""
+    decoder = Decoder(detector.model, detector.decoder.start, runner)
+    batches = [some] if together else [[question] for question in some]
+    return [answer for batch in batches for answer in decoder.decode(batch, "own")]
+
+
+@pytest.fixture(scope="module")
+def shown(demo, photos):
+    """Photos of several shapes, then packs with a table, which in 100 tokens are answered in half
+    the time of the demo's 200 and more."""
+    packs = [open_photo(file) for file in sorted((DEMO / "examples").glob("*.jpg"))]
+    less = load_processor(DEMO / "adapter", PixelBudget(max_tokens=100))
+    return questions(demo, photos) + [Question.about(pack, less, demo.model) for pack in packs]
+
+
+@pytest.fixture(scope="module")
+def oracle(demo, shown):
+    """What transformers answers in the grammar."""
+    return generate(demo.model, shown, inside(demo.decoder.start))
+
+
+@pytest.mark.parametrize("spare", [0, 16, 1000], ids=["no forks", "some forks", "all forks"])
+@pytest.mark.parametrize("together", [False, True], ids=["singly", "in a batch"])
+def test_answers_are_those_of_transformers(demo, shown, oracle, spare, together):
+    answers = decode(demo, shown, Counted(spare), together)
+    assert ids(answers) == ids(oracle)
+    assert max(map(len, answers)) > 20, "some of them are boxes"
+    assert [token.overruled for answer in answers for token in answer].count(True) < 5
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real photos are not here")
+def test_real_photos_get_the_words_of_transformers():
+    detector = Detector.load("demo", device="cpu")  # at its own resolution
+    some = questions(detector, [open_photo(file) for file in sorted(REAL.iterdir())[3::18]])
+    plain = generate(detector.model, some, inside(detector.decoder.start))
+    assert ids(decode(detector, some, Eager(), together=True)) == ids(plain)
+
+
+def test_rounded_shapes_answer_the_same(demo, shown, oracle):
+    """As CUDA graphs need them: padded rows, words and slots change nothing."""
+    for together in (False, True):
+        assert ids(decode(demo, shown, Rounded(), together)) == ids(oracle)
+
+
+def words(detector, question, answer):
+    """Each token's logits (tokens, vocabulary), by one ordinary pass over prompt and answer."""
+    said = torch.tensor([[token.id for token in answer]])
+    inputs = collate([question], 0)
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], said], 1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    none = torch.zeros_like(said, dtype=inputs["mm_token_type_ids"].dtype)
+    inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], none], 1)
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
+        return detector.model(**inputs).logits[0, len(question.ids) - 1 : -1].double()
+
+
+@pytest.mark.parametrize("spare", [0, 1000], ids=["no forks", "all forks"])
+def test_every_token_is_the_likeliest_that_the_grammar_allows(wild, spare):
+    """Untrained weights, where the grammar decides much: token by token against one plain pass."""
+    some = questions(wild, noise(6))
+    answers = decode(wild, some, Counted(spare), together=True)
+    assert len({tuple(answer) for answer in ids(answers)}) > 2
+    for question, answer in zip(some, answers, strict=True):
+        state = wild.decoder.start
+        for token, logits in zip(answer, words(wild, question, answer), strict=True):
+            choices = list(state.choices())
+            free = logits[choices]
+            assert logits[token.id] >= free.max() - 1e-3
+            score = (logits[token.id] - free.logsumexp(0)).item()
+            assert token.score == pytest.approx(score, abs=1e-3)
+            assert token.choices == len(choices)
+            state = state.after(token.id)
+        assert state.ended
+
+
+def test_forced_and_guessed_tokens_cost_no_steps(demo, shown):
+    """24 tokens: 6 up to the first digit and one digit come with the prompt, a comma with the digit
+    before it. Token by token that leaves 23 steps, without forks one for each of 12 digits."""
+    steps = {}
+    for spare in (0, 16):
+        decoder = Rehearsed(demo.model, demo.decoder.start, Counted(spare))
+        spelling = demo.decoder.start.spelling
+        decoder.script = [*spelling.spell((123, 145, 678, 901)), spelling.end]
+        (answer,) = decoder.decode(shown[:1], "own")
+        assert [token.id for token in answer] == decoder.script
+        steps[spare] = len(decoder.runner.steps)
+    assert steps == {0: 12, 16: 6}
+
+
+def test_the_vision_tower_sees_the_same_by_our_way(demo, shown):
+    tower = demo.model.model.visual
+    for question in shown[:3]:
+        with torch.inference_mode():
+            own = tower(question.pixels, grid_thw=question.grid).pooler_output
+            ours = see(tower, question.pixels, question.places, question.grid)
+        assert torch.allclose(ours, own, atol=1e-3)
+    assert "forward" not in vars(tower.patch_embed)  # the convolution is back
+
+
+def test_a_photo_whose_numbers_overflow_spoils_no_other(demo, shown):
+    alone = decode(demo, shown[:3], Counted(16))
+    poisoned = replace(shown[1], pixels=torch.full_like(shown[1].pixels, torch.nan))
+    decoder = Decoder(demo.model, demo.decoder.start, Counted(16))
+    first, second, third = decoder.decode([shown[0], poisoned, shown[2]], "own")
+    assert second is None
+    assert ids([first, third]) == ids([alone[0], alone[2]])
+    again = decoder.decode(shown[:3], "own")  # in the slots where the NaN stood
+    assert ids(again) == ids(alone)
+
+
+@pytest.mark.parametrize(("spread", "seed"), [(1, 0), (4, 0), (10, 3), (20, 1)])
+def test_untrained_weights_never_say_what_cannot_be_read(spread, seed):
+    detector = untrained(spread, seed)
+    for found in detector.stream(noise(16, seed=seed), batch_size=16):
+        _, answer = found
+        boxes = answer.detections
+        assert answer.malformed == 0
+        spelled = answer.text.count("<|box_start|>")
+        assert (spelled > 0) <= len(boxes) <= spelled <= 5
+        assert len(from_text(answer.text, (1, 1)).spans) == spelled
+        assert ((boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]) > 0).all()

@@ -1,0 +1,57 @@
+"""Where the parts of a base are loaded to, and bases of random weights."""
+
+import pytest
+import torch
+from accelerate.big_modeling import attach_align_device_hook_on_blocks
+from accelerate.utils import OffloadedWeightsLoader, extract_submodules_state_dict
+
+from nutrition_vl.models.checkpoints import DEMO
+from nutrition_vl.models.load import load_base
+from nutrition_vl.models.quantization import SPARED, places, unhooked
+from nutrition_vl.models.random_weights import random_base, skeleton
+from nutrition_vl.models.runtime import detect_runtime
+
+CPU = detect_runtime("cpu")
+
+
+@pytest.mark.parametrize("name", ["random:7b", "random:2b"])
+def test_a_spared_base_has_a_place_for_every_weight(name):
+    found = {}
+    for weight, _ in skeleton(name, DEMO, "main").named_parameters():
+        (found[weight],) = [
+            place for part, place in places("cuda:0", spare=True).items() if weight.startswith(part)
+        ]
+    away = {weight for weight, place in found.items() if place == "cpu"}
+    assert away <= {f"{part}.weight" for part in SPARED} and away
+    assert places("cuda:0", spare=False) == {"": "cuda:0"}
+
+
+def test_without_hooks_a_spared_base_is_whole():
+    base, wanted = (load_base(DEMO, CPU) for _ in range(2))
+    parts = places("cpu", spare=True)
+    weights = OffloadedWeightsLoader(extract_submodules_state_dict(base.state_dict(), list(SPARED)))
+    attach_align_device_hook_on_blocks(  # as transformers does where a GPU is among the places
+        base,
+        execution_device=dict.fromkeys([*parts, ""], "cpu"),
+        offload={part: part in SPARED for part in parts},
+        weights_map=weights,
+        tied_params_map={},
+    )
+    assert base.lm_head.weight.is_meta
+    base.hf_device_map = {"model.visual": "cuda:0", "lm_head": "cpu"}
+    unhooked(base)
+    ids = torch.arange(9)[None]
+    assert base(input_ids=ids).logits.equal(wanted(input_ids=ids).logits)
+    assert base.hf_device_map == {"": "cuda:0"}
+    assert not any("forward" in vars(module) for module in base.modules())
+
+
+def test_random_weights_are_what_a_new_model_starts_with_and_the_same_each_time():
+    shape = skeleton("demo", DEMO, "main").config
+    one, other = (random_base(shape, CPU, "none").state_dict() for _ in range(2))
+    assert all(weight.equal(other[name]) for name, weight in one.items())
+    layer = "model.language_model.layers.0"
+    assert one[f"{layer}.self_attn.q_proj.bias"].eq(0).all()
+    assert one[f"{layer}.input_layernorm.weight"].eq(1).all()
+    up, gate = (one[f"{layer}.mlp.{name}_proj.weight"] for name in ("up", "gate"))
+    assert up.std().item() == pytest.approx(0.02, rel=0.02) and not up.equal(gate)

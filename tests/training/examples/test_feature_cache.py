@@ -1,0 +1,172 @@
+"""Visual features computed once: the same batches, loss and gradients, and never stale ones."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import get_peft_model
+
+from nutrition_vl.data import load_split
+from nutrition_vl.data.sources import photo_hashes
+from nutrition_vl.models.checkpoints import DEMO
+from nutrition_vl.models.load import PixelBudget, load_base, load_processor
+from nutrition_vl.models.runtime import detect_runtime
+from tests.helpers.labelled import label, paint
+from training.examples.cached_collator import Embedder
+from training.examples.examples import Collator, to_example
+from training.examples.feature_cache import Features, compute, open_features, to_seen
+from training.fast_step.answer_loss import scored
+from training.settings.recipes import RECIPES, lora_config
+
+TABLE = (0.25, 0.25, 0.75, 0.5)
+BOXES = [[TABLE], [], [TABLE, (0.1, 0.6, 0.4, 0.9)], [TABLE]]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_base(DEMO, detect_runtime("cpu"))
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return load_processor(DEMO, PixelBudget(max_tokens=20))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    folder = label(tmp_path_factory.mktemp("data") / "set", BOXES)
+    paint((84, 140), BOXES[0], seed=9).save(folder / "images" / "pack1.jpg")  # of another shape
+    return load_split(folder, "train")
+
+
+@pytest.fixture
+def seen(model, processor, rows, tmp_path):
+    """The features of all photos, and the photos' hashes."""
+    photos = photo_hashes(rows)
+    found = open_features(tmp_path, model, processor)
+    compute(found, rows, photos, model, processor)
+    return found, photos
+
+
+@pytest.mark.parametrize("answer_only", [True, False])
+def test_a_batch_is_the_same_from_features_as_from_photos(
+    model, processor, rows, seen, answer_only
+):
+    found, photos = seen
+    words = model.get_input_embeddings().weight.detach()
+    collate = Embedder(processor, found, words, model, answer_only)
+    embedded = collate(list(to_seen(rows, photos)))
+    batch = Collator(processor, completion_only_loss=answer_only)(
+        [to_example(row, processor) for row in rows]
+    )
+    for key in ("labels", "attention_mask"):
+        assert embedded[key].equal(batch[key])
+    assert embedded["photos"] == batch.pop("photos") == ["pack0", "pack1", "pack2", "pack3"]
+    adapted = get_peft_model(model, lora_config(RECIPES["exp1a"], 0.0, "none"))
+    results = []
+    for inputs in (batch, embedded):
+        inputs = {key: value for key, value in inputs.items() if key != "photos"}
+        told = scored(model, inputs.pop("labels"), inputs)
+        adapted.zero_grad()
+        (-told.log_probs.mean()).backward()
+        learned = [weight.grad for weight in adapted.parameters() if weight.requires_grad]
+        results.append((told, learned))
+    adapted.unload()
+    (plain, wanted), (cached, gradients) = results
+    torch.testing.assert_close(cached.log_probs, plain.log_probs)
+    for one, other in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_photos_are_seen_once_and_never_again(model, processor, rows, seen, monkeypatch):
+    found, photos = seen
+    monkeypatch.setattr(model, "get_image_features", None)
+    compute(found, rows, photos, model, processor)
+    again = open_features(found.folder.parent, model, processor)
+    assert again[photos[2]][0].equal(found[photos[2]][0])
+    assert again[photos[2]][1].tolist() == [1, 6, 8]
+
+
+def test_equal_photos_share_their_features(model, processor, rows, seen):
+    found, photos = seen
+    twice = rows.select([0, 0])
+    assert photo_hashes(twice) == [photos[0]] * 2
+    assert len(found.index.read_text().splitlines()) == len(set(photos))
+
+
+def test_a_run_that_was_killed_goes_on(model, processor, rows, seen):
+    found, photos = seen
+    whole = [found[photo][0].clone() for photo in photos]
+    lines = found.index.read_text().splitlines(keepends=True)
+    found.index.write_text("".join(lines[:2]) + lines[2][:20])  # in the middle of a line
+    again = open_features(found.folder.parent, model, processor)
+    assert [photo in again for photo in photos] == [True, True, False, False]
+    compute(again, rows, photos, model, processor)
+    third = open_features(found.folder.parent, model, processor)
+    for features in (again, third):
+        assert all(features[one][0].equal(kept) for one, kept in zip(photos, whole, strict=True))
+    added = [json.loads(line)["photo"] for line in again.index.read_text().splitlines()]
+    assert added == photos[2:]
+
+
+def test_what_makes_other_features_has_a_folder_of_its_own(model, processor, seen, tmp_path):
+    folders = {seen[0].folder}
+    larger = load_processor(DEMO, replace(PixelBudget(), max_tokens=30))
+    folders.add(open_features(tmp_path, model, larger).folder)
+    bias = model.model.visual.merger.mlp[2].bias
+    before = bias.data.clone()
+    bias.data[3] += 0.01
+    folders.add(open_features(tmp_path, model, processor).folder)
+    bias.data = before
+    folders.add(open_features(tmp_path, model, processor).folder)
+    assert len(folders) == 3
+
+
+def test_features_keep_their_type(tmp_path):
+    kept = Features(tmp_path, 4, torch.bfloat16)
+    rows = torch.randn(3, 4, dtype=torch.bfloat16)
+    kept.add(["a", "b"], [rows[:2], rows[2:]], torch.tensor([[1, 2, 4], [1, 2, 2]]))
+    reopened = Features(tmp_path, 4, torch.bfloat16)
+    assert reopened["a"][0].equal(rows[:2]) and reopened["b"][0].equal(rows[2:])
+    assert kept.data.stat().st_size == 3 * 4 * 2
+    assert "c" not in kept
+
+
+def opened(folder):
+    return Features(folder, 4, torch.float32)
+
+
+def add(features, photo):
+    """Features that tell whose they are."""
+    rows = torch.full((photo + 1, 4), float(photo))
+    features.add([str(photo)], [rows], torch.tensor([[1, 2, 2]]))
+
+
+def right(features, photos):
+    """Whether these photos, and no others, have what `add` gives them."""
+    wanted = {str(photo): [[photo] * 4] * (photo + 1) for photo in photos}
+    return wanted == {photo: features[photo][0].tolist() for photo in features.places}
+
+
+def test_runs_that_take_turns_keep_their_features_apart(tmp_path):
+    one, other = opened(tmp_path), opened(tmp_path)
+    for photo in range(6):
+        add((one, other)[photo % 2], photo)
+        assert right((one, other)[photo % 2], range(photo % 2, photo + 1, 2))
+    add(other, 0)  # which the one has too
+    assert right(one, [0, 2, 4]) and right(other, [0, 1, 3, 5])
+    assert right(opened(tmp_path), range(6))
+
+
+def test_what_a_run_said_by_halves_when_it_was_killed_is_made_anew(tmp_path):
+    killed = opened(tmp_path)
+    add(killed, 1), add(killed, 2)
+    with killed.index.open("a") as file:
+        file.write('{"photo": "3", "sta')
+    with killed.data.open("ab") as file:
+        file.write(b"not a row")
+    on = opened(tmp_path)
+    assert right(on, [1, 2])
+    add(on, 3)
+    assert right(on, [1, 2, 3]) and right(opened(tmp_path), [1, 2, 3])

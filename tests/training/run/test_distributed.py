@@ -1,0 +1,87 @@
+"""Two processes on the CPU do what one does: accelerate launches them, gloo joins them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from safetensors.torch import load_file
+
+from eval.__main__ import main as evaluate
+from nutrition_vl.models.checkpoints import DEMO, read_card
+from tests.helpers.labelled import label
+from tests.helpers.small_run import TABLE, command, losses
+from training.__main__ import main as train
+
+ROOT = Path(__file__).parents[3]
+# --multi_gpu is accelerate's word for torchrun; without it two CPU processes need MPI.
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+SETTINGS = {"per_device_train_batch_size": 1, "max_steps": 2, "lora_dropout": 0, "warmup_steps": 0}
+BOXES = [[(0.2, 0.2, 0.7, 0.6)], [], [(0.1, 0.5, 0.5, 0.9)], [(0, 0, 1, 1)], []]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Photos to train on, photos to find tables on, a run to find them with, and all they hold."""
+    folder = tmp_path_factory.mktemp("work")
+    label(folder / "train", [TABLE, [], TABLE, TABLE, [], TABLE, TABLE, TABLE])
+    label(folder / "val", BOXES)
+    shutil.copytree(DEMO / "adapter", folder / "qlora" / "checkpoint-9")
+    return folder
+
+
+def training(work, run, accumulated):
+    settings = SETTINGS | {"gradient_accumulation_steps": accumulated}
+    return command(work / "train", run, **settings)
+
+
+def evaluation(work, out):
+    return f"--run {work / 'qlora'} --data {work / 'val'} --batch-size 2 --device cpu --out {out}"
+
+
+@pytest.fixture(scope="module")
+def both(work):
+    """What two processes say and leave, which train and then evaluate."""
+    run, out = work / "both", work / "two"
+    words = ["training", *training(work, run, 2), "then", "eval", *evaluation(work, out).split()]
+    launch = [*LAUNCH, "--main_process_port", "0", "-m", "tests.helpers.two_processes", *words]
+    done = subprocess.run(launch, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(said=done.stdout, run=run, out=out)
+
+
+def test_two_processes_with_half_the_accumulation_train_the_same(work, both):
+    alone = work / "alone"
+    assert train(training(work, alone, 4)) == 0
+    assert both.said.count("[1/7]") == both.said.count("trained:") == 1  # one of them speaks
+    assert [step for step, _ in losses(both.run)] == [1, 2]
+    assert [loss for _, loss in losses(both.run)] == pytest.approx(
+        [loss for _, loss in losses(alone)], rel=1e-3
+    )
+    assert read_card(both.run / "checkpoint-2").step == 2
+    weights = [
+        load_file(run / "checkpoint-2/adapter_model.safetensors") for run in (alone, both.run)
+    ]
+    for name, weight in weights[0].items():
+        assert weights[1][name].allclose(weight, atol=5e-4), name
+
+
+def test_two_processes_find_what_one_finds(work, both):
+    assert evaluate(evaluation(work, work / "one").split()) == 0
+    assert both.said.count('"results"') == 1  # one of the two reports
+    for name in ("base", "checkpoint-9"):
+        one, two = (out / f"predictions/qlora/{name}.jsonl" for out in (work / "one", both.out))
+        assert found(one) == found(two)
+    assert not [*work.rglob("*.part*")]
+
+
+def found(file: Path) -> list[dict]:
+    """A predictions file without the times, which no two runs share."""
+    return [
+        {key: value for key, value in json.loads(line).items() if key != "seconds"}
+        for line in file.read_text().splitlines()
+    ]

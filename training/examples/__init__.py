@@ -1,0 +1,1 @@
+"""Turns labelled rows into training batches."""

@@ -1,0 +1,84 @@
+"""Rows become what TRL trains on: the very prompt of detection, the answer, the resized photo."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import Qwen2VLProcessor
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+from trl.trainer.utils import flush_left
+
+from nutrition_vl import prompts
+from nutrition_vl.boxes import to_text
+from nutrition_vl.data import truth
+from nutrition_vl.models.load import budget_of
+
+IGNORED = -100  # PyTorch's cross-entropy does not look at this label
+ROWS = ("input_ids", "labels", "mm_token_type_ids")  # of a batch, as long as its longest example
+
+
+def said(row: Mapping) -> str:
+    """The answer that a row teaches: its boxes as text."""
+    return to_text(truth(row), (row["width"], row["height"]))
+
+
+def to_example(row: Mapping, processor: Qwen2VLProcessor) -> dict[str, Any]:
+    """A row in TRL's prompt-completion form, the photo within the processor's pixel budget."""
+    photo = budget_of(processor).fit(row["image"], processor.image_processor)
+    return {
+        "id": row["id"],
+        "prompt": prompts.ask(),
+        "completion": prompts.answer(said(row)),
+        "images": [photo],
+    }
+
+
+def length(row: Mapping, processor: Qwen2VLProcessor) -> int:
+    """How many tokens a row takes, prompt, photo and answer, told without opening the photo."""
+    chat = processor.apply_chat_template(prompts.ask() + prompts.answer(said(row)), tokenize=False)
+    words = len(processor.tokenizer(chat)["input_ids"]) - 1  # the photo's one placeholder
+    return words + patches(row, processor) // processor.image_processor.merge_size**2
+
+
+def patches(row: Mapping, processor: Qwen2VLProcessor) -> int:
+    """How many patches a row's photo is to the vision tower, told without opening it."""
+    pictures = processor.image_processor
+    return pictures.get_number_of_image_patches(row["height"], row["width"], {})
+
+
+def to_examples(rows: Dataset, processor: Qwen2VLProcessor) -> Dataset:
+    """The rows as examples, each photo opened only when it is asked for."""
+    return rows.with_transform(partial(_columns, processor=processor))
+
+
+def _columns(batch: Mapping, processor: Qwen2VLProcessor) -> dict[str, list]:
+    rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+    examples = [to_example(row, processor) for row in rows]
+    return {key: [example[key] for example in examples] for key in examples[0]}
+
+
+class Collator(DataCollatorForVisionLanguageModeling):
+    """TRL's collator, which never trains image tokens and names the photos of the batch.
+
+    TRL masks them with the prompt; without that (`completion_only_loss=False`) it would not. It
+    also pads prompts on the left, where causal attention would need a mask; here all is on the
+    right.
+    """
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """A batch with labels, and the photos' ids under `photos`."""
+        photos = [example["id"] for example in examples]
+        batch = super().torch_call(examples)
+        rows = [batch[key] for key in ROWS]
+        batch |= dict(
+            zip(("attention_mask", *ROWS), flush_left(batch["attention_mask"], *rows), strict=True)
+        )
+        batch["labels"][batch["input_ids"] == self.processor.image_token_id] = IGNORED
+        return batch | {"photos": photos}
+
+
+def trained_tokens(batch: Mapping) -> list[torch.Tensor]:
+    """Of each row of a batch just the tokens that count in the loss."""
+    return [row[row != IGNORED] for row in batch["labels"]]

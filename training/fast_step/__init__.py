@@ -1,0 +1,1 @@
+"""A hand-written forward and backward pass for frozen layers with LoRA."""

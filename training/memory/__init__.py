@@ -1,0 +1,1 @@
+"""Measures memory and time of each training technique."""

@@ -1,0 +1,1 @@
+"""Forecasts a run's memory and fits the run to it."""

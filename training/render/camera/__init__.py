@@ -1,0 +1,1 @@
+"""Photographs drawn packages: perspective, light, blur, noise."""

@@ -1,0 +1,245 @@
+"""Photos of packs: faces warped, lit and held in front of backgrounds, a whole batch at a time.
+
+Every step is a torch function over `(batch, channels, height, width)`, so that the same code fills
+a GPU during pre-training and draws a single picture on a laptop. Boxes come from the warped table
+masks and therefore fit whatever the warp did.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.render.camera import spots
+from training.render.camera.hulls import hulls
+from training.render.camera.noise import Noise
+from training.render.camera.pool import Pool
+from training.render.camera.spots import Spot
+
+# Width over height of phone photos, and how often each is drawn.
+ASPECTS = {3 / 4: 0.6, 9 / 16: 0.1, 1.0: 0.1, 4 / 3: 0.15, 16 / 9: 0.05}
+FINER = 2
+PAIRED = 0.03
+HELD = 0.85  # how often a pack is held; elsewhere at most a plain one lies there
+WHOLE = 0.5  # of the photos of no held pack, how many are the photo that stands behind, uncut
+MIN_SIDE = 0.02  # of the photo; smaller tables cannot be read by anybody
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A batch of photos: `pixels` (B, 3, H, W) in 0-1; `boxes` (B, TABLES, 4) x0y0x1y1 in 0-1, NaN
+    for none; `labels` (B, TABLES) class ids."""
+
+    pixels: Tensor
+    boxes: Tensor
+    labels: Tensor
+
+
+class Camera:
+    """Draws scenes from a pool of faces, reproducibly by generator.
+
+    `paired` is the share of the photos of a face with one table that show a second such pack.
+    """
+
+    def __init__(self, pool: Pool, device: str = "cpu", seed: int = 0, paired: float = PAIRED):
+        self.pool, self.device, self.paired = pool.to(device), device, paired
+        self.plain, self.single = self.pool.plain, self.pool.single
+        self.noise = Noise(device, seed)
+
+    def shoot(self, count: int, height: int, width: int) -> Scene:
+        """`count` photos of `height` x `width` pixels."""
+        aspect = width / height
+        held = self.noise.choose(len(self.pool.faces), count)
+        behind, paired = self._behind(held)
+        shown = paired | self._often(HELD, count)
+        whole = ~shown & self._often(WHOLE, count)
+        pixels = self._background(count, height, width, whole)
+        first, second = spots.pair(self.noise, count, aspect)
+        spot = second.otherwise(paired, spots.toss(self.noise, count))
+        lying = ~whole & self._often(0.35 if len(self.plain) else 0.0, count)
+        pixels, _, others = self._place(pixels, behind, spot, paired | lying)
+        spot = first.otherwise(paired, spots.aim(self.noise, self.pool, held, aspect))
+        pixels, alpha, masks = self._place(pixels, held, spot, shown)
+        boxes, labels = _visible(masks), self.pool.labels[held]
+        partner = _visible(_left(others[:, :1], alpha))[:, 0]
+        boxes[:, 1] = torch.where(paired[:, None], partner, boxes[:, 1])
+        labels[:, 1] = torch.where(paired, self.pool.labels[behind, 0], labels[:, 1])
+        return Scene(self._develop(self._fingers(pixels)), boxes, labels)
+
+    def _behind(self, held: Tensor) -> tuple[Tensor, Tensor]:
+        """Faces for a second pack, and on which photos it is a partner with one table, as the
+        held one then has: elsewhere it has none."""
+        count, single = len(held), self.single
+        paired = torch.isin(held, single) & self._often(self.paired, count)
+        partner = single[self.noise.choose(max(1, len(single)), count)] if len(single) else held
+        partner = torch.where(self._often(0.3, count), held, partner)  # two of a kind
+        plain = self.plain[self.noise.choose(len(self.plain), count)] if len(self.plain) else held
+        return torch.where(paired, partner, plain), paired
+
+    def _often(self, share: float, count: int) -> Tensor:
+        return self.noise.uniform(0, 1, count) < share
+
+    # ---- what stands behind ---------------------------------------------------------------------
+
+    def _background(self, count: int, height: int, width: int, whole: Tensor) -> Tensor:
+        photos = (
+            self.pool.backgrounds[self.noise.choose(len(self.pool.backgrounds), count)].float()
+            / 255
+        )
+        zoom = self.noise.uniform(0.25, 1.0, count, 2) * torch.where(
+            self.noise.uniform(0, 1, count, 1) < 0.5, -1.0, 1.0
+        )
+        zoom[:, 1] = zoom[:, 1].abs()
+        zoom = torch.where(whole[:, None], zoom.sign(), zoom)
+        centre = (1 - zoom.abs()) * self.noise.uniform(-1, 1, count, 2)
+        theta = torch.zeros(count, 2, 3, device=self.device)
+        theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = zoom[:, 0], zoom[:, 1], centre
+        grid = functional.affine_grid(theta, [count, 3, height, width], align_corners=False)
+        photos = functional.grid_sample(
+            photos, grid, align_corners=False, padding_mode="reflection"
+        )
+        plain = self.noise.smooth(count, 3, 3, height, width) * 0.2 + self.noise.uniform(
+            0.05, 1, count, 3, 1, 1
+        )
+        bare = ~whole & self._often(0.2, count)
+        return torch.where(bare.view(-1, 1, 1, 1), plain.clamp(0, 1), photos)
+
+    # ---- the pack -------------------------------------------------------------------------------
+
+    def _place(
+        self, pixels: Tensor, faces: Tensor, spot: Spot, shown: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Lays one face over each photo that is to show it; also returns its opacity and masks."""
+        count, _, height, width = pixels.shape
+        grid, bump = self._warp(spot, height, width)
+        layer = _printed(self.pool.faces[faces], grid) * shown.view(-1, 1, 1, 1)
+        colour, alpha, masks = layer.split([3, 1, layer.shape[1] - 4], 1)
+        shade = (1 + bump * self.noise.uniform(0, 0.35, count, 1, 1, 1)).clamp(0.3, 1.6)
+        return pixels * (1 - alpha) + torch.minimum(colour * shade, alpha), alpha, masks
+
+    def _warp(self, spot: Spot, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """The sampling grid (B, H, W, 2) into the faces and the relief (B, 1, H, W) it implies."""
+        count, aspect = len(spot.scale), width / height
+        ys = torch.linspace(-1, 1, height, device=self.device)
+        xs = torch.linspace(-1, 1, width, device=self.device) * aspect
+        photo = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1).expand(count, -1, -1, -1)
+        turned = torch.einsum("bij,bhwj->bhwi", spot.rotation, photo - spot.at[:, None, None])
+        tilt = self.noise.normal(count, 1, 1, 2) * 0.12
+        turned = turned / (1 + (turned * tilt).sum(-1, keepdim=True)).clamp_min(0.2)
+        face = turned / spot.scale[:, None, None, None] + spot.centre[:, None, None]
+        bump = self.noise.smooth(count, 1, 5, height, width)
+        crumple = self.noise.smooth(count, 2, 6, height, width).movedim(1, -1)
+        strength = 0.03 * self.noise.uniform(0, 1, count, 1, 1, 1) ** 2
+        return self._curve(face, count) + crumple * strength, bump
+
+    def _curve(self, face: Tensor, count: int) -> Tensor:
+        """Wraps half of the faces round a cylinder standing or lying."""
+        bend = self.noise.uniform(0.3, 0.98, count, 1, 1) * (
+            self.noise.uniform(0, 1, count, 1, 1) < 0.5
+        )
+        bend = bend.clamp_min(1e-3)
+        upright = self.noise.uniform(0, 1, count, 1, 1) < 0.8
+        x, y = face.unbind(-1)
+        wrap = torch.asin((x * bend).clamp(-1, 1)) / bend
+        roll = torch.asin((y * bend).clamp(-1, 1)) / bend
+        outside = torch.where(upright, x, y).abs() * bend > 1
+        x = torch.where(upright, wrap, x).masked_fill(outside, 9.0)
+        return torch.stack([x, torch.where(upright, y, roll)], -1)
+
+    # ---- what covers it -------------------------------------------------------------------------
+
+    def _fingers(self, pixels: Tensor) -> Tensor:
+        """Up to four skin-coloured capsules that reach in from the border of some photos."""
+        count, _, height, width = pixels.shape
+        side = self.noise.uniform(0, 2 * math.pi, count, 1) + self.noise.normal(count, 4) * 0.35
+        reach = self.noise.uniform(0.55, 1.3, count, 4)
+        tip = torch.stack([side.cos(), side.sin()], -1) * reach[..., None]
+        root = torch.stack([side.cos(), side.sin()], -1) * 2.2
+        ys = torch.linspace(-1, 1, height // 2, device=self.device)
+        xs = torch.linspace(-1, 1, width // 2, device=self.device)
+        point = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1)
+        along = (root - tip)[:, :, None, None]
+        offset = point - tip[:, :, None, None]
+        share = ((offset * along).sum(-1) / (along * along).sum(-1)).clamp(0, 1)
+        radius = self.noise.uniform(0.07, 0.16, count, 1, 1, 1)
+        depth = 1 - (offset - share[..., None] * along).norm(dim=-1) / radius
+        depth = depth.amax(1, keepdim=True)
+        depth = functional.interpolate(depth, (height, width), mode="bilinear", align_corners=False)
+        alpha = (depth * 12).clamp(0, 1) * (self.noise.uniform(0, 1, count, 1, 1, 1) < 0.4)
+        tone = torch.tensor([0.80, 0.58, 0.46], device=self.device).view(1, 3, 1, 1)
+        skin = (
+            tone * self.noise.uniform(0.35, 1.15, count, 1, 1, 1)
+            + self.noise.normal(count, 3, 1, 1) * 0.04
+        )
+        skin = skin * (0.65 + 0.4 * depth.clamp(0, 1))
+        return torch.lerp(pixels, skin.clamp(0, 1), alpha)
+
+    # ---- light, lens, sensor --------------------------------------------------------------------
+
+    def _develop(self, pixels: Tensor) -> Tensor:
+        count, _, height, width = pixels.shape
+        pixels = pixels * (1 + 0.25 * self.noise.smooth(count, 1, 3, height, width)).clamp(0.3, 1.7)
+        pixels = pixels + self._glare(count, height, width)
+        pixels = pixels.clamp(0, 1) ** torch.exp(self.noise.normal(count, 1, 1, 1) * 0.3)
+        gain = torch.exp(
+            self.noise.normal(count, 1, 1, 1) * 0.2 + self.noise.normal(count, 3, 1, 1) * 0.06
+        )
+        grey = pixels.mean(1, keepdim=True)
+        pixels = torch.lerp(grey, pixels, self.noise.uniform(0.3, 1.3, count, 1, 1, 1)) * gain
+        pixels = self._blur(pixels)
+        noise = self.noise.uniform(0, 0.04, count, 1, 1, 1)
+        return (pixels + self.noise.normal(*pixels.shape) * noise).clamp(0, 1)
+
+    def _glare(self, count: int, height: int, width: int) -> Tensor:
+        spots = self.noise.smooth(count, 1, 6, height, width)
+        strength = self.noise.uniform(-0.5, 0.5, count, 1, 1, 1).clamp_min(0)
+        return (spots - 1.2).clamp_min(0) * strength
+
+    def _blur(self, pixels: Tensor) -> Tensor:
+        """A Gaussian per photo, stretched along one direction like a shaken hand."""
+        count, channels, height, width = pixels.shape
+        radius = 4
+        steps = torch.arange(-radius, radius + 1, device=self.device).float()
+        y, x = torch.meshgrid(steps, steps, indexing="ij")
+        angle = self.noise.uniform(0, math.pi, count, 1, 1)
+        wide = self.noise.uniform(0.1, 1.2, count, 1, 1)
+        narrow = wide * self.noise.uniform(0.4, 1.0, count, 1, 1)
+        u, v = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
+        kernel = torch.exp(-0.5 * ((u / wide) ** 2 + (v / narrow) ** 2))
+        kernel = kernel / kernel.sum((1, 2), keepdim=True)
+        kernel = kernel[:, None].expand(-1, channels, -1, -1).reshape(-1, 1, *kernel.shape[1:])
+        flat = pixels.reshape(1, count * channels, height, width)
+        flat = functional.conv2d(flat, kernel, padding=radius, groups=count * channels)
+        return flat.view_as(pixels)
+
+
+def _printed(faces: Tensor, grid: Tensor) -> Tensor:
+    """What of the faces each place of the grid shows: colour and masks, both times opacity.
+
+    Sampled FINER times as densely and averaged, or small type would turn into noise.
+    """
+    fine = functional.interpolate(
+        grid.movedim(-1, 1), scale_factor=FINER, mode="bilinear", align_corners=False
+    ).movedim(1, -1)
+    layer = functional.grid_sample(faces.float() / 255, fine, align_corners=False)
+    alpha = layer[:, 3:4]
+    layer = torch.cat([layer[:, :3] * alpha, alpha, layer[:, 4:] * alpha], 1)
+    return functional.avg_pool2d(layer, FINER)
+
+
+def _left(masks: Tensor, cover: Tensor) -> Tensor:
+    """What of the masks (B, K, H, W) an opacity (B, 1, H, W) leaves to see; nothing of a table of
+    which it leaves less than half."""
+    left = masks * (1 - cover)
+    enough = left.sum((2, 3), keepdim=True) >= 0.5 * masks.sum((2, 3), keepdim=True)
+    return left * enough
+
+
+def _visible(masks: Tensor) -> Tensor:
+    """Boxes (B, TABLES, 4) of mask channels (B, TABLES, H, W); NaN where too little is left to
+    see."""
+    boxes = hulls(masks > 0.5)
+    small = (boxes[..., 2:] - boxes[..., :2] < MIN_SIDE).any(-1)
+    return boxes.masked_fill(small[..., None], float("nan"))

@@ -1,0 +1,85 @@
+"""Where on a photo packs come to lie: aimed at, two beside each other, or left about."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.render.camera.noise import Noise
+from training.render.camera.pool import Pool
+
+LARGEST = 1.7  # times the photo's height; a face printed larger would be blurred as no photo is
+
+
+@dataclass(frozen=True)
+class Spot:
+    """For each photo a face's turn (B, 2, 2), its point `centre` (B, 2), its scale (B) and `at`
+    (B, 2), where that point lies; a photo's height runs from -1 to 1."""
+
+    rotation: Tensor
+    centre: Tensor
+    scale: Tensor
+    at: Tensor
+
+    def otherwise(self, chosen: Tensor, other: "Spot") -> "Spot":
+        """This spot where `chosen` (B), else the other."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Spot(*(torch.where(chosen.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs))
+
+
+def toss(noise: Noise, count: int) -> Spot:
+    """For packs that lie about."""
+    at, size = noise.uniform(-1, 1, count, 2), noise.uniform(0.5, 2.0, count)
+    return Spot(turns(noise, count), noise.normal(count, 2) * 0.3, size, at)
+
+
+def aim(noise: Noise, pool: Pool, faces: Tensor, aspect: float) -> Spot:
+    """For the pack that is photographed: its table covers a typical share of the photo (median a
+    quarter) and lies wholly in the frame, but for one photo in eight, more often near the middle.
+
+    A pack without a table covers three fifths in the median, and runs out of the frame as often as
+    not.
+    """
+    count, plain = len(faces), pool.labels[faces, 0] < 0
+    rotation, half = turns(noise, count), pool.table_half[faces]
+    frame = torch.tensor([aspect, 1.0], device=half.device)
+    normal = noise.normal(count)
+    share = torch.exp(normal * 0.75 + math.log(0.25)).clamp(0.02, 0.9)
+    share = torch.where(plain, torch.exp(normal * 0.7 + math.log(0.6)).clamp(0.05, 2), share)
+    scale = (aspect * share / half.prod(-1)).sqrt().clamp_max(LARGEST)
+    extent = torch.einsum("bij,bi->bj", rotation.abs(), half) * scale[:, None]
+    shrink = (0.95 * frame / extent).amin(-1).clamp_max(1)
+    cut = noise.uniform(0, 1, count) < torch.where(plain, 0.5, 0.12)
+    shrink = torch.where(cut, 1.0, shrink)
+    room = (frame - extent * shrink[:, None]).clamp_min(0.05)
+    at = noise.uniform(-1, 1, count, 2) * noise.uniform(0, 1, count, 1) * room
+    return Spot(rotation, pool.table_centre[faces], scale * shrink, at)
+
+
+def pair(noise: Noise, count: int, aspect: float) -> tuple[Spot, Spot]:
+    """For two packs beside or below each other, turned alike."""
+    beside = noise.uniform(0, 1, count) < 0.6
+    step = torch.where(beside[:, None], *torch.tensor([[aspect, 0.0], [0.0, 1.0]]).to(noise.device))
+    step = step / 2 * (2 * noise.choose(2, count) - 1)[:, None]
+    room = torch.where(beside, min(0.8 * aspect, 1.0), min(0.65, aspect))
+    rotation, nothing = turns(noise, count), torch.zeros_like(step)
+    first, second = (
+        Spot(rotation, nothing, room * noise.uniform(0.75, 1.25, count), at)
+        for at in (step + noise.normal(count, 2) * 0.06, noise.normal(count, 2) * 0.06 - step)
+    )
+    return first, second
+
+
+def turns(noise: Noise, count: int) -> Tensor:
+    """Rotations (B, 2, 2): mostly upright, sometimes sideways or upside down, now and then
+    anyhow."""
+    kind = noise.uniform(0, 1, count)
+    quarter = torch.zeros_like(kind)
+    quarter[kind > 0.70] = math.pi / 2
+    quarter[kind > 0.80] = -math.pi / 2
+    quarter[kind > 0.90] = math.pi
+    angle = quarter + noise.normal(count) * 0.10
+    angle = torch.where(kind > 0.94, noise.uniform(-math.pi, math.pi, count), angle)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], 1)

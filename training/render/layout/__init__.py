@@ -1,0 +1,1 @@
+"""Typesets nutrition tables and other text blocks."""

@@ -1,0 +1,1 @@
+"""Draws what surrounds a table on a package."""

@@ -1,0 +1,1 @@
+"""One training run: preflight, trainer, callbacks, validation, output folder."""

@@ -1,0 +1,190 @@
+"""Seven checks before the base is loaded: each prints what it found, or stops with the reason."""
+
+import json
+import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from tqdm import tqdm
+from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+from nutrition_vl.boxes import GRID, from_text
+from nutrition_vl.data import truth
+from nutrition_vl.data.formats import Skipped
+from training.examples.examples import Collator, length, patches, said, to_example, trained_tokens
+from training.plan.forecast import GIB, Extent, Forecast, disk_need, free_memory, step_down
+from training.plan.parameter_counts import matched, part_of, quantizable, trainable
+from training.plan.plan import Plan, Sizes, choose, expect
+from training.run.callbacks import SKIPPED
+from training.settings.config import TrainConfig
+
+MOST_SKIPPED = 0.01  # of the photos
+SAMPLES = 3  # photos whose trained tokens are shown
+
+
+class Preflight:
+    """The checks of one run; each returns the lines it has to say."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        rows: Dataset,
+        processor: Qwen2VLProcessor,
+        model: Qwen2VLForConditionalGeneration,
+        skipped: list[Skipped],
+    ) -> None:
+        self.config, self.processor, self.model = config, processor, model
+        self.rows, self.facts = rows, rows.remove_columns("image")
+        self.skipped = skipped
+        self.trained: Counter[str] = Counter()
+        self.lengths: list[int] = []
+        self.labels = 0
+        self.forecast = Forecast(0, 0, 0, 0)
+        self.plan = Plan(config.per_device_train_batch_size, config.gradient_accumulation_steps)
+
+    def run(self) -> Dataset:
+        """The rows that are fit to train on; ValueError where something is wrong."""
+        checks = {
+            "photos": self.photos,
+            "box text": self.box_text,
+            "trained tokens": self.tokens,
+            "quantisation": self.quantisation,
+            "adapters": self.adapters,
+            "longest sequence": self.sequences,
+            "memory and disk": self.memory,
+        }
+        for number, (name, check) in enumerate(checks.items(), 1):
+            first, *more = check()
+            self.config.say(f"[{number}/{len(checks)}] {name} … ok: {first}")
+            for line in more:
+                self.config.say(f"      {line}")
+        return self.rows
+
+    def photos(self) -> list[str]:
+        """Opens every photo; lists what cannot be read, which is left out where it is little."""
+        with ThreadPoolExecutor() as pool:
+            opened = pool.map(self._problem, range(len(self.rows)))
+            silent = self.config.process_index > 0
+            problems = list(
+                tqdm(opened, "photos", len(self.rows), False, unit="photo", disable=silent)
+            )
+        self._leave_out(problems)
+        boxes = [len(found) for found in self.facts["xyxy"]]
+        counted = f"{len(boxes)} photos, {sum(boxes)} boxes, {boxes.count(0)} photos without one"
+        left = f"{len(self.skipped)} left out, listed in {SKIPPED}"
+        return [counted, left] if self.skipped else [counted]
+
+    def _problem(self, index: int) -> str | None:
+        try:
+            to_example(self.rows[index], self.processor)
+        except (OSError, ValueError) as error:
+            return str(error)
+        return None
+
+    def _leave_out(self, problems: list[str | None]) -> None:
+        """Takes the rows with a problem out, and stops the run where they are many."""
+        total = len(self.skipped) + len(problems)
+        good = [index for index, problem in enumerate(problems) if not problem]
+        self.skipped += [
+            Skipped(name, problem)
+            for name, problem in zip(self.facts["id"], problems, strict=True)
+            if problem
+        ]
+        if not self.skipped:
+            return
+        file = Path(str(self.config.output_dir)) / SKIPPED
+        if self.config.process_index == 0:
+            lines = [json.dumps(asdict(row)) + "\n" for row in self.skipped]
+            file.write_text("".join(lines), encoding="utf-8")
+        if len(self.skipped) > MOST_SKIPPED * total:
+            raise ValueError(
+                f"{len(self.skipped)} of {total} photos cannot be read, more than "
+                f"{MOST_SKIPPED:.0%}: {file} lists them, the first is: {self.skipped[0].error}"
+            )
+        self.rows, self.facts = self.rows.select(good), self.facts.select(good)
+
+    def box_text(self) -> list[str]:
+        """The boxes of every row come back from their text, within a step of the grid."""
+        for row in self.facts:
+            size = (row["width"], row["height"])
+            true, read = truth(row), from_text(said(row), size).detections
+            same = sorted(true.data["class_name"]) == sorted(read.data["class_name"])
+            step = np.array([*size, *size]) / GRID
+            off = (
+                np.sort(true.xyxy / step, axis=0) - np.sort(read.xyxy / step, axis=0) if same else 2
+            )
+            if np.abs(off).max(initial=0) > 1.001:
+                raise ValueError(f"the boxes of {row['id']} do not survive being written as text")
+        return [f"{len(self.facts)} rows come back within 1/{GRID} of the photo's sides"]
+
+    def tokens(self) -> list[str]:
+        """Decodes what exactly is trained and proves that it is the whole answer and no image."""
+        rows = [self.rows[index] for index in range(min(SAMPLES, len(self.rows)))]
+        collator = Collator(self.processor, completion_only_loss=self.config.lora.answer_only)
+        batch = collator([to_example(row, self.processor) for row in rows])
+        tokenizer, shown = self.processor.tokenizer, []
+        for row, trained in zip(rows, trained_tokens(batch), strict=True):
+            text = tokenizer.decode(trained, skip_special_tokens=False)
+            answer = said(row) + tokenizer.eos_token
+            whole = text.strip() == answer or not collator.completion_only_loss
+            if self.processor.image_token in text or not (whole and answer in text):
+                raise ValueError(f"{row['id']} would train {text!r} instead of {answer!r}")
+            shown.append(f"{row['id']}: {text!r}")
+            self.labels = max(self.labels, len(trained))
+        return [f"no image token, every answer to its {tokenizer.eos_token}", *shown]
+
+    def quantisation(self) -> list[str]:
+        """Counts the layers that quantisation will take."""
+        if self.config.quantization == "none":
+            return [f"none, all layers in {self.config.runtime.dtype}"]
+        layers = Counter(part_of(name) for name in quantizable(self.model))
+        return [
+            f"{self.config.quantization} for {n} layers of {part}" for part, n in layers.items()
+        ]
+
+    def adapters(self) -> list[str]:
+        """Every target means modules; counts what is trained in them."""
+        recipe = self.config.lora
+        found = matched(self.model, recipe)
+        every = sum(weight.numel() for weight in self.model.parameters())
+        self.trained = trainable(self.model, recipe, self.config.lora_bias)
+        total = sum(self.trained.values())
+        lines = [f"{total:,} parameters trained beside {every:,} ({total / every:.3%})"]
+        for target, modules in found.items():
+            parts = ", ".join(sorted({part_of(name) for name in modules}))
+            here = sum(self.trained[name] for name in modules)
+            lines.append(f"{target:36} {len(modules):4} modules {here:12,} parameters  {parts}")
+        return lines
+
+    def sequences(self) -> list[str]:
+        """The longest sequence there is: image tokens, prompt and answer."""
+        self.lengths = [length(row, self.processor) for row in self.facts]
+        longest = max(self.lengths)
+        where = self.facts[self.lengths.index(longest)]["id"]
+        return [f"{longest} tokens ({where}), {round(np.mean(self.lengths))} on average"]
+
+    def memory(self) -> list[str]:
+        """What the run will take against what is free."""
+        device, folder = self.config.runtime.device, Path(str(self.config.output_dir))
+        seen = [patches(row, self.processor) for row in self.facts]
+        shown = sum(seen) // self.processor.image_processor.merge_size**2
+        longest = Extent(max(self.lengths), max(seen), self.labels)
+        sizes = Sizes(self.model, self.trained, longest, shown)
+        self.plan = choose(self.config, sizes)
+        need = expect(self.config, sizes, self.plan)
+        self.forecast, free = need, free_memory(device)
+        told = f"{need} of {free / GIB:.2f} free on {device}"
+        if need.total > free:
+            raise ValueError(f"this takes {told}: use {step_down(self.config)}")
+        disk, room = disk_need(self.config, need, len(self.rows)), shutil.disk_usage(folder).free
+        if disk > room:
+            raise ValueError(
+                f"the checkpoints take {disk / GIB:.2f} GiB and {folder} has {room / GIB:.2f} left:"
+                " use --save_total_limit 2"
+            )
+        room_left = f"{disk / GIB:.2f} GiB of checkpoints, {room / GIB:.2f} free in {folder}"
+        return [told, room_left, str(self.plan), *self.plan.notes]

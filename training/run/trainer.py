@@ -1,0 +1,95 @@
+"""TRL's trainer, whose checkpoints explain themselves and appear whole or not at all."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors import SafetensorError
+from torch import nn
+from torch.utils.data import Sampler
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import rotate_checkpoints
+from trl import SFTTrainer
+
+from nutrition_vl.models.checkpoints import ADAPTER_CONFIG, BEST, Card, write_card
+from training.run.model_card import write_model_card
+
+PARTIAL = ".saving"
+
+
+class Trainer(SFTTrainer):
+    """SFTTrainer with a card in every checkpoint; it stops at the first loss that is no number."""
+
+    card: Card
+    lengths: list[int]  # of the training rows, in tokens
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        """TRL's, told the lengths: it would have to open every photo to know them."""
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(batch, lengths=self.lengths)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return os.path.join(super()._get_output_dir(trial), PARTIAL)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Writes the checkpoint under another name and renames it once it is whole."""
+        run, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            shutil.rmtree(run / PARTIAL, ignore_errors=True)  # of a run killed while it saved
+        self.accelerator.wait_for_everyone()
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:  # each writer has its own
+            raise OSError(
+                f"{name} cannot be written to {run} ({error}): make room there, then go on from "
+                "the last whole checkpoint with --resume_from_checkpoint True"
+            ) from error
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            card = replace(self.card, step=self.state.global_step)
+            _explain(run / PARTIAL / name, card)
+            write_model_card(run / PARTIAL / name, card, run)
+            shutil.rmtree(run / name, ignore_errors=True)
+            (run / PARTIAL / name).rename(run / name)
+            (run / PARTIAL).rmdir()
+            rotate_checkpoints(str(run), self.args.save_total_limit, _best(run))
+        self.accelerator.wait_for_everyone()
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Leaves the run's README to training/model_card.py."""
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """TRL's loss; FloatingPointError names the step and the photos where it is not finite."""
+        photos = inputs.pop("photos")
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        value = loss[0] if isinstance(loss, tuple) else loss
+        if not torch.isfinite(value):
+            raise FloatingPointError(
+                f"the loss is {value.item()} in step {self.state.global_step + 1} for "
+                f"{', '.join(photos)}: go on from the last checkpoint with a lower --learning_rate"
+            )
+        return loss
+
+
+def _best(run: Path) -> str | None:
+    """The checkpoint that validation has found best so far: it is never removed."""
+    file = run / BEST
+    return str(run / file.read_text(encoding="utf-8").strip()) if file.exists() else None
+
+
+def _explain(folder: Path, card: Card) -> None:
+    """Adds the card, and the base's name in place of where it lies on this machine."""
+    write_card(folder, card)
+    file = folder / ADAPTER_CONFIG
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config |= {"base_model_name_or_path": card.base_model, "revision": card.base_revision}
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Every training setting: dataclass, recipes, limits, command line."""

@@ -1,0 +1,188 @@
+"""The training's settings: one dataclass is the command line, the YAML file and the Python API."""
+
+# ruff: noqa: RUF009 (dataclasses.field() is meant to be called here, and _own and _other call it)
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers.utils import is_flash_attn_2_available
+from trl import SFTConfig
+
+from nutrition_vl.data import DATASET
+from nutrition_vl.models.load import BASE_MODEL
+from nutrition_vl.models.runtime import Runtime, detect_runtime
+from training.settings.limits import check
+from training.settings.recipes import Recipe, adapted
+
+
+def _other(name: str, default: Any) -> Any:
+    """A field of SFTConfig with another default and the same help."""
+    return field(default=default, metadata=dict(SFTConfig.__dataclass_fields__[name].metadata))
+
+
+def _own(default: Any, text: str) -> Any:
+    """A field of ours."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class TrainConfig(SFTConfig):
+    """Every setting of a training run; the defaults are the published recipe's (exp1a)."""
+
+    model_name_or_path: str = _own(
+        BASE_MODEL, "demo, a folder, a hub id, or random:7b and random:2b to see what fits"
+    )
+    model_revision: str = _own("main", "branch, tag or commit of a hub model")
+    data_path: str = _own(
+        DATASET, "labelled photos: a hub id, a folder or a file (see nutrition_vl/data.py)"
+    )
+    recipe: Literal["exp1a", "exp1b", "exp2", "best"] = _own(
+        "exp1a",
+        "exp1a: q and v, loss on the answer; exp1b: q and v, loss on all text; "
+        "exp2: q, v and qkv of the vision tower; best: all linear layers",
+    )
+    use_lora: bool = _own(True, "always: only adapters are trained")
+    lora_r: int | None = _own(None, "rank of the adapters (default: the recipe's, 8)")
+    lora_alpha: int | None = _own(
+        None, "scale of the adapters times their rank (default: the recipe's, 16)"
+    )
+    lora_dropout: float = _own(0.05, "share of the adapters' inputs left out")
+    lora_bias: Literal["none", "all", "lora_only"] = _own("none", "which biases are trained too")
+    lora_target_modules: list[str] | None = _own(
+        None,
+        "ends of module names, regular expressions at will (default: the recipe's, q_proj v_proj)",
+    )
+    quantization: Literal["nf4", "nf4-single", "int8", "none"] = _own(
+        "nf4", "of the base: nf4 with double quantisation or single, int8, or none"
+    )
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = _own(
+        "sdpa", "attention in training; sdpa is PyTorch's choice, never cuDNN's kernel"
+    )
+    max_image_tokens: int | None = _own(
+        None,
+        "tokens a photo may take (default: a local checkpoint's own, 600 for hub models)",
+    )
+    limit: int | None = _own(None, "train on the first so many photos only")
+    corrections: str | None = _own(
+        None, "corrections.jsonl of python -m eval.audit, to the boxes and photos of data_path"
+    )
+    validation_photos: int = _own(
+        0, "try every checkpoint on so many photos and name the best by mean IoU in the file best"
+    )
+    validation_path: str | None = _own(None, "where they are (default: the val split of data_path)")
+    patience: int = _own(0, "stop after so many checkpoints that were not better (default: never)")
+    cache_features: bool = _own(
+        True, "see each photo once and keep its visual features, unless the vision tower is trained"
+    )
+    features_dir: str | None = _own(
+        None, "where they are kept for this run and later ones (default: features beside the run)"
+    )
+    lean_layers: bool = _own(
+        True, "decoder layers with their backward pass written out: less memory, fewer kernels"
+    )
+    regroup_batches: bool = _own(
+        True, "take the photos of a step in the largest micro-batches that fit into the memory"
+    )
+    memory_limit: float | None = _own(
+        None,
+        "GB to stay within (default: nine tenths of what is free, with --low_memory True 4.6)",
+    )
+    low_memory: bool = _own(
+        False,
+        "keep words and output matrix off the GPU, from loading on: the ones are looked up on the "
+        "CPU, the other is brought in slices; no CUDA graphs, which hold memory between steps",
+    )
+    log_memory: bool = _own(
+        False, "write each step's allocated, reserved and peak memory to metrics.jsonl"
+    )
+    warmup_ratio: float | None = _own(
+        None, "share of the steps to warm up in; the same as --warmup_steps below 1"
+    )
+    overwrite: bool = _own(False, "start anew in an output folder that holds a run")
+    preflight_only: bool = _own(False, "check everything, train nothing")
+
+    output_dir: str | None = _other("output_dir", "runs/qlora")
+    num_train_epochs: float = _other("num_train_epochs", 7)
+    per_device_train_batch_size: int = _other("per_device_train_batch_size", 1)
+    gradient_accumulation_steps: int = _other("gradient_accumulation_steps", 4)
+    learning_rate: float = _other("learning_rate", 1e-4)
+    lr_scheduler_type: str = _other("lr_scheduler_type", "cosine")
+    warmup_steps: float = _other("warmup_steps", 0.03)
+    weight_decay: float = _other("weight_decay", 0.01)
+    max_grad_norm: float = _other("max_grad_norm", 0.3)
+    optim: str = _other("optim", "paged_adamw_8bit")
+    bf16: bool | None = _other("bf16", True)
+    logging_steps: float = _other("logging_steps", 1)
+    save_strategy: str = _other("save_strategy", "epoch")
+    report_to: str = _other("report_to", "none")
+    max_length: int | None = _other("max_length", None)  # TRL's 1024 would cut image tokens
+    remove_unused_columns: bool | None = _other("remove_unused_columns", False)  # made on access
+    ddp_find_unused_parameters: bool | None = _other("ddp_find_unused_parameters", False)
+    # No buffer changes, and those of a tower that was parked on the CPU cannot be sent.
+    ddp_broadcast_buffers: bool | None = _other("ddp_broadcast_buffers", False)
+    disable_tqdm: bool | None = _other("disable_tqdm", False)  # else by transformers' log level
+    logging_nan_inf_filter: bool = _other("logging_nan_inf_filter", False)
+
+    def __post_init__(self) -> None:
+        check(vars(self))
+        self.command = ""
+        self.runtime = detect_runtime("cpu" if self.use_cpu else "auto", self.attention)
+        self._check_machine()
+        if self.log_memory:
+            self.logging_steps = 1
+        if self.warmup_ratio is not None:
+            self.warmup_steps = self.warmup_ratio
+        self.completion_only_loss = self.lora.answer_only
+        self.gradient_checkpointing_kwargs = {"use_reentrant": False}
+        self.fallback = self._fall_back(self.runtime)
+        with warnings.catch_warnings():  # gradient_checkpointing is called otherwise from 6 on
+            warnings.simplefilter("ignore", FutureWarning)
+            super().__post_init__()
+
+    @property
+    def lora(self) -> Recipe:
+        """The recipe with the flags that override it."""
+        return adapted(self.recipe, self.lora_target_modules, self.lora_r, self.lora_alpha)
+
+    @property
+    def features(self) -> Path:
+        """The folder of visual features."""
+        return Path(self.features_dir or Path(str(self.output_dir)).parent / "features")
+
+    @property
+    def corrected(self) -> Path | None:
+        """The file of corrections; FileNotFoundError where there is none of that name."""
+        if self.corrections and not Path(self.corrections).is_file():
+            raise FileNotFoundError(
+                f"there is no file {self.corrections} of --corrections: eval.audit makes one"
+            )
+        return Path(self.corrections) if self.corrections else None
+
+    def say(self, words: str) -> None:
+        """Prints them, in the first process alone where there are several."""
+        if self.process_index == 0:
+            print(words, flush=True)
+
+    def _check_machine(self) -> None:
+        if self.runtime.optimizer is None:
+            raise ValueError(f"training is impossible here: {self.runtime.reason}")
+        if self.runtime.device.type == "cuda" and not self.bf16:
+            raise ValueError("on a GPU adapters are trained in bfloat16: leave out --bf16 False")
+        if self.attention == "flash_attention_2" and not is_flash_attn_2_available():
+            raise ValueError(
+                "flash_attention_2 is in the package flash-attn, which is not installed: "
+                "use --attention sdpa or pip install flash-attn"
+            )
+
+    def _fall_back(self, runtime: Runtime) -> str:
+        """What a CPU cannot do is done otherwise; returns how and why."""
+        if runtime.device.type != "cpu":
+            return runtime.reason
+        wanted = str(self.optim)
+        self.use_cpu, self.bf16 = True, False
+        if "paged" not in wanted and "8bit" not in wanted:
+            return runtime.reason
+        self.optim = str(runtime.optimizer)
+        return f"{runtime.reason}, so {self.optim} instead of {wanted}"
