@@ -69,7 +69,7 @@ def read(
         parsed.detections.xyxy = meant.detections.xyxy
     ends = np.array([len(text) for text in texts])
     inside = [(ends[1:] > start) & (ends[:-1] < end) for start, end in parsed.spans]
-    sure = [sureness([words[i] for i in np.flatnonzero(where)]) for where in inside]
+    sure = [sureness(words[np.flatnonzero(where)[0]].score) for where in inside]
     parsed.detections.confidence = calibration(np.array(sure, dtype=np.float32))
     overruled = sum(token.overruled for token in said)
     found = parsed.detections.with_nms(SAME, class_agnostic=True)

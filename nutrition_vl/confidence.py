@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -11,19 +10,17 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from nutrition_vl.decoding.draft import Token
-
 CALIBRATION = "calibration.json"
 
 
-def sureness(tokens: Sequence[Token]) -> float:
+def sureness(first_token_score: float) -> float:
     """The probability of a box's first token, where the model decides that there is one.
 
     Its other tokens say how sharp the edges are. On 100 real photos the first ranked the boxes of
     an earlier embedded model best: average precision 0.61 where the geometric mean of all has 0.53
     and equal scores have 0.52.
     """
-    return math.exp(tokens[0].score)
+    return math.exp(first_token_score)
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,20 @@ PRODUCT = sorted(
 SOURCE = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in PRODUCT}
 
 # Room -> the rooms of the project it may import. A room is a folder, or a file beside the folders.
-CORE = "boxes prompts confidence draw batching cli models data decoding answer detector".split()
+CORE = (
+    "files boxes prompts confidence draw batching cli models data decoding answer detector".split()
+)
 ROOMS = {
     "nutrition_vl": "",
     "training": "",
     "eval": "",
     "nutrition_vl.cli": "",
+    "nutrition_vl.files": "",
     "nutrition_vl.boxes": "",
     "nutrition_vl.batching": "",
     "nutrition_vl.prompts": "boxes",
     "nutrition_vl.draw": "boxes",
-    "nutrition_vl.confidence": "decoding",
+    "nutrition_vl.confidence": "",
     "nutrition_vl.data": "boxes",
     "nutrition_vl.models": "confidence prompts",
     "nutrition_vl.decoding": "boxes models prompts",
@@ -37,9 +40,9 @@ ROOMS = {
     "nutrition_vl.detector": "answer batching confidence data decoding models",
     "nutrition_vl.__main__": "answer cli data detector draw",
     "nutrition_vl.calibrate": "cli confidence data detector models",
-    "nutrition_vl.bench": "cli data decoding detector models",
+    "nutrition_vl.bench": "cli files data decoding detector models",
     "training.settings": "CORE",
-    "training.examples": "CORE run",
+    "training.examples": "CORE",
     "training.fast_step": "CORE examples",
     "training.plan": "CORE settings examples fast_step",
     "training.run": "CORE settings examples plan",

@@ -15,7 +15,6 @@ import argparse
 import json
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from PIL import Image
 
 from nutrition_vl.cli import described, folder, guarded, positive
 from nutrition_vl.data.photos import open_photo
+from nutrition_vl.files import git_commit
 
 if TYPE_CHECKING:
     from nutrition_vl.bench.timing import Bench
@@ -126,14 +126,12 @@ def machine(runtime: "Runtime") -> dict[str, Any]:
     import torch
 
     cuda = runtime.device.type == "cuda"
-    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
-    commit = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
     return {
         "hardware": torch.cuda.get_device_name(runtime.device) if cuda else _processor(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
-        "commit": commit,
+        "commit": git_commit(),
     }
 
 

@@ -1,6 +1,6 @@
 """The smallest run that trains: the embedded base on the CPU, four steps of two tiny photos."""
 
-from training.run.callbacks import read_metrics
+from nutrition_vl.files import read_jsonl
 
 TABLE = [(0.25, 0.25, 0.75, 0.5)]
 SETTINGS = {
@@ -24,4 +24,4 @@ def command(data, run, **settings):
 
 def losses(run):
     """Each step of a run with its loss."""
-    return [(row["step"], row["loss"]) for row in read_metrics(run / "metrics.jsonl")]
+    return [(row["step"], row["loss"]) for row in read_jsonl(run / "metrics.jsonl")]

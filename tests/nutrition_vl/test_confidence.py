@@ -18,13 +18,12 @@ from nutrition_vl.confidence import (
     sureness,
 )
 from nutrition_vl.data.photos import open_photo
-from nutrition_vl.decoding.draft import Token
 from nutrition_vl.detector import Detector
 from nutrition_vl.models.checkpoints import DEMO
 
 
 def test_a_box_is_as_sure_as_its_first_token():
-    assert sureness([Token(1, math.log(0.7), 2), Token(2, math.log(0.1), 9)]) == pytest.approx(0.7)
+    assert sureness(math.log(0.7)) == pytest.approx(0.7)
 
 
 def test_without_a_fit_confidence_is_sureness():

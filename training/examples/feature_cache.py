@@ -18,9 +18,9 @@ from tqdm import tqdm
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from nutrition_vl import prompts
+from nutrition_vl.files import read_jsonl
 from nutrition_vl.models.load import budget_of
 from training.examples.examples import said
-from training.run.callbacks import read_metrics
 
 DATA, INDEX = "features.bin", "index.jsonl"
 BATCH = 2  # photos in the tower at once: 0.2 GB of a 7B beside the weights, 0.7 of eight
@@ -42,7 +42,7 @@ class Features:
         self.places: dict[str, tuple[Path, dict[str, Any]]] = {
             place["photo"]: (index.with_name(DATA), place)
             for index in sorted(folder.rglob(INDEX))
-            for place in read_metrics(index)
+            for place in read_jsonl(index)
         }
         self._mapped: dict[Path, Tensor] = {}
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nutrition_vl.data import load_split
+from nutrition_vl.files import git_commit
 from nutrition_vl.models.load import budget_of
 from nutrition_vl.models.random_weights import skeleton
 from training.fast_step.kernels import compiles
@@ -129,7 +130,7 @@ class Report:
             "base": self.first.model_name_or_path,
             "machine": self.first.runtime.reason,
             "python": platform.python_version(),
-            "commit": runs.commit(),
+            "commit": git_commit(),
             "compiled": self.first.runtime.device.type == "cuda" and compiles(),
             "versions": {name: version(name) for name in runs.PACKAGES},
             "notes": [],

@@ -17,6 +17,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from nutrition_vl.files import read_jsonl, write_jsonl
 from training.plan.forecast import GIB, memory_now, peak_memory
 from training.settings.config import TrainConfig
 
@@ -69,7 +70,7 @@ class Log(TrainerCallback):
     ) -> None:
         """Draws the loss so far."""
         if state.is_world_process_zero:
-            draw(read_metrics(self.file), self.file.with_name(CURVE))
+            draw(read_jsonl(self.file), self.file.with_name(CURVE))
 
 
 class Bar(ProgressCallback):
@@ -96,28 +97,10 @@ class Bar(ProgressCallback):
             self.training_bar.close()
 
 
-def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, without one that was cut off in the middle."""
-    rows = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:  # the run was killed while it wrote
-            break
-    return rows
-
-
 def forget(file: Path, step: int) -> None:
     """Keeps only the lines up to a step."""
-    kept = [row for row in read_metrics(file) if row["step"] <= step]
-    write_whole(file, "".join(json.dumps(row) + "\n" for row in kept))
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Writes a file so that a kill at any moment leaves the whole old or the whole new one."""
-    new = file.with_name(f".{file.name}.new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(file)
+    kept = [row for row in read_jsonl(file) if row["step"] <= step]
+    write_jsonl(file, kept)
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from transformers import Qwen2VLProcessor
 from transformers.trainer_utils import get_last_checkpoint
 
 from nutrition_vl import prompts
+from nutrition_vl.files import git_commit
 from nutrition_vl.models.checkpoints import BEST, DEMO, Card, list_checkpoints, read_card
 from nutrition_vl.models.load import PixelBudget, budget_of, load_processor
 from nutrition_vl.models.random_weights import is_random
@@ -134,7 +134,7 @@ def describe(config: TrainConfig, rows: Dataset, processor: Qwen2VLProcessor) ->
         attention=config.attention,
         dataset=f"{config.data_path} {fingerprint(rows)}",
         seed=config.seed,
-        git=commit(),
+        git=git_commit(),
         command=config.command,
         versions={name: version(name) for name in PACKAGES},
     )
@@ -144,12 +144,3 @@ def fingerprint(rows: Dataset) -> str:
     """12 hexadecimal digits that change with any id, size, box or label, and with their order."""
     facts = rows.remove_columns("image")
     return hashlib.sha256(json.dumps(facts.to_list()).encode()).hexdigest()[:12]
-
-
-def commit() -> str:
-    """The commit this code is at; empty outside a git checkout."""
-    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
-    try:
-        return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
-    except FileNotFoundError:
-        return ""

@@ -8,8 +8,9 @@ import numpy as np
 from huggingface_hub import ModelCardData
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from nutrition_vl.files import read_jsonl, write_atomically
 from nutrition_vl.models.checkpoints import BEST, Card, list_checkpoints
-from training.run.callbacks import METRICS, README, VALIDATION, read_metrics, write_whole
+from training.run.callbacks import METRICS, README, VALIDATION
 
 ADAPTER = "A LoRA adapter for `{card.base_model}`"
 MERGED = "`{card.base_model}` merged with a LoRA adapter"
@@ -74,7 +75,7 @@ def write_model_card(folder: Path, card: Card, run: Path, merged: bool = False) 
         numbers=_numbers(run, card.step),
         settings=_table([("setting", "value"), *_settings(card)]),
     )
-    write_whole(folder / README, text)
+    write_atomically(folder / README, text)
 
 
 def _numbers(run: Path, last: int) -> str:
@@ -82,10 +83,10 @@ def _numbers(run: Path, last: int) -> str:
 
     The loss is the mean since the checkpoint before. Speed and memory are the log's last.
     """
-    metrics = read_metrics(run / METRICS)
+    metrics = read_jsonl(run / METRICS)
     if not metrics:
         return "The log of this run is not here."
-    scores = {row["step"]: row for row in read_metrics(run / VALIDATION)}
+    scores = {row["step"]: row for row in read_jsonl(run / VALIDATION)}
     best = (run / BEST).read_text(encoding="utf-8").strip() if (run / BEST).exists() else None
     saved = sorted({int(path.name.split("-")[1]) for path in list_checkpoints(run)} | {last})
     lines: list[tuple] = [("checkpoint", "loss", "mean IoU", "F1@0.5")]

@@ -14,8 +14,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from nutrition_vl.data import truth
 from nutrition_vl.detector import Detector
+from nutrition_vl.files import read_jsonl, write_atomically
 from nutrition_vl.models.checkpoints import BEST
-from training.run.callbacks import VALIDATION, forget, read_metrics, write_whole
+from training.run.callbacks import VALIDATION, forget
 from training.settings.config import TrainConfig
 
 BATCH = 4
@@ -49,10 +50,10 @@ class Validation(TrainerCallback):
         if state.is_world_process_zero:
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(score) + "\n")
-        scores = [row for row in read_metrics(self.file) if row["step"] < state.global_step]
+        scores = [row for row in read_jsonl(self.file) if row["step"] < state.global_step]
         best = max([*scores, score], key=lambda row: (row["mean_iou"], -row["step"]))
         if state.is_world_process_zero:
-            write_whole(self.run / BEST, f"checkpoint-{best['step']}\n")
+            write_atomically(self.run / BEST, f"checkpoint-{best['step']}\n")
             tqdm.write(_told(score, best is score))
         since = sum(row["step"] > best["step"] for row in [*scores, score])
         if self.config.patience and since >= self.config.patience:

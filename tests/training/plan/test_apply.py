@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nutrition_vl.files import read_jsonl
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.load import load_base
 from nutrition_vl.models.random_weights import skeleton
@@ -16,7 +17,6 @@ from training.plan.apply import Economy
 from training.plan.forecast import Extent
 from training.plan.parameter_counts import trainable
 from training.plan.plan import Plan, Sizes, choose, expect
-from training.run.callbacks import read_metrics
 from training.settings.config import TrainConfig
 
 TABLE = (0.25, 0.25, 0.75, 0.5)
@@ -46,7 +46,7 @@ def trained(data, run, **settings):
     """The log of a run."""
     words = SETTINGS | {"data_path": data, "output_dir": run} | settings
     assert main([word for key, value in words.items() for word in (f"--{key}", str(value))]) == 0
-    return read_metrics(run / "metrics.jsonl")
+    return read_jsonl(run / "metrics.jsonl")
 
 
 def curve(log):

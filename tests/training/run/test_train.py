@@ -22,6 +22,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLVisionBlock
 from eval.__main__ import main as evaluate
 from nutrition_vl.boxes import make_detections
 from nutrition_vl.detector import Detector
+from nutrition_vl.files import read_jsonl
 from nutrition_vl.models.checkpoints import DEMO, list_checkpoints, read_card, resolve, write_card
 from nutrition_vl.models.load import attach, budget_of, load_base, load_processor
 from nutrition_vl.models.runtime import detect_runtime
@@ -31,7 +32,6 @@ from training import merge
 from training.__main__ import main
 from training.examples.examples import Collator
 from training.run import folder as runs
-from training.run.callbacks import read_metrics
 from training.run.validation import best_iou
 from training.settings.cli import parse
 from training.settings.config import TrainConfig
@@ -60,9 +60,9 @@ def test_a_run_learns_and_leaves_its_numbers_and_their_picture(run):
     assert [step for step, _ in steps] == [1, 2, 3, 4]
     assert steps[-1][1] < steps[0][1]
     assert (run / "loss.png").stat().st_size > 1000
-    assert {"learning_rate", "grad_norm", "photos_per_second"} <= read_metrics(
-        run / "metrics.jsonl"
-    )[0].keys()
+    assert {"learning_rate", "grad_norm", "photos_per_second"} <= read_jsonl(run / "metrics.jsonl")[
+        0
+    ].keys()
 
 
 @pytest.mark.slow
@@ -179,7 +179,7 @@ def test_the_best_checkpoint_is_chosen_by_its_boxes(data, tmp_path):
     run = tmp_path / "run"
     # Nothing is learned at this rate, so no checkpoint is better than the first: patience ends it.
     assert main(command(data, run, **settings, learning_rate=1e-9, patience=1)) == 0
-    scores = read_metrics(run / "validation.jsonl")
+    scores = read_jsonl(run / "validation.jsonl")
     assert [score["step"] for score in scores] == [1, 2]
     assert all(0 <= score["mean_iou"] <= 1 and 0 <= score["f1"] <= 1 for score in scores)
     assert (run / "best").read_text() == "checkpoint-1\n"

@@ -1,0 +1,45 @@
+"""Files as every command reads and writes them: JSON lines, atomic writes, tables, the commit."""
+
+import json
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def read_jsonl(file: Path) -> list[dict[str, Any]]:
+    """The complete lines of a file that a killed process may have cut short; none without file."""
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:  # the process died while it wrote this line
+            break
+    return rows
+
+
+def write_jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Replaces a file by one JSON line per row, atomically."""
+    write_atomically(file, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Writes a file so that a kill at any moment leaves the whole old or the whole new one."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; the first column is aligned left, the others right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+def git_commit() -> str:
+    """The commit of this code, 12 digits; empty outside a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
