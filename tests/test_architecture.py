@@ -33,7 +33,9 @@ ROOMS = {
     "nutrition_vl.prompts": "boxes",
     "nutrition_vl.draw": "boxes",
     "nutrition_vl.confidence": "",
-    "nutrition_vl.data": "boxes",
+    # The readers and the toolbox that they share are one room in two folders.
+    "nutrition_vl.data": "boxes nutrition_vl.data.formats",
+    "nutrition_vl.data.formats": "boxes data",
     "nutrition_vl.models": "confidence prompts",
     "nutrition_vl.decoding": "boxes models prompts",
     "nutrition_vl.answer": "boxes confidence decoding",

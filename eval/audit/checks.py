@@ -9,7 +9,7 @@ import numpy as np
 
 from eval.audit.duplicates import near
 from eval.metrics.matching import iou
-from nutrition_vl.data.formats import Sample
+from nutrition_vl.data.rows import Sample
 
 TINY = 0.01  # of the photo's width or height: in a photo of 1000 pixels a line of text is 15 high
 SAME = 0.9  # IoU of two boxes of one table

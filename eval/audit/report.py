@@ -23,7 +23,7 @@ from eval.report.html import document, figure, gallery, table
 from eval.report.table import Sheet
 from nutrition_vl.boxes import LABELS, make_detections
 from nutrition_vl.data import load_split
-from nutrition_vl.data.formats import Skipped, attempt
+from nutrition_vl.data.rows import Skipped, attempt
 from nutrition_vl.data.sources import photo_of, read_samples
 from nutrition_vl.draw import annotate
 

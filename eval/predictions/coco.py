@@ -70,7 +70,7 @@ def _names(data: str | None) -> tuple[dict[Any, str], dict[int, str]]:
     # As the loader has it: a name that is none of ours belongs to an only class, the table.
     labels = {kind: name if name in LABELS else LABELS[0] for kind, name in names.items()}
     # Here and not above: with it comes `datasets`, which other files need not wait for.
-    from nutrition_vl.data.sources import unique
+    from nutrition_vl.data.rows import unique
 
     images = sorted(content["images"], key=lambda image: image["file_name"])  # as the loader does
     ids = unique(Path(image["file_name"]).stem for image in images)

@@ -15,7 +15,7 @@ from eval.predictions.coco import read_coco
 from eval.predictions.fields import a_number, corners, known_labels, scores
 from eval.predictions.predictions import Answers, Found, Truth, join, photo_named
 from nutrition_vl.boxes import LABELS, from_text
-from nutrition_vl.data.formats import read_jsonl
+from nutrition_vl.data.rows import read_jsonl
 
 SAMPLE_COLUMNS = ("image_id", "prediction", "pred_boxes", "gt_boxes")
 

@@ -6,7 +6,7 @@ from typing import Any
 from datasets import Dataset
 
 from nutrition_vl.boxes import LABELS
-from nutrition_vl.data import formats
+from nutrition_vl.data.rows import read_jsonl, require
 
 
 def correct(rows: Dataset, file: Path, split: str, whole: bool) -> Dataset:
@@ -35,10 +35,10 @@ def correct(rows: Dataset, file: Path, split: str, whole: bool) -> Dataset:
 
 def _read(file: Path, split: str) -> dict[str, dict]:
     """The entries of the split by photo, those that name no split among them."""
-    entries = formats.read_jsonl(file)
+    entries = read_jsonl(file)
     for entry in entries:
-        formats.require(("id",), entry, file)
-    # Not `formats.of_split`, which wants the split to be there: others may be all that is wrong.
+        require(("id",), entry, file)
+    # Not `of_split`, which wants the split to be there: others may be all that is wrong.
     found = [entry for entry in entries if (entry.get("split") or split) == split]
     for entry in found:
         _require_sound(entry, file)

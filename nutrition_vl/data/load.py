@@ -11,11 +11,11 @@ from datasets import Dataset, Features, List, Value, concatenate_datasets
 from PIL import Image
 
 from nutrition_vl.boxes import LABELS, make_detections
-from nutrition_vl.data import formats
 from nutrition_vl.data.corrections import correct
-from nutrition_vl.data.formats import Sample, Skipped, attempt
+from nutrition_vl.data.formats.hub_schema import objects_of, sample_of, undecoded
 from nutrition_vl.data.photos import open_photo, photo_size
-from nutrition_vl.data.sources import objects_of, read_source, sample_of, stored, undecoded, unique
+from nutrition_vl.data.rows import Sample, Skipped, attempt, require, stored, unique
+from nutrition_vl.data.sources import read_source
 
 DATASET = "openfoodfacts/nutrition-table-detection"
 
@@ -52,27 +52,29 @@ def load_split(
     limit: int | None = None,
     skipped: list[Skipped] | None = None,
     corrections: Path | None = None,
+    label: str | None = None,
 ) -> Dataset:
     """The first `limit` photos of a split as rows of FEATURES; boxes in the upright photo's pixels.
 
     `source` is a hub id, a folder (metadata.jsonl, parquet, YOLO or Pascal VOC) or a file (parquet,
     COCO JSON, conversation JSON); one without splits serves as any. Raises ValueError or
     FileNotFoundError with the reason; with a list `skipped`, single rows that cannot be read are
-    put there instead. `corrections` is a file for `corrections.correct`.
+    put there instead. `corrections` is a file for `corrections.correct`. `label` names the class
+    that is the nutrition table; boxes of other classes are left out.
     """
     found = read_source(source, split, skipped)
     if not len(found):
         raise ValueError(f"{source} holds no photos")
     if isinstance(found, Dataset):
-        rows = _rows_of_table(found, limit, source, skipped)
+        rows = _rows_of_table(found, limit, source, skipped, label)
     else:
-        names = _renaming({label for sample in found for label in sample.labels}, source)
+        names = _renaming({name for sample in found for name in sample.labels}, source, label)
         read = [attempt(skipped, sample.id, _row, sample, names) for sample in found[:limit]]
         rows = Dataset.from_list([row for row in read if row], _COUNTED)
     dropped = sum(rows["dropped"])
     if dropped:
         logger.warning(
-            "%s: left out %d boxes that are malformed or without area in their photo",
+            "%s: left out %d boxes: malformed, of another class or without area in their photo",
             source,
             dropped,
         )
@@ -87,16 +89,20 @@ def truth(row: Mapping) -> sv.Detections:
 
 
 def _rows_of_table(
-    table: Dataset, limit: int | None, source: str | Path, skipped: list[Skipped] | None
+    table: Dataset,
+    limit: int | None,
+    source: str | Path,
+    skipped: list[Skipped] | None,
+    label: str | None,
 ) -> Dataset:
-    formats.require(("image", "objects"), table.features, source)
+    require(("image", "objects"), table.features, source)
     labels = {
-        str(label)
+        str(name)
         for found in table["objects"]
-        for label in objects_of(found, source)["category_name"]
-        if label is not None  # its row is refused later, by its number
+        for name in objects_of(found, source)["category_name"]
+        if name is not None  # its row is refused later, by its number
     }
-    names = _renaming(labels, source)
+    names = _renaming(labels, source, label)
     table = undecoded(table).select(range(len(table))[:limit])
     # Not Dataset.map: it would copy all photos into its cache, and find old rows there later.
     read = [
@@ -118,22 +124,25 @@ def _row(sample: Sample, names: dict[str, str]) -> dict:
     scale = (width, height) if sample.normalized else (1, 1)
     corners = np.sort(np.array(sample.xyxy, dtype=float).reshape(-1, 2, 2) * scale, axis=1)
     corners = corners.clip(0, (width, height))
-    kept = (corners[:, 0] < corners[:, 1]).all(axis=1)
+    known = np.array([label in names for label in sample.labels], dtype=bool)
+    kept = known & (corners[:, 0] < corners[:, 1]).all(axis=1)
     return {
         "id": sample.id,
         "image": sample.image,
         "width": width,
         "height": height,
         "xyxy": corners[kept].reshape(-1, 4).tolist(),
-        "label": [names.get(sample.labels[i], sample.labels[i]) for i in np.flatnonzero(kept)],
+        "label": [names[sample.labels[i]] for i in np.flatnonzero(kept)],
         "dropped": int((~kept).sum()) + sample.malformed,
     }
 
 
-def _renaming(labels: set[str], source: str | Path) -> dict[str, str]:
+def _renaming(labels: set[str], source: str | Path, label: str | None) -> dict[str, str]:
     """Our names for a source's labels: an only class is the nutrition table, whatever its name."""
+    if label is not None:
+        return {label: LABELS[0]}
     if labels <= set(LABELS):
-        return {}
+        return {name: name for name in LABELS}
     if len(labels) == 1:
         logger.warning("%s: reading its one label %s as %s", source, *labels, LABELS[0])
         return dict.fromkeys(labels, LABELS[0])

@@ -1,19 +1,35 @@
 """Finds out what a source of labelled photos is, and reads what it says of each."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-import datasets
 from datasets import Dataset
-from datasets.exceptions import DatasetGenerationError
 from PIL import Image
 
-from nutrition_vl.data import formats
-from nutrition_vl.data.formats import Sample, Skipped, attempt
+from nutrition_vl.data.formats.coco import read_coco
+from nutrition_vl.data.formats.conversations import read_conversations
+from nutrition_vl.data.formats.hub_schema import (
+    read_hub,
+    read_metadata,
+    read_parquet,
+    sample_of,
+    undecoded,
+)
+from nutrition_vl.data.formats.pascal_voc import read_voc
+from nutrition_vl.data.formats.yolo import read_yolo
 from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.rows import (
+    Sample,
+    Skipped,
+    attempt,
+    parse_json,
+    read_jsonl,
+    read_text,
+    require,
+    stored,
+    unique,
+)
 
 
 def read_source(
@@ -26,23 +42,33 @@ def read_source(
     """
     path = Path(source)
     if not path.exists():
-        return _read_hub(str(source), split)
+        return read_hub(str(source), split)
     if path.name in ("metadata.jsonl", "data.yaml"):
         path = path.parent
     if any(path.glob("metadata.jsonl")) or any(path.glob("*/metadata.jsonl")):
-        return _read_metadata(path, split, skipped)
+        return read_metadata(path, split, skipped)
     if any(path.glob("data.yaml")):
-        return formats.read_yolo(path, split)
+        return read_yolo(path, split)
     if path.suffix == ".parquet" or any(path.rglob("*.parquet")):
-        return _read_parquet(path, split)
+        return read_parquet(path, split)
     if any(path.glob("*.xml")) or any(path.glob("Annotations/*.xml")):
-        return formats.read_voc(path, split)
+        return read_voc(path, split)
     if path.suffix in (".json", ".jsonl"):
-        return formats.read_json(path, split, skipped)
+        return read_json(path, split, skipped)
     raise ValueError(
         f"{source} is no data set: name a folder with metadata.jsonl, *.parquet, data.yaml (YOLO) "
         "or *.xml (Pascal VOC), or a .json, .jsonl or .parquet file"
     )
+
+
+def read_json(file: Path, split: str, skipped: list[Skipped] | None = None) -> list[Sample]:
+    """COCO where the file holds an object, conversations where it holds a list or JSON lines."""
+    if file.suffix == ".jsonl":
+        return read_conversations(file, read_jsonl(file, skipped), split, skipped)
+    content = parse_json(file, read_text(file))
+    if isinstance(content, list):
+        return read_conversations(file, content, split, skipped)
+    return read_coco(file, content)
 
 
 def read_samples(
@@ -51,7 +77,7 @@ def read_samples(
     """What a source says of each photo of a split, under the ids of `load_split`, but unchecked."""
     found = read_source(source, split, skipped)
     if isinstance(found, Dataset):
-        formats.require(("image", "objects"), found.features, source)
+        require(("image", "objects"), found.features, source)
         read = [
             attempt(
                 skipped, row.get("image_id"), sample_of, row, row["image"], f"{source}, row {n}"
@@ -68,66 +94,6 @@ def photo_of(sample: Sample) -> Image.Image:
     return open_photo(*stored(sample.image))
 
 
-def sample_of(row: Mapping, image: str | dict, source: str | Path) -> Sample:
-    """A row as the Open Food Facts set has it: boxes [y_min, x_min, y_max, x_max] from 0 to 1."""
-    if not image or not any(stored(image)):
-        raise ValueError(f"{source} has no image: put its bytes or path there, or leave it out")
-    name = str(row.get("image_id") or Path(stored(image)[1] or "photo").stem)
-    boxes, labels = objects_of(row["objects"], f"{source}, {name}").values()
-    named = len(boxes) == len(labels) and all(isinstance(label, str) for label in labels)
-    if not named or not all(map(_is_box, boxes)):
-        raise ValueError(f"{source}, {name}: each box needs four numbers and a category_name")
-    if any(abs(number) > 2 for box in boxes for number in box):
-        raise ValueError(f"{source}, {name}: bbox must be [y_min, x_min, y_max, x_max] from 0 to 1")
-    return Sample(
-        id=name,
-        image=image,
-        xyxy=[[x0, y0, x1, y1] for y0, x0, y1, x1 in boxes],
-        labels=labels,
-        stored_size=_size(row),
-        product=str(row.get("group") or _meta(row, f"{source}, {name}").get("barcode") or ""),
-    )
-
-
-def _is_box(box: object) -> bool:
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(number, int | float) for number in box)
-    )
-
-
-def _meta(row: Mapping, where: str) -> Mapping:
-    meta = row.get("meta") or {}
-    if not isinstance(meta, Mapping):
-        raise ValueError(f'{where}: meta must be an object like {{"barcode": ...}}, not {meta!r}')
-    return meta
-
-
-def objects_of(found: dict | None, source: str | Path) -> dict[str, list]:
-    """The boxes and labels of a row, in this order; none where they or all `objects` are null."""
-    columns = ("bbox", "category_name")
-    objects: Mapping = dict.fromkeys(columns) if found is None else found
-    formats.require(columns, objects, f"objects in {source}")
-    lists = {name: [] if objects[name] is None else objects[name] for name in columns}
-    for name, values in lists.items():
-        if not isinstance(values, list):
-            raise ValueError(f"{source}: {name} must list an entry for each box, not {values!r}")
-    return lists
-
-
-def undecoded(table: Dataset) -> Dataset:
-    """The table with its photos as they are stored."""
-    return table.cast_column("image", datasets.Image(decode=False))
-
-
-def stored(image: str | dict) -> tuple[str | bytes, str | None]:
-    """Of the image column what `open_photo` asks for: the photo and what to call it."""
-    if isinstance(image, str):
-        return image, image
-    return image["bytes"] or image["path"], image["path"]
-
-
 def photo_hashes(rows: Dataset) -> list[str]:
     """SHA-256 of each photo's file, in the rows' order; FileNotFoundError names a lost one."""
     photos = undecoded(rows.select_columns("image"))
@@ -142,63 +108,3 @@ def _file(image: dict) -> bytes:
         return Path(photo).read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no photo {photo}") from error
-
-
-def unique(names: Iterable[str]) -> list[str]:
-    """Ids name photos in result files, so the second `a` (of another folder) becomes `a-2`."""
-    seen: Counter[str] = Counter()
-    ids = []
-    for name in names:
-        seen[name] += 1
-        ids.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return ids
-
-
-def _size(row: Mapping) -> tuple[int, int] | None:
-    width, height = row.get("width"), row.get("height")
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
-
-
-def _read_hub(name: str, split: str) -> Dataset:
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise FileNotFoundError(f"there is no file or folder {name}")
-    try:
-        return datasets.load_dataset(name, split=split)
-    except (FileNotFoundError, ConnectionError) as error:
-        raise FileNotFoundError(
-            f"{name} is neither a file or folder nor found on the hub: {error}"
-        ) from error
-
-
-def _read_metadata(folder: Path, split: str, skipped: list[Skipped] | None) -> list[Sample]:
-    file = folder / "metadata.jsonl"
-    if not file.exists():
-        splits = [entry.parent.name for entry in folder.glob("*/metadata.jsonl")]
-        file = folder / formats.choose(split, splits, folder) / "metadata.jsonl"
-    rows = formats.of_split(formats.read_jsonl(file, skipped), split, file)
-    read = [attempt(skipped, row.get("file_name"), _listed, row, file) for row in rows]
-    return [sample for sample in read if sample]
-
-
-def _listed(row: Mapping, file: Path) -> Sample:
-    formats.require(("file_name", "objects"), row, file)
-    if not isinstance(row["file_name"], str):
-        raise ValueError(f"{file}: file_name must be a path in quotes, not {row['file_name']!r}")
-    return sample_of(row, str(file.parent / row["file_name"]), file)
-
-
-def _read_parquet(path: Path, split: str) -> Dataset:
-    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-    shards = [file for file in files if "-of-" in file.name]  # train-00000-of-00002.parquet
-    if shards and path.is_dir():
-        formats.choose(split, {file.name.split("-")[0] for file in shards}, path)
-        files = [file for file in shards if file.name.split("-")[0] == split]
-    try:
-        table = Dataset.from_parquet([str(file) for file in files])
-    except (ValueError, DatasetGenerationError) as error:
-        raise ValueError(f"{path} is no readable parquet: {error}") from error
-    if "split" not in table.column_names:
-        return table
-    names = [str(name) for name in table["split"]]
-    formats.choose(split, set(names), path)
-    return table.select([i for i, name in enumerate(names) if name == split])

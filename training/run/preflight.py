@@ -14,7 +14,7 @@ from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from nutrition_vl.boxes import GRID, from_text
 from nutrition_vl.data import truth
-from nutrition_vl.data.formats import Skipped
+from nutrition_vl.data.rows import Skipped
 from training.examples.examples import Collator, length, patches, said, to_example, trained_tokens
 from training.plan.forecast import GIB, Extent, Forecast, disk_need, free_memory, step_down
 from training.plan.parameter_counts import matched, part_of, quantizable, trainable

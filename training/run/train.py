@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from nutrition_vl.data import load_split
-from nutrition_vl.data.formats import Skipped
+from nutrition_vl.data.rows import Skipped
 from nutrition_vl.models.load import load_base
 from nutrition_vl.models.random_weights import is_random, random_base, skeleton
 from nutrition_vl.models.runtime import grow_blocks
