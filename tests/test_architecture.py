@@ -19,9 +19,9 @@ PRODUCT = sorted(
 SOURCE = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in PRODUCT}
 
 # Room -> the rooms of the project it may import. A room is a folder, or a file beside the folders.
-CORE = (
-    "files boxes prompts confidence draw batching cli models data decoding answer detector".split()
-)
+CORE = """
+files boxes matching prompts confidence draw batching cli models data decoding answer detector
+""".split()
 ROOMS = {
     "nutrition_vl": "",
     "training": "",
@@ -29,6 +29,7 @@ ROOMS = {
     "nutrition_vl.cli": "",
     "nutrition_vl.files": "",
     "nutrition_vl.boxes": "",
+    "nutrition_vl.matching": "",
     "nutrition_vl.batching": "",
     "nutrition_vl.prompts": "boxes",
     "nutrition_vl.draw": "boxes",

@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 
 from eval.audit.duplicates import near
-from eval.metrics.matching import iou
 from nutrition_vl.data.rows import Sample
+from nutrition_vl.matching import best_iou, iou
 
 TINY = 0.01  # of the photo's width or height: in a photo of 1000 pixels a line of text is 15 high
 SAME = 0.9  # IoU of two boxes of one table
@@ -156,4 +156,4 @@ def turn(boxes: np.ndarray, times: int) -> np.ndarray:
 
 
 def _fit(truth: np.ndarray, found: np.ndarray) -> float:
-    return float(iou(truth, found).max(1).mean())
+    return float(best_iou(iou(truth, found)).mean())

@@ -11,8 +11,9 @@ from math import nan
 
 import numpy as np
 
-from eval.metrics.matching import NOTHING, Pairing, Photos, column_of, match, pair
+from eval.metrics.pairing import Pairing, Photos, column_of, pair
 from eval.predictions.predictions import Answers
+from nutrition_vl.matching import UNMATCHED, match
 
 RECALL_POINTS = np.linspace(0, 1, 101)
 MAX_FOUND = 100
@@ -79,7 +80,7 @@ def _ranked(answers: Answers, pairing: Pairing, counted: Counted | None) -> np.n
     """RIGHT, WRONG or UNJUDGED at each threshold for every found box, the surest first, (f, 10)."""
     assert answers.found.confidence is not None
     verdicts = pairing.per_found(
-        lambda photos: photos.matches != NOTHING if counted is None else _judged(photos, counted)
+        lambda photos: photos.matches != UNMATCHED if counted is None else _judged(photos, counted)
     )
     among_first = pairing.per_found(lambda photos: _rank(photos.confidence) < MAX_FOUND)
     order = np.argsort(-answers.found.confidence, kind="stable")
@@ -91,7 +92,7 @@ def _judged(photos: Photos, counted: Counted) -> np.ndarray:
     true, found = counted.true[photos.true], counted.found[photos.found]
     matches = match(photos.iou, photos.confidence, true)
     verdicts = np.where(found[..., None], WRONG, np.full(matches.shape, UNJUDGED))
-    photo, box, column = np.nonzero(matches != NOTHING)
+    photo, box, column = np.nonzero(matches != UNMATCHED)
     of_match = true[photo, matches[photo, box, column]]
     verdicts[photo, box, column] = np.where(of_match, RIGHT, UNJUDGED)
     return verdicts

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from eval.metrics.matching import Pairing, Photos, pair
+from eval.metrics.pairing import Pairing, Photos, pair
 from eval.predictions.predictions import Answers
 
 Share = tuple[np.ndarray | float, np.ndarray | float]
@@ -23,7 +23,7 @@ def mean_iou(photos: Photos) -> Share:
 
     The headline, as the original notebook's `mean_gt_iou`: one found box may serve two true ones.
     """
-    return best(photos).sum(1), photos.true.shape[1]
+    return photos.best_iou().sum(1), photos.true.shape[1]
 
 
 def mean_iou_one_to_one(photos: Photos) -> Share:
@@ -45,7 +45,7 @@ def mean_iou_symmetric(photos: Photos) -> Share:
     """
     if not photos.iou.size:
         return 0, _with_a_table(photos)
-    return (best(photos).mean(1) + photos.iou.max(1).mean(1)) / 2, 1
+    return (photos.best_iou().mean(1) + photos.iou.max(1).mean(1)) / 2, 1
 
 
 def mean_iou_first_box(photos: Photos) -> Share:
@@ -58,7 +58,7 @@ def mean_iou_first_box(photos: Photos) -> Share:
 
 def mean_iou_per_photo(photos: Photos) -> Share:
     """Over photos with a table, the mean of `mean_iou` within each."""
-    return (best(photos).mean(1) if photos.iou.size else 0), _with_a_table(photos)
+    return (photos.best_iou().mean(1) if photos.iou.size else 0), _with_a_table(photos)
 
 
 def false_alarm_rate(photos: Photos) -> Share:
@@ -73,7 +73,7 @@ def precision_recall_f1(
     """Precision is the share of found boxes matched one-to-one to true ones, recall the share of
     true ones so matched, F1 their harmonic mean: twice the matched over found and true together.
 
-    Of the boxes of each photo that are matched (`matching.match`), found and true.
+    Of the boxes of each photo that are matched (`nutrition_vl.matching.match`), found and true.
     """
     return (hits, found), (hits, true), (2 * hits, found + true)
 
@@ -141,11 +141,6 @@ def tally(answers: Answers, pairing: Pairing | None = None) -> Tally:
     columns.append((np.where(timed, answers.seconds, 0), timed))
     above, below = (np.array(side, dtype=float).T for side in zip(*columns, strict=True))
     return Tally(above, below)
-
-
-def best(photos: Photos) -> np.ndarray:
-    """For each true box (n, t) the greatest IoU of a found one, 0 where none was found."""
-    return photos.iou.max(2, initial=0)
 
 
 def shares(above: np.ndarray, below: np.ndarray) -> np.ndarray:

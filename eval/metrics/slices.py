@@ -6,10 +6,11 @@ import numpy as np
 import supervision as sv
 
 from eval.metrics.average_precision import Counted, average_precision
-from eval.metrics.matching import NOTHING, Pairing, pair
-from eval.metrics.measures import Tally, best, tally
+from eval.metrics.measures import Tally, tally
+from eval.metrics.pairing import Pairing, Photos, pair
 from eval.predictions.predictions import Answers
 from nutrition_vl.boxes import LABELS
+from nutrition_vl.matching import UNMATCHED
 
 # Shares of the photo's area: pixels would say more about the camera than about the table.
 SIZES = {
@@ -50,7 +51,7 @@ def by_size(answers: Answers, pairing: Pairing, every: tuple[Answers, Pairing]) 
     """For true boxes by their share of the photo's area: mean IoU, recall at 0.5, AP as COCO's,
     which hears every box."""
     share, heard_share = _share(answers, answers.truth), _share(every[0], every[0].found)
-    fit = pairing.per_true(best)
+    fit = pairing.per_true(Photos.best_iou)
     hit = np.isin(np.arange(len(share)), pairing.matched(0.5))
     rows: list[Row] = []
     for name, (low, high) in SIZES.items():
@@ -68,7 +69,7 @@ def confusion(answers: Answers, pairing: Pairing) -> np.ndarray:
     assert answers.truth.class_id is not None and answers.found.class_id is not None
     table = np.zeros((len(LABELS) + 1, len(LABELS) + 1), dtype=int)
     matched = pairing.matched(0.5)
-    true = np.append(answers.truth.class_id, len(LABELS))[matched]  # NOTHING is the last
+    true = np.append(answers.truth.class_id, len(LABELS))[matched]  # UNMATCHED is the last
     np.add.at(table, (true, answers.found.class_id), 1)
     missed = np.setdiff1d(np.arange(len(answers.truth)), matched)
     np.add.at(table, (answers.truth.class_id[missed], len(LABELS)), 1)
@@ -79,7 +80,7 @@ def by_threshold(answers: Answers, pairing: Pairing) -> list[Row]:
     """Only boxes of confidence >= t used: of the photos without a table the share in which one is
     left, `false_alarm_rate`, and precision and recall at IoU 0.5 of the boxes left."""
     photo, confidence = answers.found.data["photo"], answers.found.confidence
-    hit, truths = pairing.matched(0.5) != NOTHING, len(answers.truth)
+    hit, truths = pairing.matched(0.5) != UNMATCHED, len(answers.truth)
     without = np.bincount(answers.truth.data["photo"], minlength=len(answers.ids)) == 0
     rows: list[Row] = []
     for threshold in THRESHOLDS:
@@ -116,7 +117,7 @@ def calibration(answers: Answers, pairing: Pairing) -> list[Row]:
     """Found boxes in ten bins of confidence: how sure they are and the share matched at 0.5."""
     confidence = answers.found.confidence
     assert confidence is not None
-    hit = pairing.matched(0.5) != NOTHING
+    hit = pairing.matched(0.5) != UNMATCHED
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
         {

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from eval.metrics.average_precision import RECALL_POINTS
 from eval.metrics.bootstrap import COMPARED, spread
-from eval.metrics.measures import best as best_iou
+from eval.metrics.pairing import Photos
 from eval.metrics.slices import by_threshold, calibration, operating_points
 from eval.report.results import Result, best, by_recipe, called
 from eval.report.table import NAMES
@@ -99,7 +99,7 @@ def _runs(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 def _histogram(axes: Axes, results: Sequence[Result]) -> None:
     rows = [results[0]] if best(results) is results[0] else [results[0], best(results)]
-    values = [row.pairing.per_true(best_iou) for row in rows]
+    values = [row.pairing.per_true(Photos.best_iou) for row in rows]
     axes.hist(values, bins=10, range=(0, 1), label=[called(row, results) for row in rows])
     axes.set(xlabel="IoU of the best found box", ylabel="true boxes")
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from eval.metrics.average_precision import AveragePrecision, average_precision, unranked
 from eval.metrics.bootstrap import COMPARED, Interval, difference, interval, resample
-from eval.metrics.matching import Pairing, pair
 from eval.metrics.measures import Tally, tally
+from eval.metrics.pairing import Pairing, pair
 from eval.predictions.predictions import Answers
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from PIL import Image
 from eval.audit.__main__ import main
 from eval.audit.checks import turn
 from eval.audit.duplicates import dhash, near
-from eval.metrics.matching import iou
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.data import load_split
+from nutrition_vl.matching import iou
 from tests.helpers.labelled import paint
 
 REFERENCE = Path(__file__).parents[3].parent / "shared" / "reference"

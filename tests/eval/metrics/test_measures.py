@@ -10,8 +10,8 @@ import supervision as sv
 from supervision.metrics import F1Score, MeanAveragePrecision, Precision, Recall
 
 from eval.metrics.average_precision import average_precision, unranked
-from eval.metrics.matching import iou, pair
 from eval.metrics.measures import tally
+from eval.metrics.pairing import pair
 from eval.metrics.slices import (
     SIZES,
     by_label,
@@ -25,6 +25,7 @@ from eval.metrics.slices import (
 from eval.predictions.predictions import Answers, Found, Truth, join
 from eval.report.results import evaluate
 from nutrition_vl.boxes import LABELS
+from nutrition_vl.matching import iou
 
 TABLE, TEXT = LABELS[:2]
 LEFT, RIGHT = [0, 0, 10, 10], [50, 0, 60, 10]

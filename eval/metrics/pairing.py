@@ -10,17 +10,14 @@ import numpy as np
 import supervision as sv
 
 from eval.predictions.predictions import Answers
-
-# COCO's ten: 0.50, 0.55 ... 0.95. https://cocodataset.org/#detection-eval
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
-NOTHING = -1
+from nutrition_vl.matching import THRESHOLDS, UNMATCHED, best_iou, iou, match
 
 
 @dataclass(frozen=True)
 class Photos:
     """n photos of t true and f found boxes each: their indices (n,) in `Answers` and those of their
     boxes (n, t) and (n, f), IoU (n, t, f), confidence (n, f), and the true box of the photo (from 0
-    to t) matched to each found one at each of THRESHOLDS (n, f, 10), NOTHING where none is."""
+    to t) matched to each found one at each of THRESHOLDS (n, f, 10), UNMATCHED where none is."""
 
     indices: np.ndarray
     true: np.ndarray
@@ -31,7 +28,11 @@ class Photos:
 
     def hits(self, threshold: float) -> np.ndarray:
         """How many boxes of each photo are matched at one of THRESHOLDS, (n,)."""
-        return (self.matches[..., column_of(threshold)] != NOTHING).sum(1)
+        return (self.matches[..., column_of(threshold)] != UNMATCHED).sum(1)
+
+    def best_iou(self) -> np.ndarray:
+        """The greatest IoU of a found box per true box (n, t), 0 where none was found."""
+        return best_iou(self.iou)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Pairing:
         return _in_order([group.found for group in self.groups], [*map(ask, self.groups)])
 
     def matched(self, threshold: float) -> np.ndarray:
-        """For each found box the index in `Answers.truth` of the one matched to it, or NOTHING."""
+        """Per found box the index in `Answers.truth` of its match, or UNMATCHED."""
         return self.per_found(lambda photos: _index_of_match(photos, column_of(threshold)))
 
 
@@ -76,45 +77,6 @@ def pair(answers: Answers) -> Pairing:
             for photos in alike
         ]
     )
-
-
-def iou(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes (..., t, 4) with boxes (..., f, 4): (..., t, f).
-
-    0 for a box without area. As `sv.box_iou_batch`, but in float64 and for many photos at once.
-    """
-    first, second = truth[..., :, None, :], found[..., None, :, :]
-    low = np.maximum(first[..., :2], second[..., :2])
-    high = np.minimum(first[..., 2:], second[..., 2:])
-    shared = (high - low).clip(min=0).prod(-1)
-    union = _area(first) + _area(second) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
-def match(
-    overlap: np.ndarray, confidence: np.ndarray, counted: np.ndarray | None = None
-) -> np.ndarray:
-    """Greedy one-to-one matching, as COCO's: (n, t, f) overlaps to (n, f, 10) places of true boxes.
-
-    Found boxes choose in order of confidence (equal ones in their own order), each the free true
-    box it overlaps most, if by the threshold at least; those `counted` (n, t) go before the others.
-    """
-    matches = np.full((*confidence.shape, len(THRESHOLDS)), NOTHING)
-    if not overlap.size:
-        return matches
-    free = np.ones((len(overlap), len(THRESHOLDS), overlap.shape[1]), dtype=bool)
-    rows, first = np.arange(len(overlap)), np.zeros(overlap.shape[:2])
-    if counted is not None:
-        first += counted
-    for box in np.argsort(-confidence, axis=1, kind="stable").T:
-        fit = overlap[rows, :, box]
-        open_to_it = free & (fit[:, None] >= THRESHOLDS[:, None])
-        chosen = np.where(open_to_it, (fit + first)[:, None], NOTHING).argmax(-1)
-        photo, column = np.nonzero(open_to_it.any(-1))
-        taken = chosen[photo, column]
-        matches[photo, box[photo], column] = taken
-        free[photo, column, taken] = False
-    return matches
 
 
 def column_of(threshold: float) -> int:
@@ -139,7 +101,7 @@ def _index_of_match(photos: Photos, column: int) -> np.ndarray:
     chosen = photos.matches[..., column]
     if not photos.true.size:
         return chosen
-    return np.where(chosen == NOTHING, NOTHING, np.take_along_axis(photos.true, chosen, 1))
+    return np.where(chosen == UNMATCHED, UNMATCHED, np.take_along_axis(photos.true, chosen, 1))
 
 
 def _in_order(places: Sequence[np.ndarray], values: Sequence[np.ndarray]) -> np.ndarray:
@@ -147,7 +109,3 @@ def _in_order(places: Sequence[np.ndarray], values: Sequence[np.ndarray]) -> np.
     pairs = list(zip(places, values, strict=True))
     rows = [value.reshape(place.size, *value.shape[place.ndim :]) for place, value in pairs]
     return np.concatenate(rows)[np.argsort(np.concatenate([place.ravel() for place in places]))]
-
-
-def _area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[..., 2:] - boxes[..., :2]).clip(min=0).prod(-1)
