@@ -133,7 +133,7 @@ def told(args: argparse.Namespace, split: str, file: Path | None) -> dict[str, l
             out=args.out / split,
         )
         answers = _asked(config, rows)
-    return dict(zip(answers.ids, answers.shares(answers.found), strict=True))
+    return dict(zip(answers.ids, answers.shares(answers.predictions), strict=True))
 
 
 def _asked(config: EvalConfig, rows: Any) -> Answers:

@@ -70,20 +70,20 @@ def average_precision(
 def unranked(answers: Answers) -> float:
     """AP if every box were equally sure, so that they rank as they come; what is missing to AP is
     what confidences are worth."""
-    found = copy(answers.found)
+    found = copy(answers.predictions)
     found.confidence = np.ones(len(found))
-    level = replace(answers, found=found)
+    level = replace(answers, predictions=found)
     return average_precision(level, pair(level)).ap
 
 
 def _ranked(answers: Answers, pairing: Pairing, counted: Counted | None) -> np.ndarray:
     """RIGHT, WRONG or UNJUDGED at each threshold for every found box, the surest first, (f, 10)."""
-    assert answers.found.confidence is not None
+    assert answers.predictions.confidence is not None
     verdicts = pairing.per_found(
         lambda photos: photos.matches != UNMATCHED if counted is None else _judged(photos, counted)
     )
     among_first = pairing.per_found(lambda photos: _rank(photos.confidence) < MAX_FOUND)
-    order = np.argsort(-answers.found.confidence, kind="stable")
+    order = np.argsort(-answers.predictions.confidence, kind="stable")
     return verdicts[order[among_first[order]]].astype(int)
 
 

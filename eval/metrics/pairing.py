@@ -52,7 +52,7 @@ class Pairing:
         return _in_order([group.true for group in self.groups], [*map(ask, self.groups)])
 
     def per_found(self, ask: Callable[[Photos], np.ndarray]) -> np.ndarray:
-        """A value for each found box from (n, f, ...), in the order of `Answers.found`."""
+        """A value for each found box from (n, f, ...), in the order of `Answers.predictions`."""
         return _in_order([group.found for group in self.groups], [*map(ask, self.groups)])
 
     def matched(self, threshold: float) -> np.ndarray:
@@ -63,7 +63,7 @@ class Pairing:
 def pair(answers: Answers) -> Pairing:
     """The pairing of all photos, labels disregarded."""
     first_true, true = _runs(answers.truth, len(answers.ids))
-    first_found, found = _runs(answers.found, len(answers.ids))
+    first_found, found = _runs(answers.predictions, len(answers.ids))
     _, kind = np.unique(np.stack([true, found], 1), axis=0, return_inverse=True)
     alike = np.split(np.argsort(kind, kind="stable"), np.cumsum(np.bincount(kind))[:-1])
     return Pairing(
@@ -85,9 +85,9 @@ def column_of(threshold: float) -> int:
 
 
 def _paired(answers: Answers, photos: np.ndarray, true: np.ndarray, found: np.ndarray) -> Photos:
-    assert answers.found.confidence is not None
-    overlap = iou(answers.truth.xyxy[true], answers.found.xyxy[found])
-    confidence = answers.found.confidence[found]
+    assert answers.predictions.confidence is not None
+    overlap = iou(answers.truth.xyxy[true], answers.predictions.xyxy[found])
+    confidence = answers.predictions.confidence[found]
     return Photos(photos, true, found, overlap, confidence, match(overlap, confidence))
 
 

@@ -50,7 +50,7 @@ def by_tables(answers: Answers, counts: Tally) -> list[Row]:
 def by_size(answers: Answers, pairing: Pairing, every: tuple[Answers, Pairing]) -> list[Row]:
     """For true boxes by their share of the photo's area: mean IoU, recall at 0.5, AP as COCO's,
     which hears every box."""
-    share, heard_share = _share(answers, answers.truth), _share(every[0], every[0].found)
+    share, heard_share = _share(answers, answers.truth), _share(every[0], every[0].predictions)
     fit = pairing.per_true(Photos.best_iou)
     hit = np.isin(np.arange(len(share)), pairing.matched(0.5))
     rows: list[Row] = []
@@ -66,11 +66,11 @@ def by_size(answers: Answers, pairing: Pairing, every: tuple[Answers, Pairing]) 
 
 def confusion(answers: Answers, pairing: Pairing) -> np.ndarray:
     """Counts (true, found) of labels over boxes matched at IoU 0.5; the last of each is nothing."""
-    assert answers.truth.class_id is not None and answers.found.class_id is not None
+    assert answers.truth.class_id is not None and answers.predictions.class_id is not None
     table = np.zeros((len(LABELS) + 1, len(LABELS) + 1), dtype=int)
     matched = pairing.matched(0.5)
     true = np.append(answers.truth.class_id, len(LABELS))[matched]  # UNMATCHED is the last
-    np.add.at(table, (true, answers.found.class_id), 1)
+    np.add.at(table, (true, answers.predictions.class_id), 1)
     missed = np.setdiff1d(np.arange(len(answers.truth)), matched)
     np.add.at(table, (answers.truth.class_id[missed], len(LABELS)), 1)
     return table
@@ -79,7 +79,7 @@ def confusion(answers: Answers, pairing: Pairing) -> np.ndarray:
 def by_threshold(answers: Answers, pairing: Pairing) -> list[Row]:
     """Only boxes of confidence >= t used: of the photos without a table the share in which one is
     left, `false_alarm_rate`, and precision and recall at IoU 0.5 of the boxes left."""
-    photo, confidence = answers.found.data["photo"], answers.found.confidence
+    photo, confidence = answers.predictions.data["photo"], answers.predictions.confidence
     hit, truths = pairing.matched(0.5) != UNMATCHED, len(answers.truth)
     without = np.bincount(answers.truth.data["photo"], minlength=len(answers.ids)) == 0
     rows: list[Row] = []
@@ -99,7 +99,7 @@ def by_threshold(answers: Answers, pairing: Pairing) -> list[Row]:
 def operating_points(answers: Answers, pairing: Pairing) -> list[Row]:
     """Answers used only with exactly one box of confidence >= t: `coverage` is the share of photos
     with such an answer, `precision` the share of these whose box fits a true one to IoU 0.5."""
-    photo, confidence = answers.found.data["photo"], answers.found.confidence
+    photo, confidence = answers.predictions.data["photo"], answers.predictions.confidence
     fits = pairing.per_found(lambda photos: photos.iou.max(1, initial=0) >= 0.5)
     points: list[Row] = []
     for threshold in THRESHOLDS:
@@ -115,7 +115,7 @@ def operating_points(answers: Answers, pairing: Pairing) -> list[Row]:
 
 def calibration(answers: Answers, pairing: Pairing) -> list[Row]:
     """Found boxes in ten bins of confidence: how sure they are and the share matched at 0.5."""
-    confidence = answers.found.confidence
+    confidence = answers.predictions.confidence
     assert confidence is not None
     hit = pairing.matched(0.5) != UNMATCHED
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.predictions.fields import corners, scores
-from eval.predictions.predictions import Found, Truth
+from eval.predictions.fields import check_boxes, check_scores
+from eval.predictions.predictions import Prediction, Truth
 from nutrition_vl.boxes import LABELS
 
 KEYS = {"image_id", "category_id", "bbox", "score"}
 
 
-def read_coco(file: Path, truths: Sequence[Truth], data: str | None) -> Iterator[Found]:
+def read_coco(file: Path, truths: Sequence[Truth], data: str | None) -> Iterator[Prediction]:
     """COCO results: a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
 
     Numbers are as in `data` if that is COCO instances; otherwise `image_id` is the photo's id and
@@ -22,12 +22,12 @@ def read_coco(file: Path, truths: Sequence[Truth], data: str | None) -> Iterator
     """
     photos, labels = _names(data)
     of_photo: dict[str, list[tuple[str, dict]]] = {truth.id: [] for truth in truths}
-    strangers: dict[str, list[tuple[str, dict]]] = defaultdict(list)
+    unknown: dict[str, list[tuple[str, dict]]] = defaultdict(list)
     for where, entry in _entries(file):
         name = photos.get(entry["image_id"], str(entry["image_id"]))
-        (of_photo if name in of_photo else strangers)[name].append((where, entry))
-    for name, listed in (of_photo | strangers).items():
-        yield _found(str(file), name, listed, labels)
+        (of_photo if name in of_photo else unknown)[name].append((where, entry))
+    for name, listed in (of_photo | unknown).items():
+        yield _prediction(str(file), name, listed, labels)
 
 
 def _entries(file: Path) -> Iterator[tuple[str, dict]]:
@@ -41,18 +41,20 @@ def _entries(file: Path) -> Iterator[tuple[str, dict]]:
         photo, label = entry["image_id"], entry["category_id"]
         if not isinstance(photo, int | str) or not isinstance(label, int):
             raise ValueError(f"{where}: image_id and category_id name one photo and one label")
-        corners([entry["bbox"]], where)
-        scores([entry["score"]], where)
+        check_boxes([entry["bbox"]], where)
+        check_scores([entry["score"]], where)
         yield where, entry
 
 
-def _found(file: str, photo: str, listed: list[tuple[str, dict]], labels: dict[int, str]) -> Found:
+def _prediction(
+    file: str, photo: str, listed: list[tuple[str, dict]], labels: dict[int, str]
+) -> Prediction:
     for where, entry in listed:
         if entry["category_id"] not in labels:
-            known = ", ".join(map(str, labels))
-            raise ValueError(f"{where}: category_id {entry['category_id']} is none of {known}")
+            declared = ", ".join(map(str, labels))
+            raise ValueError(f"{where}: category_id {entry['category_id']} is none of {declared}")
     boxes = [entry["bbox"] for _, entry in listed]
-    return Found(
+    return Prediction(
         photo=photo,
         xyxy=[[x, y, x + width, y + height] for x, y, width, height in boxes],
         labels=[labels[entry["category_id"]] for _, entry in listed],

@@ -1,4 +1,4 @@
-"""What one model found in the photos of a split, beside the truth: the input of every number."""
+"""One model's predictions for a split, joined to the true boxes: the input of every metric."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -26,10 +26,10 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found in a photo, `photo` being the name the file gives it, `where` its line.
+class Prediction:
+    """Predicted boxes of one photo; `photo` is its name in the file, `where` the file and line.
 
-    `size` is the photo's width and height as the model saw it, None where the file does not say.
+    `size` is the width and height that the file states for the photo, None where it states none.
     """
 
     photo: str
@@ -45,17 +45,17 @@ class Found:
 
 @dataclass(frozen=True)
 class Answers:
-    """All photos of a split; boxes of all of them in one `sv.Detections`, photo after photo.
+    """True and predicted boxes of a whole split, each in one `sv.Detections`, photo after photo.
 
     `data["photo"]` of a box is the index of its photo in `ids`; sizes are (photos, 2); `differs`
-    says how the model was asked otherwise than its card says.
+    lists settings that differ from the checkpoint's card.
     """
 
     name: str
     ids: list[str]
     sizes: np.ndarray
     truth: sv.Detections
-    found: sv.Detections
+    predictions: sv.Detections
     malformed: np.ndarray
     seconds: np.ndarray
     texts: list[str]
@@ -63,28 +63,28 @@ class Answers:
 
     def of_label(self, class_id: int) -> "Answers":
         """The same photos with only the boxes of one label."""
-        truth, found = self.truth, self.found
+        truth, predictions = self.truth, self.predictions
         return replace(
             self,
             truth=select(truth, truth.class_id == class_id),
-            found=select(found, found.class_id == class_id),
+            predictions=select(predictions, predictions.class_id == class_id),
         )
 
     def above(self, threshold: float) -> "Answers":
-        """The same photos with only the boxes that were found with at least this confidence."""
-        sure = np.asarray(self.found.confidence) >= threshold
-        return replace(self, found=select(self.found, sure))
+        """The same photos with only the predictions of at least this confidence."""
+        confident = np.asarray(self.predictions.confidence) >= threshold
+        return replace(self, predictions=select(self.predictions, confident))
 
     def boxes_of(self, photo: int) -> tuple[sv.Detections, sv.Detections]:
-        """The true and the found boxes of the photo with this index."""
-        truth, found = self.truth, self.found
+        """The true and the predicted boxes of the photo with this index."""
+        truth, predictions = self.truth, self.predictions
         return (
             select(truth, truth.data["photo"] == photo),
-            select(found, found.data["photo"] == photo),
+            select(predictions, predictions.data["photo"] == photo),
         )
 
     def shares(self, boxes: sv.Detections) -> list[list[list[float]]]:
-        """For each photo its boxes, true or found, in shares of its sides, to six digits."""
+        """Boxes of each photo, true or predicted, in shares of its sides, to six digits."""
         photo = boxes.data["photo"]
         inside = (boxes.xyxy / np.tile(self.sizes[photo], 2)).round(6)
         starts = np.searchsorted(photo, np.arange(1, len(self.ids)))
@@ -92,7 +92,7 @@ class Answers:
 
 
 def select(boxes: sv.Detections, mask: np.ndarray | bool) -> sv.Detections:
-    """The boxes where the mask says so."""
+    """The boxes where the mask is true."""
     chosen = boxes[np.asarray(mask)]
     assert isinstance(chosen, sv.Detections)
     return chosen
@@ -109,21 +109,21 @@ def truth_of(rows: "Dataset") -> list[Truth]:
 def join(
     name: str,
     truths: Sequence[Truth],
-    found: Iterable[Found],
-    whole: Collection[str] = (),
+    predictions: Iterable[Prediction],
+    split_ids: Collection[str] = (),
 ) -> Answers:
-    """Sets what was found beside the truth, in the order of `truths`.
+    """Joins predictions to the truth by photo, in the order of `truths`.
 
-    These may be a part of a split whose `whole` photos are named: what was found in its others is
-    left out. Raises ValueError, in one sentence, for photos that are unknown, missing or there
-    twice.
+    Where `truths` are only a part of a split, `split_ids` names all its photos: predictions for
+    the others are left out. ValueError, in one sentence, for photos that are unknown, missing or
+    listed twice.
     """
     if not truths:
         raise ValueError("the split is empty: there is no photo to score")
     photos = {truth.id: truth for truth in truths}
-    by_id: dict[str, Found] = {}
-    for entry in found:
-        photo = photo_named(entry.photo, whole or photos)
+    by_id: dict[str, Prediction] = {}
+    for entry in predictions:
+        photo = match_id(entry.photo, split_ids or photos)
         if photo is None:
             raise ValueError(f"{entry.where}: photo {entry.photo} is not in the split")
         if photo not in photos:
@@ -137,24 +137,23 @@ def join(
     return _gather(name, truths, [by_id[truth.id] for truth in truths])
 
 
-def photo_named(name: str, photos: Collection[str]) -> str | None:
-    """Which of the photos is meant: by its id, or by its file's name with or without the ending."""
+def match_id(name: str, ids: Collection[str]) -> str | None:
+    """The id that a name stands for: itself, or its file name with or without the ending."""
     path = Path(name)
-    names = (name, path.name, path.stem)
-    return next((name for name in names if name in photos), None)
+    return next((name for name in (name, path.name, path.stem) if name in ids), None)
 
 
-def _require_all(name: str, photos: Collection[str], found: Collection[str]) -> None:
-    missing = [photo for photo in photos if photo not in found]
+def _require_all(name: str, photos: Collection[str], predicted: Collection[str]) -> None:
+    missing = [photo for photo in photos if photo not in predicted]
     if missing:
-        named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ValueError(
-            f"{name}: {len(missing)} of the split's {len(photos)} photos are missing ({named});"
-            " a photo without a find needs a line with no boxes"
+            f"{name}: {len(missing)} of the split's {len(photos)} photos are missing ({listed});"
+            ' a photo without detections still needs a line with "boxes": []'
         )
 
 
-def _require_size(entry: Found, photo: Truth) -> None:
+def _require_size(entry: Prediction, photo: Truth) -> None:
     if entry.size is not None and entry.size != (photo.width, photo.height):
         raise ValueError(
             f"{entry.where}: photo {photo.id} is {_size(entry.size)} there,"
@@ -166,20 +165,20 @@ def _size(wh: tuple[float, float]) -> str:
     return f"{wh[0]:g} x {wh[1]:g}"
 
 
-def _gather(name: str, truths: Sequence[Truth], found: Sequence[Found]) -> Answers:
+def _gather(name: str, truths: Sequence[Truth], predictions: Sequence[Prediction]) -> Answers:
     return Answers(
         name=name,
         ids=[truth.id for truth in truths],
         sizes=np.array([(truth.width, truth.height) for truth in truths], dtype=float),
         truth=_flat([truth.xyxy for truth in truths], [truth.labels for truth in truths]),
-        found=_flat(
-            [entry.xyxy for entry in found],
-            [entry.labels for entry in found],
-            [score for entry in found for score in entry.confidence],
+        predictions=_flat(
+            [entry.xyxy for entry in predictions],
+            [entry.labels for entry in predictions],
+            [score for entry in predictions for score in entry.confidence],
         ),
-        malformed=np.array([entry.malformed for entry in found]),
-        seconds=np.array([entry.seconds for entry in found], dtype=float),
-        texts=[entry.text for entry in found],
+        malformed=np.array([entry.malformed for entry in predictions]),
+        seconds=np.array([entry.seconds for entry in predictions], dtype=float),
+        texts=[entry.text for entry in predictions],
     )
 
 

@@ -1,6 +1,6 @@
 """Reads predictions of any model: our JSON lines, COCO results, the original's table of samples.
 
-Every reader ends in `Answers`; a mistake in a file is a ValueError that names file and line.
+Every reader returns `Answers`; a mistake in a file is a ValueError that names file and line.
 """
 
 import csv
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.predictions.coco import read_coco
-from eval.predictions.fields import a_number, corners, known_labels, scores
-from eval.predictions.predictions import Answers, Found, Truth, join, photo_named
+from eval.predictions.fields import check_boxes, check_labels, check_number, check_scores
+from eval.predictions.predictions import Answers, Prediction, Truth, join, match_id
 from nutrition_vl.boxes import LABELS, from_text
 from nutrition_vl.data.rows import read_jsonl
 
@@ -24,41 +24,41 @@ def read(
     file: Path,
     truths: Sequence[Truth] | None = None,
     data: str | None = None,
-    whole: Collection[str] = (),
+    split_ids: Collection[str] = (),
 ) -> Answers:
-    """The predictions in a file (.jsonl, .json or .csv) beside the truth, named after the file.
+    """The predictions in a file (.jsonl, .json or .csv) joined to the truth, named after the file.
 
-    A .csv may bring its own truth; the others need `truths`, COCO results also the
-    `data` they are about: if that is COCO, it says what their numbers stand for.
-    `whole` is as in `answers.join`.
+    A .csv may hold its own truth; the others need `truths`. COCO results also need their data
+    set `data`: where that is COCO instances, it maps their numbers to photos and labels.
+    `split_ids` is as in `predictions.join`.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no predictions file {file}")
     if file.suffix == ".csv":
-        return read_samples(file, truths, whole)
+        return read_samples(file, truths, split_ids)
     if file.suffix not in (".jsonl", ".json"):
         raise ValueError(f"{file} is no predictions file: give a .jsonl, .json (COCO) or .csv")
     if truths is None:
         raise ValueError(f"{file} holds no truth: name the data set with --data and --split")
     if file.suffix == ".jsonl":
-        found = join(file.stem, truths, read_lines(file), whole)
-        return replace(found, differs=_differs(file))
-    return join(file.stem, truths, read_coco(file, truths, data), whole)
+        answers = join(file.stem, truths, read_lines(file), split_ids)
+        return replace(answers, differs=_differs(file))
+    return join(file.stem, truths, read_coco(file, truths, data), split_ids)
 
 
-def read_lines(file: Path) -> list[Found]:
+def read_lines(file: Path) -> list[Prediction]:
     """JSON lines as `python -m nutrition_vl` and the sweep write them, boxes in pixels.
 
-    {"id" or "photo": "a", "boxes": [{"xyxy": [...], "label": "...", "confidence": 0.9}]}, and
-    perhaps "width", "height", "text", "malformed" and "seconds".
+    {"id" or "photo": "a", "boxes": [{"xyxy": [...], "label": "...", "confidence": 0.9}]};
+    "width", "height", "text", "malformed" and "seconds" are optional.
     """
     return [
-        line_found(row, f"{file}, entry {number}") for number, row in enumerate(read_jsonl(file), 1)
+        parse_line(row, f"{file}, entry {number}") for number, row in enumerate(read_jsonl(file), 1)
     ]
 
 
-def line_found(row: Any, where: str) -> Found:
-    """One JSON line; ValueError says what is wrong with it."""
+def parse_line(row: Any, where: str) -> Prediction:
+    """The prediction in one JSON line; ValueError says where it is wrong."""
     photo = row.get("id", row.get("photo")) if isinstance(row, dict) else None
     if not isinstance(row, dict) or not isinstance(photo, str):
         raise ValueError(f'{where}: needs an "id" or a "photo" that names the photo')
@@ -69,37 +69,37 @@ def line_found(row: Any, where: str) -> Found:
         raise ValueError(f'{where}: needs "boxes", a list of objects with "xyxy"')
     text = str(row.get("text", ""))
     malformed = row["malformed"] if "malformed" in row else from_text(text, (1, 1)).malformed
-    sides = [a_number(row[side], where) for side in ("width", "height") if side in row]
-    return Found(
+    sides = [check_number(row[side], where) for side in ("width", "height") if side in row]
+    return Prediction(
         photo=photo,
-        xyxy=corners([box.get("xyxy") for box in boxes], where),
-        labels=known_labels([box.get("label", LABELS[0]) for box in boxes], where),
-        confidence=scores([box.get("confidence", 1.0) for box in boxes], where),
+        xyxy=check_boxes([box.get("xyxy") for box in boxes], where),
+        labels=check_labels([box.get("label", LABELS[0]) for box in boxes], where),
+        confidence=check_scores([box.get("confidence", 1.0) for box in boxes], where),
         where=where,
-        malformed=int(a_number(malformed, where)),
-        seconds=a_number(row.get("seconds", nan), where),
+        malformed=int(check_number(malformed, where)),
+        seconds=check_number(row.get("seconds", nan), where),
         size=(sides[0], sides[1]) if len(sides) == 2 else None,
         text=text,
     )
 
 
 def _differs(file: Path) -> tuple[str, ...]:
-    """How the model was asked otherwise than trained, which the sweep notes beside its files."""
+    """Settings that differ from the checkpoint's card, from the sweep's provenance file."""
     try:
-        found = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # no note, or a file of that name that is none
+        provenance = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # none, or another file of that name
         return ()
-    return tuple(found.get("differs", ())) if isinstance(found, dict) else ()
+    return tuple(provenance.get("differs", ())) if isinstance(provenance, dict) else ()
 
 
 def read_samples(
-    file: Path, truths: Sequence[Truth] | None = None, whole: Collection[str] = ()
+    file: Path, truths: Sequence[Truth] | None = None, split_ids: Collection[str] = ()
 ) -> Answers:
-    """The original notebook's table: a row a photo, truth inside, all boxes in shares of the sides.
+    """The original notebook's table: one row per photo, truth included, boxes in shares of sides.
 
     `pred_boxes` are [x_min, y_min, x_max, y_max] but `gt_boxes` [y_min, x_min, y_max, x_max];
     `prediction` is the model's text. Labels are not compared: the table has none for the truth.
-    Where there are `truths`, they hold, and not those inside.
+    `truths`, where given, replace the truth in the table.
     """
     rows = _rows(file)
     for where, row in rows:
@@ -107,14 +107,14 @@ def read_samples(
             raise ValueError(f"{where}: has more or fewer cells than the header, or no image_id")
     if not rows:
         raise ValueError(f"{file} has no row below its header: there is nothing to score")
-    inside = [_sample_truth(row, where) for where, row in rows]
-    known = {truth.id: truth for truth in truths or inside}
-    found = [_in_pixels(_sample_found(row, where), known) for where, row in rows]
-    return join(file.stem, [*known.values()], found, whole)
+    own = [_sample_truth(row, where) for where, row in rows]
+    by_id = {truth.id: truth for truth in truths or own}
+    predictions = [_in_pixels(_sample_prediction(row, where), by_id) for where, row in rows]
+    return join(file.stem, [*by_id.values()], predictions, split_ids)
 
 
 def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
-    """The rows of the table, each with the line that it ends on."""
+    """The rows of the table, each with the number of its last line."""
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines, strict=True)
         try:
@@ -128,14 +128,14 @@ def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
 
 
 def _sample_truth(row: Mapping[str, str], where: str) -> Truth:
-    turned = corners(_cell(row, "gt_boxes", where), where)
-    boxes = [[x0, y0, x1, y1] for y0, x0, y1, x1 in turned]
+    yxyx = check_boxes(_cell(row, "gt_boxes", where), where)
+    boxes = [[x0, y0, x1, y1] for y0, x0, y1, x1 in yxyx]
     return Truth(row["image_id"], 1, 1, boxes, [LABELS[0]] * len(boxes))
 
 
-def _sample_found(row: Mapping[str, str], where: str) -> Found:
-    boxes = corners(_cell(row, "pred_boxes", where), where)
-    return Found(
+def _sample_prediction(row: Mapping[str, str], where: str) -> Prediction:
+    boxes = check_boxes(_cell(row, "pred_boxes", where), where)
+    return Prediction(
         photo=row["image_id"],
         xyxy=boxes,
         labels=[LABELS[0]] * len(boxes),
@@ -146,12 +146,12 @@ def _sample_found(row: Mapping[str, str], where: str) -> Found:
     )
 
 
-def _in_pixels(entry: Found, known: Mapping[str, Truth]) -> Found:
-    """The boxes, in shares of the sides, in the units of the truth; `join` sorts out the others."""
-    name = photo_named(entry.photo, known)
+def _in_pixels(entry: Prediction, truths: Mapping[str, Truth]) -> Prediction:
+    """Scales boxes from shares of the sides to the units of the truth; unknown photos stay."""
+    name = match_id(entry.photo, truths)
     if name is None:
         return entry
-    scale = (known[name].width, known[name].height) * 2
+    scale = (truths[name].width, truths[name].height) * 2
     boxes = [[share * side for share, side in zip(box, scale, strict=True)] for box in entry.xyxy]
     return replace(entry, xyxy=boxes)
 

@@ -60,7 +60,7 @@ def samples(row: Result) -> str:
     `predictions.read_samples` reads it back.
     """
     answers = row.answers
-    sides = answers.shares(answers.found), answers.shares(answers.truth)
+    sides = answers.shares(answers.predictions), answers.shares(answers.truth)
     found = [
         {
             "sample_idx": index,

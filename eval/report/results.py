@@ -76,7 +76,7 @@ class Result:
         sizes = {
             "photos": len(self.answers.ids),
             "boxes": len(self.answers.truth),
-            "found": len(self.answers.found),
+            "found": len(self.answers.predictions),
         }
         bounds = {f"{name}_95": [*_bounds(self.sure(name))] for name in COMPARED}
         named = {"name": self.name, "run": self.run, "step": self.step, "seed": self.seed}

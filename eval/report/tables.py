@@ -63,7 +63,7 @@ def summary(report: Report) -> list[Sheet]:
 def details(report: Report) -> list[Sheet]:
     """Other definitions, every pair of rows, and where the best row is good and where not."""
     results, row = report.results, best(report.results)
-    names = {*row.answers.truth.data["class_name"], *row.answers.found.data["class_name"]}
+    names = {*row.answers.truth.data["class_name"], *row.answers.predictions.data["class_name"]}
     labelled = len(names) > 1
     tables = {"by label": by_label(row.answers, row.every[0])} if labelled else {}
     tables |= {

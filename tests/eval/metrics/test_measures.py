@@ -22,7 +22,7 @@ from eval.metrics.slices import (
     confusion,
     operating_points,
 )
-from eval.predictions.predictions import Answers, Found, Truth, join
+from eval.predictions.predictions import Answers, Prediction, Truth, join
 from eval.report.results import evaluate
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.matching import iou
@@ -42,7 +42,7 @@ def answers(*photos, malformed=0, seconds=float("nan")) -> Answers:
         truths.append(Truth(name, 100, 100, true, [TABLE] * len(true)))
         scores = sure[0] if sure else [1.0] * len(boxes)
         labels = [TABLE] * len(boxes)
-        found.append(Found(name, boxes, labels, scores, "here", malformed, seconds))
+        found.append(Prediction(name, boxes, labels, scores, "here", malformed, seconds))
     return join("row", truths, found)
 
 
@@ -139,7 +139,7 @@ def random_answers(photos=40, seed=3, longest=40) -> Answers:
         guessed = [str(kind) for kind in draw.choice([TABLE, TEXT], len(boxes))]
         truths.append(Truth(str(number), 100, 100, true.tolist(), kinds))
         sure = draw.uniform(size=len(boxes)).tolist()
-        found.append(Found(str(number), boxes.tolist(), guessed, sure, "here"))
+        found.append(Prediction(str(number), boxes.tolist(), guessed, sure, "here"))
     return join("random", truths, found)
 
 
@@ -152,7 +152,7 @@ def by_pycocotools(row: Answers, by_label: bool, sizes=((0, 1e10),) * 4) -> np.n
     truth, found = coco.COCO(), coco.COCO()
     images = [{"id": number} for number in range(1, len(row.ids) + 1)]
     categories = [{"id": number, "name": name} for number, name in enumerate(LABELS)]
-    for side, boxes in ((truth, row.truth), (found, row.found)):
+    for side, boxes in ((truth, row.truth), (found, row.predictions)):
         entries = [
             {
                 "id": number,
@@ -259,8 +259,8 @@ def test_figures_agree_with_supervision(seed):
 
 def test_overlaps_agree_with_supervision():
     row = random_answers()
-    ours = iou(row.truth.xyxy, row.found.xyxy)
-    theirs = sv.box_iou_batch(row.truth.xyxy, row.found.xyxy)
+    ours = iou(row.truth.xyxy, row.predictions.xyxy)
+    theirs = sv.box_iou_batch(row.truth.xyxy, row.predictions.xyxy)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
@@ -271,7 +271,7 @@ def test_average_precision_of_no_truth_and_of_no_answer():
 
 def test_labels_are_confused_only_where_boxes_match():
     truths = [Truth("a", 100, 100, [LEFT, RIGHT], [TABLE, TEXT])]
-    found = [Found("a", [LEFT, FAR], [TEXT, TABLE], [0.9, 0.8], "here")]
+    found = [Prediction("a", [LEFT, FAR], [TEXT, TABLE], [0.9, 0.8], "here")]
     row = join("row", truths, found)
     table = confusion(row, pair(row))
     assert table[0, 1] == 1  # the table was called text
@@ -334,7 +334,7 @@ def test_equally_sure_boxes_rank_as_they_come():
     row = answers(([], [FAR], [0.2]), ([LEFT], [LEFT], [0.9]))
     assert average_precision(*paired(row)).ap == pytest.approx(1)
     assert unranked(row) == pytest.approx(0.5)
-    assert row.found.confidence.tolist() == [0.2, 0.9]
+    assert row.predictions.confidence.tolist() == [0.2, 0.9]
 
 
 def test_calibration_holds_confidence_against_what_was_right():
@@ -355,7 +355,7 @@ def test_a_hundred_thousand_boxes_are_scored_while_one_waits():
         Truth(str(number), 100, 100, [box], [TABLE]) for number, box in enumerate(true.tolist())
     ]
     told = [
-        Found(truth.id, [box], [TABLE], [float(confidence)], "here")
+        Prediction(truth.id, [box], [TABLE], [float(confidence)], "here")
         for truth, box, confidence in zip(truths, found.tolist(), sure, strict=True)
     ]
     start = time.perf_counter()

@@ -39,9 +39,9 @@ def test_our_lines(tmp_path):
     said = "(1,2),(3,"
     row = read(lines(tmp_path, EMPTY, LINE | {"text": said, "seconds": 0.5}), TRUTHS)
     assert (row.name, row.ids) == ("row", ["a", "b"])
-    assert row.found.xyxy.tolist() == [BOX["xyxy"]]
-    assert row.found.confidence.tolist() == [0.75]
-    assert row.found.data["photo"].tolist() == [0]
+    assert row.predictions.xyxy.tolist() == [BOX["xyxy"]]
+    assert row.predictions.confidence.tolist() == [0.75]
+    assert row.predictions.data["photo"].tolist() == [0]
     assert row.malformed.tolist() == [1, 0]
     assert tally(row).scores()["seconds_per_photo"] == 0.5
 
@@ -63,15 +63,15 @@ def test_files_are_scored_without_what_models_and_photos_need(tmp_path):
 
 def test_photos_may_be_named_by_their_files(tmp_path):
     rows = ({"photo": "some/where/a.jpg", "boxes": [BOX]}, {"photo": "b.png", "boxes": []})
-    assert read(lines(tmp_path, *rows), TRUTHS).found.xyxy.tolist() == [BOX["xyxy"]]
+    assert read(lines(tmp_path, *rows), TRUTHS).predictions.xyxy.tolist() == [BOX["xyxy"]]
 
 
 def test_coco_results_by_our_names(tmp_path):
     entry = {"image_id": "a", "category_id": 1, "bbox": [10, 20, 100, 50], "score": 0.75}
     row = read(coco(tmp_path, entry), TRUTHS)
-    assert row.found.xyxy.tolist() == [BOX["xyxy"]]
-    assert row.found.class_id.tolist() == [1]
-    assert row.found.confidence.tolist() == [0.75]
+    assert row.predictions.xyxy.tolist() == [BOX["xyxy"]]
+    assert row.predictions.class_id.tolist() == [1]
+    assert row.predictions.confidence.tolist() == [0.75]
 
 
 def test_coco_results_by_the_numbers_of_their_data_set(tmp_path):
@@ -81,8 +81,8 @@ def test_coco_results_by_the_numbers_of_their_data_set(tmp_path):
     data.write_text(json.dumps({"images": images, "categories": categories, "annotations": []}))
     entry = {"image_id": 7, "category_id": 4, "bbox": [10, 20, 100, 50], "score": 0.75}
     row = read(coco(tmp_path, entry), TRUTHS, str(data))
-    assert row.found.xyxy.tolist() == [BOX["xyxy"]]
-    assert row.found.data["photo"].tolist() == [0]
+    assert row.predictions.xyxy.tolist() == [BOX["xyxy"]]
+    assert row.predictions.data["photo"].tolist() == [0]
 
 
 def test_coco_photos_of_one_name_are_told_apart(tmp_path):
@@ -91,7 +91,7 @@ def test_coco_photos_of_one_name_are_told_apart(tmp_path):
     data.write_text(json.dumps({"images": images, "categories": [{"id": 0, "name": "table"}]}))
     truths = [Truth("a", 200, 100, [], []), Truth("a-2", 200, 100, [], [])]  # x/a, y/a
     entry = {"image_id": 7, "category_id": 0, "bbox": [10, 20, 100, 50], "score": 0.75}
-    assert read(coco(tmp_path, entry), truths, str(data)).found.data["photo"].tolist() == [1]
+    assert read(coco(tmp_path, entry), truths, str(data)).predictions.data["photo"].tolist() == [1]
 
 
 def test_samples_turn_the_truth_and_not_the_answer(tmp_path):
@@ -110,7 +110,7 @@ def test_samples_may_be_named_by_their_files(tmp_path):
     file = tmp_path / "row.csv"
     rows = 'photos/a.jpg,,"[[0.05, 0.2, 0.55, 0.7]]",[]\nb,,[],[]\n'
     file.write_text(f"image_id,prediction,pred_boxes,gt_boxes\n{rows}")
-    assert read(file, TRUTHS).found.xyxy.tolist() == [pytest.approx(BOX["xyxy"])]
+    assert read(file, TRUTHS).predictions.xyxy.tolist() == [pytest.approx(BOX["xyxy"])]
 
 
 def published(name) -> Path:
@@ -175,8 +175,8 @@ def changed(**box):
         ([changed(label="table"), EMPTY], "the label 'table' is none of nutrition-table"),
         ([changed(confidence=7), EMPTY], "confidence must be from 0 to 1, not 7"),
         ([LINE | {"width": 20}, EMPTY], "photo a is 20 x 100 there, but 200 x 100 in the split"),
-        ([LINE | {"width": "20"}, EMPTY], "'20' stands where a number belongs"),
-        ([LINE | {"seconds": "fast"}, EMPTY], "'fast' stands where a number belongs"),
+        ([LINE | {"width": "20"}, EMPTY], "expected a number, got '20'"),
+        ([LINE | {"seconds": "fast"}, EMPTY], "expected a number, got 'fast'"),
         ([LINE, {"photo": "b", "error": "damaged"}], "entry 2: that photo was not read .damaged"),
         ([LINE, {"boxes": []}], 'entry 2: needs an "id" or a "photo"'),
         ([LINE, ["b"]], 'entry 2: needs an "id" or a "photo"'),

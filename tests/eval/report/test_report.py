@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from eval.metrics.measures import tally
 from eval.metrics.slices import by_label, by_size
-from eval.predictions.predictions import Found, Truth, join
+from eval.predictions.predictions import Prediction, Truth, join
 from eval.predictions.read import read
 from eval.report.charts import _calibration
 from eval.report.console import line
@@ -37,7 +37,9 @@ def sheets(results):
 
 def result(name, *boxes, target=None):
     entries = [
-        Found(truth.id, found, [LABELS[0]] * len(found), [0.9] * len(found), "here", text="said")
+        Prediction(
+            truth.id, found, [LABELS[0]] * len(found), [0.9] * len(found), "here", text="said"
+        )
         for truth, found in zip(TRUTHS, boxes, strict=True)
     ]
     return evaluate(join(name, TRUTHS, entries), target)
@@ -66,7 +68,7 @@ def unsure():
     """Two right boxes and one on nothing, of confidence 0.9, 0.5 and 0.4."""
     found = [[[10, 20, 110, 70]], [[0, 0, 50, 50]], [[0, 0, 9, 9]]]
     entries = [
-        Found(truth.id, boxes, [LABELS[0]], [sure], "here")
+        Prediction(truth.id, boxes, [LABELS[0]], [sure], "here")
         for truth, boxes, sure in zip(TRUTHS, found, (0.9, 0.5, 0.4), strict=True)
     ]
     return join("unsure", TRUTHS, entries)
