@@ -1,6 +1,6 @@
 """Photo in, boxes out: the same detector for the command, the page and the evaluation."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
@@ -31,7 +31,7 @@ from nutrition_vl.models.runtime import Runtime, detect_runtime
 # What command, page and eval show. F1 is highest when boxes count from half of it on (Lipton et al.
 # 2014, arXiv:1402.1892): 0.48 where it is 0.96. On 117 real photos the demo's boxes are all surer.
 THRESHOLD = 0.4
-Source = Image.Image | str | Path
+Source = Image.Image | str | Path | Callable[[], Image.Image]  # called in a reading thread
 Refusal = ValueError | OSError
 Found = tuple[Image.Image, Answer] | Refusal
 
@@ -48,12 +48,13 @@ class Detector:
         model: Qwen2VLForConditionalGeneration,
         processor: Qwen2VLProcessor,
         runtime: Runtime,
+        check_prompt: bool = True,
     ) -> None:
         self.base, self.model, self.processor, self.runtime = base, model, processor, runtime
         # Replaces the checkpoint's own, which would fill in whatever a call leaves open: the hub's
         # Qwen2-VL asks for a repetition penalty, and that spoils repeated digits.
         model.generation_config = greedy(processor.tokenizer)
-        self._adapters = Adapters(base, model, processor)
+        self._adapters = Adapters(base, model, processor, check_prompt)
         self._current = NONE
         self._lock = Lock()
 
@@ -64,18 +65,21 @@ class Detector:
         *,
         adapter: Literal[True] | str | Path = True,
         device: str = "auto",
+        quantization: str = "nf4",
+        check_prompt: bool = True,
     ) -> Self:
         """The detector of a checkpoint; `adapter` is its own (True), another by name, or "none".
 
-        Raises FileNotFoundError or ValueError, in one sentence, for what is missing or misfits.
+        `quantization` is one of QUANTIZATIONS; `check_prompt` refuses adapters trained with another
+        prompt. Raises FileNotFoundError or ValueError, in one sentence, for what misfits.
         """
-        runtime, found = detect_runtime(device), resolve(checkpoint)
+        runtime, found = detect_runtime(device), resolve(checkpoint, check_prompt)
         own = NONE if found.adapter is None else checkpoint
         chosen = str(own if adapter is True else adapter)
         if chosen != NONE:
-            fitting(chosen, found.base)  # before the base is loaded, which may take minutes
-        model = load_base(found.base, runtime, found.revision)
-        detector = cls(found.base, model, _bare_processor(found), runtime)
+            fitting(chosen, found.base, check_prompt)  # before minutes of loading the base
+        model = load_base(found.base, runtime, found.revision, quantization)
+        detector = cls(found.base, model, _bare_processor(found), runtime, check_prompt)
         detector.use_adapter(chosen)
         return detector
 
@@ -141,8 +145,8 @@ class Detector:
     ) -> Iterator[Found]:
         """Each photo with its answer, or why there is none, which is that photo's alone.
 
-        Photos may be given as files: on a GPU the next ones are read and prepared while the model
-        works on these. A batch that does not fit the GPU's memory is halved.
+        Photos may be files or functions that open one: on a GPU the next ones are read and prepared
+        while the model works on these. A batch that does not fit the GPU's memory is halved.
         """
         with self._lock:
             name = self._current if adapter is None else str(adapter)
@@ -158,8 +162,7 @@ class Detector:
 
         def ask(source: Source) -> Question | Refusal:
             try:
-                photo = source if isinstance(source, Image.Image) else open_photo(source)
-                return Question.about(photo, processor, self.model)
+                return Question.about(_opened(source), processor, self.model)
             except (ValueError, OSError) as error:
                 return error
 
@@ -222,6 +225,12 @@ class Detector:
         seconds += question.seconds
         answer = read(said, photo.size, used.processor.tokenizer, used.calibration, seconds)
         return photo, answer.above(threshold)
+
+
+def _opened(source: Source) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return source
+    return open_photo(source) if isinstance(source, str | Path) else source()
 
 
 def _bare_processor(checkpoint: Checkpoint) -> Qwen2VLProcessor:

@@ -31,16 +31,20 @@ class Adapters:
     """
 
     def __init__(
-        self, base: str, model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor
+        self,
+        base: str,
+        model: Qwen2VLForConditionalGeneration,
+        processor: Qwen2VLProcessor,
+        check_prompt: bool = True,
     ) -> None:
-        self.base, self.model = base, model
+        self.base, self.model, self.check_prompt = base, model, check_prompt
         self.loaded = {NONE: Adapter(NONE, processor, Calibration())}
         self._peft: PeftModel | None = None  # switches the adapters inside `model`
 
     def __getitem__(self, name: str) -> Adapter:
         """The adapter of this name, which is put on the model unless it is there."""
         if name not in self.loaded:
-            folder = fitting(name, self.base)
+            folder = fitting(name, self.base, self.check_prompt)
             key = f"adapter{len(self.loaded)}"
             adapter = Adapter(key, load_processor(folder), Calibration.load(folder))
             self._peft = attach(self._peft or self.model, folder, key)
@@ -60,9 +64,9 @@ class Adapters:
             yield
 
 
-def fitting(name: str, base: str) -> Path:
+def fitting(name: str, base: str, check_prompt: bool = True) -> Path:
     """The folder of an adapter that was made for the base at hand; ValueError if it was not."""
-    found, folder = resolve_adapter(name)
+    found, folder = resolve_adapter(name, check_prompt)
     if found.base != base:
         raise ValueError(f"{name} is an adapter of {found.base}, but the base loaded is {base}")
     return folder

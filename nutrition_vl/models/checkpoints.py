@@ -53,17 +53,17 @@ def write_card(folder: Path, card: Card) -> None:
     (folder / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
 
 
-def read_card(folder: Path) -> Card:
+def read_card(folder: Path, check_prompt: bool = True) -> Card:
     """The card of a checkpoint folder.
 
-    Raises FileNotFoundError without one, ValueError for a broken one and for one that was trained
-    with other words than this version's prompt.
+    Raises FileNotFoundError without one, ValueError for a broken one and, unless `check_prompt` is
+    False, for one that was trained with another prompt than this version's.
     """
     path = folder / CARD
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {CARD}: it was not saved by python -m training")
     card = Card(**_checked(_read_json(path), path))
-    if card.prompt != prompts.fingerprint():
+    if check_prompt and card.prompt != prompts.fingerprint():
         raise ValueError(
             f"{folder} was trained with prompt {card.prompt} but this version says"
             f" {prompts.fingerprint()}: train it again, or use the version that trained it"
@@ -131,30 +131,30 @@ def _may_fit(name: str, base: str) -> bool:
         return True
 
 
-def resolve(name: str | Path) -> Checkpoint:
+def resolve(name: str | Path, check_prompt: bool = True) -> Checkpoint:
     """What a name stands for: demo, a run (its best checkpoint or last), a checkpoint, a base.
 
     Raises FileNotFoundError or ValueError with what is missing, what is there and what to do.
     """
     name = str(name)
     if name == "demo":
-        return _with_adapter(name, DEMO / "adapter")
+        return _with_adapter(name, DEMO / "adapter", check_prompt)
     folder = Path(name)
     if (folder / ADAPTER_CONFIG).is_file():
-        return _with_adapter(name, folder)
+        return _with_adapter(name, folder, check_prompt)
     if (folder / MODEL_CONFIG).is_file():
         return Checkpoint(name, _base(name))
     if folder.is_dir():
-        return _with_adapter(name, _chosen(folder))
+        return _with_adapter(name, _chosen(folder), check_prompt)
     if _is_hub_id(name):
         return Checkpoint(name, name)
     raise FileNotFoundError(f"there is no checkpoint {name}: {_advice(folder.parent)}")
 
 
-def resolve_adapter(name: str | Path) -> tuple[Checkpoint, Path]:
+def resolve_adapter(name: str | Path, check_prompt: bool = True) -> tuple[Checkpoint, Path]:
     """What a name of a run or a checkpoint stands for, and its adapter's folder; raises like
     `resolve`, and ValueError for a base."""
-    found = resolve(name)
+    found = resolve(name, check_prompt)
     if found.adapter:
         return found, found.adapter
     if not Path(name).exists():  # `resolve` takes it for a base on the hub
@@ -162,10 +162,10 @@ def resolve_adapter(name: str | Path) -> tuple[Checkpoint, Path]:
     raise ValueError(f"{name} is a base without an adapter: name a run or a checkpoint")
 
 
-def _with_adapter(name: str, folder: Path) -> Checkpoint:
+def _with_adapter(name: str, folder: Path, check_prompt: bool) -> Checkpoint:
     if not (folder / ADAPTER_CONFIG).is_file():
         raise FileNotFoundError(f"{folder} lacks {ADAPTER_CONFIG}: {_advice(folder)}")
-    card = read_card(folder)
+    card = read_card(folder, check_prompt)
     return Checkpoint(name, _base(card.base_model), folder, card.base_revision)
 
 

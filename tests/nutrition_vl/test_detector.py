@@ -332,6 +332,12 @@ def test_a_photo_that_fails_fails_alone(demo, photos, tmp_path):
     assert isinstance(strip, ValueError) and "crop it" in str(strip)
 
 
+def test_a_photo_may_be_a_function_that_opens_it(demo, photos):
+    (opened,) = demo.stream([lambda: photos[0]])
+    assert opened[0] is photos[0]
+    assert opened[1].text == demo.detect(photos[:1])[0].text
+
+
 def test_photos_are_taken_as_they_are_needed(demo, photos):
     taken = []
     answers = demo.stream((taken.append(photo) or photo for photo in photos), batch_size=1)

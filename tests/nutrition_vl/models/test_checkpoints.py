@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -79,6 +80,15 @@ def test_a_card_that_says_something_else_is_refused(tmp_path, entry, message):
     (tmp_path / CARD).write_text(json.dumps(json.loads((tmp_path / CARD).read_text()) | entry))
     with pytest.raises(ValueError, match=message):
         read_card(tmp_path)
+
+
+def test_a_card_of_another_prompt_is_read_where_that_is_wanted(tmp_path):
+    card = replace(CARD_OF_DEMO, prompt="0123456789ab")
+    folder = make_checkpoint(tmp_path / "checkpoint-7", card)
+    assert read_card(folder, check_prompt=False) == card
+    assert resolve(folder, check_prompt=False).adapter == folder
+    with pytest.raises(ValueError, match="0123456789ab"):
+        resolve(folder)
 
 
 def test_a_folder_without_a_card_is_refused(tmp_path):
