@@ -93,7 +93,7 @@ FILES = [
     ("qa.json", [{"image": "a.jpg", "chat": CHAT}], "lacks messages: it has image, chat"),
     ("qa.json", [{"image": "a.jpg", "messages": CHAT[:1]}], "no answer in .* holds a box"),
     ("qa.json", [{"image": "none.jpg", "messages": CHAT}], r"there is no photo .*none\.jpg"),
-    ("qa.json", [{"image": ["a.jpg"], "messages": CHAT}], "does not follow its format"),
+    ("qa.json", [{"image": ["a.jpg", "b.jpg"], "messages": CHAT}], "expected one photo .* got 2"),
     ("qa.json", [{"image": "a.jpg", "messages": "(1,2),(3,4)"}], "does not follow its format"),
     ("qa.json", [], "holds no photos"),
     ("qa.jsonl", "[1, 2]\n", r"qa\.jsonl must hold one object a photo"),

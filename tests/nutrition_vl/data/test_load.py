@@ -117,7 +117,7 @@ def llava(folder, answer=ANSWER):
     return folder / "qa.json"
 
 
-def messages(folder):
+def messages_(folder):
     entries = json.loads(llava(folder).read_text())
     rows = [
         {
@@ -171,7 +171,7 @@ SOURCES = {
     "voc": voc,
     "voc in one folder": lambda folder: voc(folder, ".", "."),
     "conversations": llava,
-    "messages": messages,
+    "messages": messages_,
     "parquet": parquet,
     "parquet of a split": in_folder(parquet, name="val-00000-of-00001.parquet"),
     "parquet with a split column": lambda folder: parquet(folder, split="val"),
@@ -194,7 +194,9 @@ def test_every_format_gives_the_same_rows(write, tmp_path, caplog):
     assert truth(rows[0]).class_id.tolist() == [0, 1]
     assert len(truth(rows[1])) == 0
     assert len(load_split(write(tmp_path / "again"), "val", limit=1)) == 1
-    assert not caplog.records
+    messages = {record.getMessage().partition(": ")[2] for record in caplog.records}
+    assert messages <= {"its questions are replaced by the prompt of detection"}
+    assert bool(messages) == (write in (llava, messages_))
 
 
 @pytest.mark.parametrize("write", [metadata, parquet])
@@ -297,10 +299,17 @@ def test_boxes_are_clipped_and_those_without_area_dropped_and_counted(tmp_path, 
     assert "left out 2 boxes" in caplog.text
 
 
-def test_malformed_answers_are_counted(tmp_path, caplog):
-    rows = load_split(llava(tmp_path, f"{ANSWER}<|box_start|>(12"))
-    assert len(rows[0]["xyxy"]) == 2
-    assert "left out 1 boxes" in caplog.text
+def test_a_photo_whose_answer_is_cut_off_is_left_out_and_named(tmp_path):
+    source, skipped = llava(tmp_path, f"{ANSWER}<|box_start|>(12"), []
+    with pytest.raises(ValueError, match=r"photos/a\.jpg: a box is cut off"):
+        load_split(source)
+    source.write_text(
+        source.read_text().replace(
+            '"value": ""', json.dumps(ANSWER)[1:-1].join(['"value": "', '"'])
+        )
+    )
+    assert load_split(source, skipped=skipped)["id"] == ["b"]
+    assert [(row.id, "cut off" in row.error) for row in skipped] == [("photos/a.jpg", True)]
 
 
 def test_an_only_class_is_the_nutrition_table_whatever_its_name(tmp_path, caplog):
