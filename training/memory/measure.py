@@ -26,11 +26,13 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from training.examples.examples import length, patches, said, to_examples
 from training.memory.techniques import Technique
-from training.plan.apply import Economy
+from training.plan.apply import ApplyPlan
 from training.plan.forecast import Extent, peak_memory, reset_peak
 from training.plan.parameter_counts import trainable
 from training.plan.plan import Plan, Sizes, choose, expect
-from training.run.train import NOT_CUDNN, adapters, assemble
+from training.run.folder import describe
+from training.run.model import adapters
+from training.run.trainer import NOT_CUDNN, Trainer
 from training.settings.config import TrainConfig
 
 # Steps that are not timed: kernels are compiled and buffers made in the first, graphs of the layers
@@ -186,7 +188,21 @@ class Bench:
         plan: Plan,
     ) -> PlainTrainer:
         if technique.trainer == "ours":
-            return assemble(config, plan, model, self.skeleton, self.rows, self.processor, [])
+            engines = ApplyPlan(plan, model, restore_on_save=False)
+            examples, collator = engines.dataset_and_collator(
+                config, self.rows, self.processor, self.skeleton
+            )
+            return Trainer(
+                model,
+                plan.arguments(config),
+                collator,
+                examples,
+                processing_class=self.processor,
+                peft_config=adapters(config),
+                callbacks=[engines],
+                card=describe(config, self.rows, self.processor),
+                lengths=[],
+            )
         given = {"args": config, "train_dataset": to_examples(self.rows, self.processor)}
         if technique.trainer == "trl":
             return SFTTrainer(
@@ -202,7 +218,7 @@ class Bench:
         """The base as it was before."""
         if trainer is not None:
             for callback in trainer.callback_handler.callbacks:
-                if isinstance(callback, Economy):
+                if isinstance(callback, ApplyPlan):
                     callback.end()
             if isinstance(trainer.model, PeftModel):
                 trainer.model.unload()

@@ -29,7 +29,7 @@ from training.memory.techniques import PLAIN, TECHNIQUES, Technique
 from training.plan.forecast import peak_memory, reset_peak
 from training.plan.parameter_counts import quantizable
 from training.run import folder as runs
-from training.run.train import load
+from training.run.model import load
 from training.settings.cli import parse
 from training.settings.config import TrainConfig
 
@@ -76,12 +76,11 @@ class Report:
     def measure(self) -> list[Row]:
         """Measures each row and writes the report anew as soon as it is known."""
         found: list[Row] = []
-        source = runs.base_source(self.first.model_name_or_path)
         for _, group in groupby(self.settings, lambda pair: _base_of(pair[1])):
             pairs = list(group)
             config = pairs[0][1]
             reset_peak(config.runtime.device)
-            model = load(config, source, self.skeleton.config)
+            model = load(config, self.skeleton.config)
             loading = peak_memory(config.runtime.device)
             for technique, config in pairs:
                 row = self._bench(config).measure(technique, config, model)

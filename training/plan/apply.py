@@ -27,22 +27,22 @@ from training.plan.plan import Plan
 from training.settings.config import TrainConfig
 
 
-class Economy(TrainerCallback):
+class ApplyPlan(TrainerCallback):
     """Makes the model what the plan says for training's steps, and what it was before at the end.
 
-    With `steps_aside` also at every save, for those who detect with the model then.
+    With `restore_on_save` also at every save, for those who detect with the model then.
     """
 
     def __init__(
-        self, plan: Plan, model: Qwen2VLForConditionalGeneration, steps_aside: bool
+        self, plan: Plan, model: Qwen2VLForConditionalGeneration, restore_on_save: bool
     ) -> None:
-        self.plan, self.model, self.steps_aside = plan, model, steps_aside
+        self.plan, self.model, self.restore_on_save = plan, model, restore_on_save
         needed = plan.cached or plan.words_away
         weight = model.get_input_embeddings().weight.detach()
         self.words: Tensor = weight.cpu() if needed else weight
         self._undo: list[Callable[[], None]] = []
 
-    def feed(
+    def dataset_and_collator(
         self,
         config: TrainConfig,
         rows: Dataset,
@@ -69,7 +69,7 @@ class Economy(TrainerCallback):
 
     def on_save(self, *_: Any, **__: Any) -> None:
         """Lets others have the model as it was."""
-        if self.steps_aside:
+        if self.restore_on_save:
             self.end()
 
     def on_train_end(self, *_: Any, **__: Any) -> None:

@@ -47,6 +47,13 @@ class Plan:
     head_away: bool = False
     notes: tuple[str, ...] = ()
 
+    def arguments(self, config: TrainConfig) -> TrainConfig:
+        """The settings with this plan's batch sizes, as the trainer takes them."""
+        arguments = copy(config)
+        arguments.per_device_train_batch_size = self.photos
+        arguments.gradient_accumulation_steps = self.accumulation
+        return arguments
+
     def __str__(self) -> str:
         done = {
             "visual features computed once": self.cached,
@@ -61,6 +68,8 @@ class Plan:
 
 def choose(config: TrainConfig, sizes: Sizes) -> Plan:
     """The fastest plan that fits into the memory; with `low_memory` the one that takes least."""
+    if config.plain:
+        return Plan(config.per_device_train_batch_size, config.gradient_accumulation_steps)
     fixed = {"visual features in every epoch": _unseen(config, sizes), "plain layers": _fat(config)}
     unseen, fat = fixed.values()
     split = parse_flag_from_env("ACCELERATE_USE_FSDP")

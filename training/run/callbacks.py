@@ -1,4 +1,4 @@
-"""Beside the training: its log on disk, the picture of it, and a tidy end on SIGTERM."""
+"""Trainer callbacks: metrics log, loss curve, progress bar, SIGTERM."""
 
 import json
 import signal
@@ -28,8 +28,8 @@ SKIPPED = "skipped.jsonl"
 README = "README.md"
 
 
-class Log(TrainerCallback):
-    """Writes one line of numbers a log step to metrics.jsonl and draws the loss at every save."""
+class MetricsLog(TrainerCallback):
+    """Writes one line per log step to metrics.jsonl and draws the loss curve at every save."""
 
     def __init__(self, run: Path) -> None:
         self.file = run / METRICS
@@ -38,9 +38,9 @@ class Log(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Forgets what a stopped run wrote after the checkpoint that it goes on from."""
+        """Drops lines that a stopped run wrote after the checkpoint it resumes from."""
         if state.is_world_process_zero:
-            forget(self.file, state.global_step)
+            drop_after(self.file, state.global_step)
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self.started, self.first = time.monotonic(), state.global_step
@@ -53,11 +53,11 @@ class Log(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Adds speed and memory to what the trainer counted."""
+        """Adds speed and memory to the trainer's numbers."""
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return
-        done = (state.global_step - self.first) * args.train_batch_size * args.world_size
-        rate = done * args.gradient_accumulation_steps / (time.monotonic() - self.started)
+        photos = (state.global_step - self.first) * args.train_batch_size * args.world_size
+        rate = photos * args.gradient_accumulation_steps / (time.monotonic() - self.started)
         logs["photos_per_second"] = round(rate, 3)
         logs["peak_gib"] = round(peak_memory(args.device) / GIB, 3)
         if args.log_memory:
@@ -68,13 +68,13 @@ class Log(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Draws the loss so far."""
+        """Draws the loss curve."""
         if state.is_world_process_zero:
-            draw(read_jsonl(self.file), self.file.with_name(CURVE))
+            draw_loss(read_jsonl(self.file), self.file.with_name(CURVE))
 
 
-class Bar(ProgressCallback):
-    """The progress bar, with the last numbers of the log on it instead of a line for each."""
+class ProgressBar(ProgressCallback):
+    """The progress bar with the latest numbers on it, instead of one line per log."""
 
     def on_log(
         self,
@@ -84,7 +84,7 @@ class Bar(ProgressCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Shows loss, learning rate, photos a second and peak memory; tqdm adds the time left."""
+        """Shows loss, learning rate, photos per second and peak memory; tqdm adds the time left."""
         if self.training_bar is not None and logs and "loss" in logs:
             self.training_bar.set_postfix_str(
                 f"loss {logs['loss']:.3f}, rate {logs['learning_rate']:.1e}, "
@@ -92,19 +92,18 @@ class Bar(ProgressCallback):
             )
 
     def close(self) -> None:
-        """Ends the line of the bar, so that what stopped the training starts on its own."""
+        """Ends the bar's line, so that an error message starts on its own."""
         if self.training_bar is not None:
             self.training_bar.close()
 
 
-def forget(file: Path, step: int) -> None:
-    """Keeps only the lines up to a step."""
-    kept = [row for row in read_jsonl(file) if row["step"] <= step]
-    write_jsonl(file, kept)
+def drop_after(file: Path, step: int) -> None:
+    """Drops the lines of later steps from a log."""
+    write_jsonl(file, [row for row in read_jsonl(file) if row["step"] <= step])
 
 
-def draw(rows: list[dict[str, Any]], file: Path) -> None:
-    """Saves the curve of the loss as a picture."""
+def draw_loss(rows: list[dict[str, Any]], file: Path) -> None:
+    """Saves the loss curve as a picture."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss")
     axes.plot([row["step"] for row in rows], [row["loss"] for row in rows])
@@ -112,29 +111,35 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-class Goodbye(TrainerCallback):
-    """On SIGTERM, which clusters send before they kill, ends the step, saves and stops."""
+class StopOnSigterm(TrainerCallback):
+    """On SIGTERM, which clusters send before they kill, finishes the step, saves and stops."""
 
     def __init__(self) -> None:
-        self.asked = self.stopped = False
-        self.before: Any = signal.SIG_DFL
+        self.received = self.stopped = False
+        self.previous: Any = signal.SIG_DFL
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Listens from now on."""
-        self.before = signal.signal(signal.SIGTERM, self._hear)
+        """Installs the signal handler."""
+        self.previous = signal.signal(signal.SIGTERM, self._receive)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Listens no more."""
-        signal.signal(signal.SIGTERM, self.before)
+        """Restores the previous signal handler."""
+        signal.signal(signal.SIGTERM, self.previous)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Saves and stops if any process was asked to: all must do so at the same step."""
-        asked = torch.tensor(float(self.asked), device=args.device)
-        if reduce(asked, reduction="sum") > 0:
+        """Saves and stops if any process received it: all must stop at the same step."""
+        received = torch.tensor(float(self.received), device=args.device)
+        if reduce(received, reduction="sum") > 0:
             self.stopped = state.global_step < state.max_steps
             control.should_save = control.should_training_stop = True
 
-    def _hear(self, *_: Any) -> None:
-        self.asked = True
+    def report(self, state: TrainerState) -> str:
+        """Where the run stopped and how it goes on; empty if it was not stopped."""
+        step = f"step {state.global_step} of {state.max_steps}"
+        resume = "go on with --resume_from_checkpoint True"
+        return f"stopped at {step}: {resume}" if self.stopped else ""
+
+    def _receive(self, *_: Any) -> None:
+        self.received = True

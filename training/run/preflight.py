@@ -59,9 +59,9 @@ class Preflight:
         }
         for number, (name, check) in enumerate(checks.items(), 1):
             first, *more = check()
-            self.config.say(f"[{number}/{len(checks)}] {name} … ok: {first}")
+            self.config.report(f"[{number}/{len(checks)}] {name} … ok: {first}")
             for line in more:
-                self.config.say(f"      {line}")
+                self.config.report(f"      {line}")
         return self.rows
 
     def photos(self) -> list[str]:

@@ -11,25 +11,42 @@ import torch
 from datasets import Dataset
 from safetensors import SafetensorError
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import Sampler
+from transformers import PreTrainedModel
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import rotate_checkpoints
+from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 from trl import SFTTrainer
 
 from nutrition_vl.models.checkpoints import ADAPTER_CONFIG, BEST, Card, write_card
 from training.run.model_card import write_model_card
 
 PARTIAL = ".saving"
+# cuDNN's backward gives NaN on Hopper GPUs for some lengths (pytorch#196678, torch 2.11 and later).
+NOT_CUDNN = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 class Trainer(SFTTrainer):
-    """SFTTrainer with a card in every checkpoint; it stops at the first loss that is no number."""
+    """SFTTrainer with a card in every checkpoint; it stops at the first loss that is not finite."""
 
-    card: Card
-    lengths: list[int]  # of the training rows, in tokens
+    def __init__(
+        self, model: PreTrainedModel, *args: Any, card: Card, lengths: list[int], **kwargs: Any
+    ) -> None:
+        """TRL's arguments, the card of every checkpoint, and the tokens of each training row."""
+        self.card, self.lengths = card, lengths
+        # TRL and transformers would have the embeddings of words and patches require gradients,
+        # which only re-entrant checkpointing needs: frozen layers would join the backward pass.
+        model.enable_input_require_grads = lambda: None
+        super().__init__(model, *args, **kwargs)
+        _keep_float32(self.model)
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """TRL's training with any attention kernel but cuDNN's."""
+        with sdpa_kernel(NOT_CUDNN):
+            return super().train(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
-        """TRL's, told the lengths: it would have to open every photo to know them."""
+        """TRL's sampler with our lengths: TRL would open every photo to count its tokens."""
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
@@ -80,8 +97,18 @@ class Trainer(SFTTrainer):
         return loss
 
 
+def _keep_float32(model: nn.Module) -> None:
+    """Casts adapters back to float32: TRL makes them bfloat16, where 1e-4 on 0.03 is lost.
+
+    They are small next to a 4-bit base, and autocast still runs them in bfloat16 on a GPU.
+    """
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+
+
 def _best(run: Path) -> str | None:
-    """The checkpoint that validation has found best so far: it is never removed."""
+    """The best checkpoint so far by validation: it is never removed."""
     file = run / BEST
     return str(run / file.read_text(encoding="utf-8").strip()) if file.exists() else None
 

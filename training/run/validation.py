@@ -6,20 +6,51 @@ from typing import Any
 
 import numpy as np
 import supervision as sv
+from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
 from peft import PeftModel
 from supervision.metrics import F1Score
 from tqdm import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    Qwen2VLProcessor,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
-from nutrition_vl.data import truth
+from nutrition_vl.data import load_split, truth
 from nutrition_vl.detector import Detector
 from nutrition_vl.files import read_jsonl, write_atomically
 from nutrition_vl.models.checkpoints import BEST
-from training.run.callbacks import VALIDATION, forget
+from training.examples.examples import to_example
+from training.run.callbacks import VALIDATION, drop_after
 from training.settings.config import TrainConfig
 
 BATCH = 4
+
+
+def validation(
+    config: TrainConfig, rows: Dataset, processor: Qwen2VLProcessor
+) -> list[TrainerCallback]:
+    """The validation callback if the settings ask for one, on photos that are not trained on."""
+    if not config.validation_photos:
+        return []
+    if parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        raise ValueError(
+            "boxes cannot be generated from a base that is spread over several cards: leave out "
+            "--validation_photos and compare the checkpoints with python -m eval"
+        )
+    source = config.validation_path or config.data_path
+    corrected = None if config.validation_path else config.corrected  # made for data_path
+    held_out = load_split(source, "val", config.validation_photos, corrections=corrected)
+    if config.validation_path is None and set(held_out["id"]) & set(rows["id"]):
+        raise ValueError(f"{source} has no split of its own for validation: name --validation_path")
+    if not any(held_out["xyxy"]):
+        raise ValueError(f"the {len(held_out)} validation photos of {source} show no box")
+    for row in held_out:  # an unreadable one stops the run now and not at the first save
+        to_example(row, processor)
+    return [Validation(config, held_out, processor)]
 
 
 class Validation(TrainerCallback):
@@ -35,7 +66,7 @@ class Validation(TrainerCallback):
     ) -> None:
         """Forgets what a stopped run wrote after the checkpoint that it goes on from."""
         if state.is_world_process_zero:
-            forget(self.file, state.global_step)
+            drop_after(self.file, state.global_step)
 
     def on_save(
         self,

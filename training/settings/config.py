@@ -79,6 +79,9 @@ class TrainConfig(SFTConfig):
     features_dir: str | None = _own(
         None, "where they are kept for this run and later ones (default: features beside the run)"
     )
+    plain: bool = _own(
+        False, "TRL and PEFT alone: no feature cache, lean layers, regrouping or CUDA graphs"
+    )
     lean_layers: bool = _own(
         True, "decoder layers with their backward pass written out: less memory, fewer kernels"
     )
@@ -160,7 +163,7 @@ class TrainConfig(SFTConfig):
             )
         return Path(self.corrections) if self.corrections else None
 
-    def say(self, words: str) -> None:
+    def report(self, words: str) -> None:
         """Prints them, in the first process alone where there are several."""
         if self.process_index == 0:
             print(words, flush=True)

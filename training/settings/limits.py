@@ -36,6 +36,8 @@ def _check_choices(settings: Mapping[str, Any]) -> None:
         )
     if not settings["use_lora"]:
         raise ValueError("4-bit weights cannot be trained, only adapters on them: --use_lora True")
+    if settings["plain"] and settings["low_memory"]:
+        raise ValueError("--plain True leaves out what --low_memory True needs: choose one")
     if settings["train_sampling_strategy"] == "batch_rebalance":
         raise ValueError("--train_sampling_strategy is random, sequential or group_by_length")
     if isinstance(targets := settings["lora_target_modules"], str):  # of a YAML file

@@ -13,7 +13,7 @@ from nutrition_vl.models.random_weights import skeleton
 from nutrition_vl.models.runtime import detect_runtime
 from tests.helpers.labelled import label, paint
 from training.__main__ import main
-from training.plan.apply import Economy
+from training.plan.apply import ApplyPlan
 from training.plan.forecast import Extent
 from training.plan.parameter_counts import trainable
 from training.plan.plan import Plan, Sizes, choose, expect
@@ -64,13 +64,21 @@ def curve(log):
     ids=["default", "low", "mlp"],
 )
 def test_all_of_it_on_trains_as_all_of_it_off(data, tmp_path, settings, capsys):
-    off = trained(data, tmp_path / "off", **(settings | PLAIN | {"low_memory": False}))
-    capsys.readouterr()
+    off = trained(data, tmp_path / "off", **(settings | {"low_memory": False, "plain": True}))
+    assert "visual features computed once" not in capsys.readouterr().out
     on = trained(data, tmp_path / "on", **settings)
     assert "visual features computed once" in capsys.readouterr().out
     assert curve(on) == pytest.approx(curve(off), rel=1e-4)
     if "log_memory" in settings:
         assert all(row["allocated_gib"] > 0 and row["reserved_gib"] > 0 for row in on)
+
+
+@pytest.mark.slow
+def test_the_plain_path_is_trl_s_own(data, tmp_path, monkeypatch):
+    """None of the engines' parts runs: neither their callback nor their loss nor their collator."""
+    for part in ("plan.apply.ApplyPlan.begin", "plan.apply.scored", "plan.apply.Embedder"):
+        monkeypatch.delattr(f"training.{part}")
+    assert len(trained(data, tmp_path / "run", plain=True)) == 4
 
 
 @pytest.mark.slow
@@ -173,7 +181,7 @@ def test_afterwards_the_model_is_what_it_was(seven_billion):
     before, ids = vars(model).keys() - {"training"}, torch.arange(5)[None]
     wanted = model(input_ids=ids).logits
     plan = Plan(1, 1, cached=True, lean=True, kept=2, words_away=True, head_away=True)
-    economy = Economy(plan, model, steps_aside=True)
+    economy = ApplyPlan(plan, model, restore_on_save=True)
     economy.begin(torch.device("cpu"))
     assert model(input_ids=ids).logits.equal(wanted)
     economy.on_save()
