@@ -1,4 +1,4 @@
-"""Chooses the best checkpoint by what users feel: boxes drawn on photos it was not trained on."""
+"""Chooses the best checkpoint by its boxes on photos it was not trained on."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,6 @@ import supervision as sv
 from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
 from peft import PeftModel
-from supervision.metrics import F1Score
 from tqdm import tqdm
 from transformers import (
     Qwen2VLProcessor,
@@ -19,9 +18,10 @@ from transformers import (
     TrainingArguments,
 )
 
-from nutrition_vl.data import load_split, truth
+from nutrition_vl.data import load_split
 from nutrition_vl.detector import Detector
 from nutrition_vl.files import read_jsonl, write_atomically
+from nutrition_vl.matching import best_iou, iou, is_right
 from nutrition_vl.models.checkpoints import BEST
 from training.examples.examples import to_example
 from training.run.callbacks import VALIDATION, drop_after
@@ -64,7 +64,7 @@ class Validation(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Forgets what a stopped run wrote after the checkpoint that it goes on from."""
+        """Drops lines that a stopped run wrote after the checkpoint it resumes from."""
         if state.is_world_process_zero:
             drop_after(self.file, state.global_step)
 
@@ -76,7 +76,7 @@ class Validation(TrainerCallback):
         model: PeftModel,
         **_: Any,
     ) -> None:
-        """Scores the checkpoint just saved and stops the run if too many have not been better."""
+        """Scores the checkpoint just saved and stops the run after `patience` worse ones."""
         score = {"step": state.global_step} | _loss(state) | self._score(model)
         if state.is_world_process_zero:
             with self.file.open("a", encoding="utf-8") as file:
@@ -85,47 +85,43 @@ class Validation(TrainerCallback):
         best = max([*scores, score], key=lambda row: (row["mean_iou"], -row["step"]))
         if state.is_world_process_zero:
             write_atomically(self.run / BEST, f"checkpoint-{best['step']}\n")
-            tqdm.write(_told(score, best is score))
+            tqdm.write(_line(score, best is score))
         since = sum(row["step"] > best["step"] for row in [*scores, score])
         if self.config.patience and since >= self.config.patience:
             control.should_training_stop = True
 
     def _score(self, model: PeftModel) -> dict[str, float]:
         """Mean IoU over all true boxes, 0 for a missed one, and F1 at an IoU of 0.5."""
-        found = self._detect(model)
-        truths = [truth(row) for row in self.rows.remove_columns("image")]
-        overlaps = [best_iou(told, true) for told, true in zip(found, truths, strict=True)]
-        f1 = F1Score().update(found, truths).compute().f1_50
-        return {"mean_iou": float(np.concatenate(overlaps).mean()), "f1": float(f1)}
+        boxes = self._detect(model)
+        truths = [np.reshape(xyxy, (-1, 4)) for xyxy in self.rows["xyxy"]]
+        overlaps = [iou(true, one.xyxy) for true, one in zip(truths, boxes, strict=True)]
+        pairs = zip(overlaps, boxes, strict=True)
+        right = sum(is_right(overlap, np.asarray(one.confidence)).sum() for overlap, one in pairs)
+        best = np.concatenate([best_iou(overlap) for overlap in overlaps])
+        f1 = 2 * right / (sum(map(len, boxes)) + sum(map(len, truths)))
+        return {"mean_iou": float(best.mean()), "f1": float(f1)}
 
     def _detect(self, model: PeftModel) -> list[sv.Detections]:
-        """What the page would show: the detector on the model as it is, which then learns on."""
+        """The boxes that the page would show, from the model in training as it is now."""
         base = model.get_base_model()
-        own, learning = base.generation_config, model.training
+        generation, training = base.generation_config, model.training
         detector = Detector("", base, self.processor, self.config.runtime)
         model.eval()
         batches = [self.rows[at : at + BATCH]["image"] for at in range(0, len(self.rows), BATCH)]
-        found = [answer.detections for photos in batches for answer in detector.detect(photos)]
-        base.generation_config = own
-        model.train(learning)
-        return found
+        answers = [answer for photos in batches for answer in detector.detect(photos)]
+        base.generation_config = generation
+        model.train(training)
+        return [answer.detections for answer in answers]
 
 
 def _loss(state: TrainerState) -> dict[str, float]:
-    """The last training loss, which is to be read beside the boxes."""
+    """The last training loss, to be read next to the boxes."""
     losses = [line["loss"] for line in state.log_history if "loss" in line]
     return {"loss": losses[-1]} if losses else {}
 
 
-def _told(score: dict[str, float], best: bool) -> str:
+def _line(score: dict[str, float], best: bool) -> str:
     return (
         f"checkpoint-{score['step']}: mean IoU {score['mean_iou']:.3f}, F1 {score['f1']:.3f}"
         f"{', the best so far' if best else ''}"
     )
-
-
-def best_iou(found: sv.Detections, true: sv.Detections) -> np.ndarray:
-    """The IoU of each true box with the found box that covers it best, 0 where none was found."""
-    if not len(found) or not len(true):
-        return np.zeros(len(true))
-    return sv.box_iou_batch(true.xyxy, found.xyxy).max(axis=1)

@@ -20,7 +20,6 @@ from safetensors.torch import load_file
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLVisionBlock
 
 from eval.__main__ import main as evaluate
-from nutrition_vl.boxes import make_detections
 from nutrition_vl.detector import Detector
 from nutrition_vl.files import read_jsonl
 from nutrition_vl.models.checkpoints import DEMO, list_checkpoints, read_card, resolve, write_card
@@ -32,7 +31,6 @@ from training import merge
 from training.__main__ import main
 from training.examples.examples import Collator
 from training.run import folder as runs
-from training.run.validation import best_iou
 from training.settings.cli import parse
 from training.settings.config import TrainConfig
 
@@ -184,13 +182,6 @@ def test_the_best_checkpoint_is_chosen_by_its_boxes(data, tmp_path):
     assert all(0 <= score["mean_iou"] <= 1 and 0 <= score["f1"] <= 1 for score in scores)
     assert (run / "best").read_text() == "checkpoint-1\n"
     assert resolve(run).adapter == run / "checkpoint-1"
-
-
-def test_each_true_box_counts_with_the_best_found_one():
-    true = make_detections([[0, 0, 10, 10], [20, 0, 30, 10], [50, 50, 60, 60]])
-    found = make_detections([[0, 0, 10, 5], [0, 0, 10, 8], [20, 0, 30, 10]])
-    assert best_iou(found, true) == pytest.approx([0.8, 1.0, 0.0])
-    assert best_iou(make_detections([]), true).tolist() == [0, 0, 0]
 
 
 @pytest.mark.slow
