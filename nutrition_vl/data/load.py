@@ -1,21 +1,24 @@
 """Every source of labelled photos becomes the same rows: upright photos, boxes in their pixels."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
-import numpy as np
 import supervision as sv
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from PIL import Image
 
-from nutrition_vl.boxes import LABELS, make_detections
+from nutrition_vl.boxes import make_detections
+from nutrition_vl.data.classes import renaming
 from nutrition_vl.data.corrections import correct
 from nutrition_vl.data.formats.hub_schema import objects_of, sample_of, undecoded
-from nutrition_vl.data.photos import open_photo, photo_size
-from nutrition_vl.data.rows import Sample, Skipped, attempt, require, stored, unique
-from nutrition_vl.data.sources import read_source
+from nutrition_vl.data.photos import open_photo, photo_frame
+from nutrition_vl.data.rows import Sample, Skipped, attempt, numbered, require, stored
+from nutrition_vl.data.sizes import upright
+from nutrition_vl.data.sources import read_source, with_ids
 
 DATASET = "openfoodfacts/nutrition-table-detection"
 
@@ -43,7 +46,8 @@ FEATURES = Features(
         "label": List(Value("string")),
     }
 )
-_COUNTED = Features(FEATURES | {"dropped": Value("int32")})
+_OTHERS = "others"  # an internal column: labels of boxes that are left out
+_READ = Features(FEATURES | {_OTHERS: List(Value("string"))})
 
 
 def load_split(
@@ -56,30 +60,20 @@ def load_split(
 ) -> Dataset:
     """The first `limit` photos of a split as rows of FEATURES; boxes in the upright photo's pixels.
 
-    `source` is a hub id, a folder (metadata.jsonl, parquet, YOLO or Pascal VOC) or a file (parquet,
-    COCO JSON, conversation JSON); one without splits serves as any. Raises ValueError or
-    FileNotFoundError with the reason; with a list `skipped`, single rows that cannot be read are
-    put there instead. `corrections` is a file for `corrections.correct`. `label` names the class
-    that is the nutrition table; boxes of other classes are left out.
+    `source` is a hub id, a folder (metadata.jsonl, parquet, YOLO, Pascal VOC or COCO) or a file
+    (parquet, COCO, Label Studio or conversation JSON); one without splits serves as any. Raises
+    ValueError or FileNotFoundError with the reason; with a list `skipped`, single rows that cannot
+    be read are put there instead. `corrections` is a file for `corrections.correct`. `label` names
+    the class that is the nutrition table; boxes of other classes are left out.
     """
+    before = len(skipped or ())
     found = read_source(source, split, skipped)
-    if not len(found):
-        raise ValueError(f"{source} holds no photos")
-    if isinstance(found, Dataset):
-        rows = _rows_of_table(found, limit, source, skipped, label)
-    else:
-        names = _renaming({name for sample in found for name in sample.labels}, source, label)
-        read = [attempt(skipped, sample.id, _row, sample, names) for sample in found[:limit]]
-        rows = Dataset.from_list([row for row in read if row], _COUNTED)
-    dropped = sum(rows["dropped"])
-    if dropped:
-        logger.warning(
-            "%s: left out %d boxes: malformed, of another class or without area in their photo",
-            source,
-            dropped,
-        )
-    rows = rows.remove_columns("dropped")
-    rows = rows.remove_columns("id").add_column("id", unique(rows["id"]))
+    read = _rows_of_table if isinstance(found, Dataset) else _rows
+    rows = read(found, limit, source, skipped, label) if len(found) else None
+    if rows is None:
+        raise ValueError(_no_rows(source, (skipped or [])[before:]))
+    _warn_of_others(rows, source)
+    rows = rows.remove_columns(_OTHERS)
     return rows if corrections is None else correct(rows, corrections, split, limit is None)
 
 
@@ -88,63 +82,82 @@ def truth(row: Mapping) -> sv.Detections:
     return make_detections(row["xyxy"], row["label"])
 
 
+def _rows(
+    found: list[Sample],
+    limit: int | None,
+    source: str | Path,
+    skipped: list[Skipped] | None,
+    label: str | None,
+) -> Dataset | None:
+    samples = with_ids(found)
+    used = {name for sample in samples for name in sample.labels}
+    declared = frozenset().union(*{sample.classes for sample in samples})
+    names = renaming(used, declared, source, label)
+    read = [attempt(skipped, sample.id, _row, sample, names) for sample in samples[:limit]]
+    rows = [row for row in read if row]
+    return Dataset.from_list(rows, _READ) if rows else None
+
+
 def _rows_of_table(
     table: Dataset,
     limit: int | None,
     source: str | Path,
     skipped: list[Skipped] | None,
     label: str | None,
-) -> Dataset:
+) -> Dataset | None:
     require(("image", "objects"), table.features, source)
-    labels = {
+    used = {
         str(name)
         for found in table["objects"]
         for name in objects_of(found, source)["category_name"]
         if name is not None  # its row is refused later, by its number
     }
-    names = _renaming(labels, source, label)
+    names, seen = renaming(used, (), source, label), Counter[str]()
     table = undecoded(table).select(range(len(table))[:limit])
     # Not Dataset.map: it would copy all photos into its cache, and find old rows there later.
     read = [
-        attempt(skipped, row.get("image_id"), _row_of_table, row, names, f"{source}, row {n}")
+        attempt(skipped, row.get("image_id"), _row_of_table, row, names, f"{source}, row {n}", seen)
         for n, row in enumerate(table, 1)
     ]
-    facts = Dataset.from_list([row or dict.fromkeys(_COUNTED) for row in read], _COUNTED)
+    if not any(read):
+        return None
+    facts = Dataset.from_list([row or dict.fromkeys(_READ) for row in read], _READ)
     columns = [table.select_columns("image"), facts.remove_columns("image")]
     joined = concatenate_datasets(columns, axis=1).cast_column("image", Photo(mode="RGB"))
-    return joined.select([index for index, row in enumerate(read) if row])
+    rows = joined.select([index for index, row in enumerate(read) if row])
+    return rows.select_columns(list(_READ))
 
 
-def _row_of_table(row: Mapping, names: dict[str, str], source: str) -> dict:
-    return _row(sample_of(row, row["image"], source), names) | {"image": None}
+def _row_of_table(row: Mapping, names: dict[str, str], source: str, seen: Counter[str]) -> dict:
+    sample = sample_of(row, row["image"], source)
+    sample = replace(sample, id=numbered(sample.id, seen))
+    return _row(sample, names) | {"image": None}
 
 
 def _row(sample: Sample, names: dict[str, str]) -> dict:
-    width, height = photo_size(*stored(sample.image))
-    scale = (width, height) if sample.normalized else (1, 1)
-    corners = np.sort(np.array(sample.xyxy, dtype=float).reshape(-1, 2, 2) * scale, axis=1)
-    corners = corners.clip(0, (width, height))
-    known = np.array([label in names for label in sample.labels], dtype=bool)
-    kept = known & (corners[:, 0] < corners[:, 1]).all(axis=1)
+    if sample.malformed:
+        raise ValueError(f"{sample.id}: {sample.malformed} of its boxes cannot be read")
+    frame = photo_frame(*stored(sample.image))
+    corners = upright(sample, frame)
+    ours = [index for index, name in enumerate(sample.labels) if name in names]
     return {
         "id": sample.id,
         "image": sample.image,
-        "width": width,
-        "height": height,
-        "xyxy": corners[kept].reshape(-1, 4).tolist(),
-        "label": [names[sample.labels[i]] for i in np.flatnonzero(kept)],
-        "dropped": int((~kept).sum()) + sample.malformed,
+        "width": frame.size[0],
+        "height": frame.size[1],
+        "xyxy": corners[ours].reshape(-1, 4).tolist(),
+        "label": [names[sample.labels[index]] for index in ours],
+        _OTHERS: [name for name in sample.labels if name not in names],
     }
 
 
-def _renaming(labels: set[str], source: str | Path, label: str | None) -> dict[str, str]:
-    """Our names for a source's labels: an only class is the nutrition table, whatever its name."""
-    if label is not None:
-        return {label: LABELS[0]}
-    if labels <= set(LABELS):
-        return {name: name for name in LABELS}
-    if len(labels) == 1:
-        logger.warning("%s: reading its one label %s as %s", source, *labels, LABELS[0])
-        return dict.fromkeys(labels, LABELS[0])
-    named = ", ".join(sorted(map(str, labels)))
-    raise ValueError(f"{source} has the labels {named}: rename them to {', '.join(LABELS)}")
+def _no_rows(source: str | Path, skipped: list[Skipped]) -> str:
+    if not skipped:
+        return f"{source} holds no photos"
+    return f"{source} holds no photos that can be read: {skipped[0].error}"
+
+
+def _warn_of_others(rows: Dataset, source: str | Path) -> None:
+    if others := Counter(name for names in rows[_OTHERS] for name in names):
+        counts = ", ".join(f"{count} of {name}" for name, count in sorted(others.items()))
+        logger.warning("%s: left out the boxes of other classes: %s", source, counts)

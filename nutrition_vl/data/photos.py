@@ -4,6 +4,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -28,6 +29,25 @@ BROKEN = (
 )
 
 
+@dataclass(frozen=True)
+class Frame:
+    """The size of an upright photo, and the EXIF orientation (1 to 8) that turns it there."""
+
+    size: tuple[int, int]
+    orientation: int = 1
+
+    @property
+    def sideways(self) -> bool:
+        """True where turning swaps width and height."""
+        return self.orientation >= 5
+
+    @property
+    def raw(self) -> tuple[int, int]:
+        """The size before turning."""
+        width, height = self.size
+        return (height, width) if self.sideways else (width, height)
+
+
 def open_photo(source: str | Path | bytes, name: str | None = None) -> Image.Image:
     """The photo in `source` (a path or a file's bytes): upright, RGB, first frame, in its own size.
 
@@ -35,16 +55,26 @@ def open_photo(source: str | Path | bytes, name: str | None = None) -> Image.Ima
     of at most MAX_PIXELS and FileNotFoundError for a path to nothing, calling the photo `name`.
     """
     with _opened(source, name) as photo:
-        return _rgb(ImageOps.exif_transpose(photo))
+        return _rgb(ImageOps.exif_transpose(photo) if _orientation(photo) > 1 else photo)
 
 
 def photo_size(source: str | Path | bytes, name: str | None = None) -> tuple[int, int]:
     """Width and height of the upright photo, without decoding a JPEG; raises like `open_photo`."""
+    return photo_frame(source, name).size
+
+
+def photo_frame(source: str | Path | bytes, name: str | None = None) -> Frame:
+    """The upright size and the orientation, without decoding a JPEG; raises like `open_photo`."""
     with _opened(source, name) as photo:
-        width, height = photo.size
-        sideways = photo.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        frame = Frame(photo.size, _orientation(photo))
         # Pillow itself turns TIFF, and says so beforehand.
-        return (height, width) if sideways and photo.format != "TIFF" else (width, height)
+        return frame if photo.format == "TIFF" else Frame(frame.raw, frame.orientation)
+
+
+def _orientation(photo: Image.Image) -> int:
+    """The EXIF orientation; 1, upright, for values outside 1 to 8 and of other types."""
+    value = photo.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """The toolbox of all readers: samples, skipped entries, checks, text and JSON."""
 
+import codecs
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,11 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# The names that tools give to a split's folder, file or key.
+ALIASES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
 
 @dataclass(frozen=True)
 class Sample:
-    """A labelled photo: boxes (n, 4) as x0, y0, x1, y1, from 0 to 1 of the upright photo when
-    `normalized`, else in its pixels; how many could not be read; its size and product as stored."""
+    """A labelled photo as its source stores it.
+
+    `xyxy` is (n, 4): from 0 to 1 of the upright photo when `normalized`, else pixels of a photo of
+    `stored_size`, or of the upright photo where that is None. `file` is the label file, for
+    messages. `classes` are all class names that the source declares. `unturned_size` marks tools
+    that store the size before EXIF turning for boxes drawn after it.
+    """
 
     id: str
     image: str | dict
@@ -22,45 +41,78 @@ class Sample:
     malformed: int = 0
     stored_size: tuple[int, int] | None = None
     product: str = ""
+    file: str = ""
+    classes: frozenset[str] = frozenset()
+    unturned_size: bool = False
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A row that could not be read, and why."""
+    """An entry that was left out, and the reason."""
 
     id: str
     error: str
 
 
+def skip(skipped: list[Skipped] | None, name: object, error: Exception | str) -> None:
+    """Notes an entry as skipped; without a list, raises the error instead."""
+    if skipped is None:
+        raise error if isinstance(error, Exception) else ValueError(error)
+    text = str(name).strip() if name is not None else ""
+    skipped.append(Skipped(text or "a row without a name", str(error)))
+
+
 def attempt(
-    skipped: list[Skipped] | None, name: str | None, read: Callable[..., Any], *what: Any
+    skipped: list[Skipped] | None, name: object, read: Callable[..., Any], *entry: Any
 ) -> Any:
-    """What `read` makes of `what`; with a list, None where it cannot, noted there by its name."""
+    """Returns `read(*entry)`; with a list, None for an entry that fails, noted there by name."""
     try:
-        return read(*what)
+        return read(*entry)
     except (OSError, ValueError) as error:
-        if skipped is None:
-            raise
-        skipped.append(Skipped(str(name or "a row without a name"), str(error)))
+        skip(skipped, name, error)
         return None
 
 
+def summary(skipped: list[Skipped], limit: int = 10) -> list[str]:
+    """At most `limit` lines that name the skipped entries and their reasons."""
+    lines = [f"{entry.id}: {entry.error}" for entry in skipped[:limit]]
+    if len(skipped) > limit:
+        lines[-1] = f"and {len(skipped) - limit + 1} more"
+    return lines
+
+
 def choose(split: str, available: Iterable[str], source: object) -> str:
-    """`split`, or a ValueError that says which splits there are."""
-    if split in available:
-        return split
+    """The name of `split` in `available` ("valid" for "val"), or ValueError that lists them."""
+    names = list(available)
+    for name in (split, *ALIASES.get(split, ())):
+        if name in names:
+            return name
     raise ValueError(
-        f"{source} has no split {split!r}: it has {', '.join(sorted(available)) or 'none'}"
+        f"{source} has no split {split!r}: it has {', '.join(sorted(names)) or 'none'}"
     )
 
 
-def of_split(rows: list[dict], split: str, source: object) -> list[dict]:
-    """The rows whose `split` it is, or all where no row has one."""
-    if not all(isinstance(row, Mapping) for row in rows):
-        raise ValueError(f"{source} must hold one object a photo")
-    if splits := {str(row["split"]) for row in rows if row.get("split")}:
-        choose(split, splits, source)
-    return [row for row in rows if not splits or str(row.get("split")) == split]
+def of_split(
+    rows: list[dict], split: str, source: object, skipped: list[Skipped] | None = None
+) -> list[dict]:
+    """The rows of `split`, or all where no row names a split."""
+    objects = []
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, Mapping):
+            objects.append(row)
+        else:
+            skip(skipped, f"row {number}", f"{source} must hold one object a photo")
+    splits = {str(row["split"]) for row in objects if row.get("split")}
+    if not splits:
+        return objects
+    name, rows = choose(split, splits, source), []
+    for row in objects:
+        if not row.get("split"):
+            photo = row.get("file_name") or row.get("image") or "a row without a name"
+            skip(skipped, photo, f"{source}, {photo}: has no split, and other rows have one")
+        elif str(row["split"]) == name:
+            rows.append(row)
+    return rows
 
 
 def require(columns: Iterable[str], found: object, source: object) -> None:
@@ -74,14 +126,29 @@ def require(columns: Iterable[str], found: object, source: object) -> None:
 
 @contextmanager
 def naming(where: object) -> Iterator[None]:
+    """Turns the errors of an entry of unexpected types into a ValueError that names it."""
     try:
         yield
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"{where} does not follow its format: {error!r}") from error
 
 
+def is_number(value: object) -> bool:
+    """True for a finite int or float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def size_of(width: object, height: object) -> tuple[int, int] | None:
+    """A stored size in pixels; None where it is missing, 0 or no number, as labelImg may write."""
+    try:
+        size = round(float(width)), round(float(height))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return size if min(size) > 0 else None
+
+
 def read_jsonl(file: Path, skipped: list[Skipped] | None = None) -> list[dict]:
-    """The objects of a file, one a line."""
+    """The objects of a file, one per line."""
     rows = [
         attempt(skipped, f"line {number}", parse_json, file, line, number)
         for number, line in enumerate(read_text(file).split("\n"), 1)
@@ -91,8 +158,11 @@ def read_jsonl(file: Path, skipped: list[Skipped] | None = None) -> list[dict]:
 
 
 def read_text(file: Path) -> str:
+    """The text of a UTF-8 file, or of a UTF-16 file that begins with a byte order mark."""
+    content = file.read_bytes()
+    encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return content.decode(encoding).replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{file} is not UTF-8 text: {error.reason} at byte {error.start}"
@@ -100,26 +170,31 @@ def read_text(file: Path) -> str:
 
 
 def parse_json(file: Path, text: str, line: int = 1) -> Any:
+    """The content of JSON text; ValueError names the file and the line."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{file}, line {line + error.lineno - 1}: not JSON ({error.msg})"
         ) from error
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits, 1000 brackets
+        raise ValueError(f"{file}, line {line}: not readable JSON ({error})") from error
 
 
 def stored(image: str | dict) -> tuple[str | bytes, str | None]:
-    """Of the image column what `open_photo` asks for: the photo and what to call it."""
+    """The arguments of `open_photo` for a value of the image column: the photo and its name."""
     if isinstance(image, str):
         return image, image
     return image["bytes"] or image["path"], image["path"]
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """Ids name photos in result files, so the second `a` (of another folder) becomes `a-2`."""
+    """Ids for result files: the second `a` (of another folder) becomes `a-2`."""
     seen: Counter[str] = Counter()
-    ids = []
-    for name in names:
-        seen[name] += 1
-        ids.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return ids
+    return [numbered(name, seen) for name in names]
+
+
+def numbered(name: str, seen: Counter[str]) -> str:
+    """The name, with a number from its second time on; counts it in `seen`."""
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}-{seen[name]}"

@@ -1,8 +1,11 @@
-"""Finds out what a source of labelled photos is, and reads what it says of each."""
+"""Finds the format of a source of labelled photos and reads its samples."""
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from PIL import Image
@@ -16,13 +19,17 @@ from nutrition_vl.data.formats.hub_schema import (
     sample_of,
     undecoded,
 )
+from nutrition_vl.data.formats.label_studio import is_label_studio, read_label_studio
 from nutrition_vl.data.formats.pascal_voc import read_voc
-from nutrition_vl.data.formats.yolo import read_yolo
+from nutrition_vl.data.formats.yolo import find_yolo, read_yolo
+from nutrition_vl.data.paths import files_below
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.data.rows import (
+    ALIASES,
     Sample,
     Skipped,
     attempt,
+    choose,
     parse_json,
     read_jsonl,
     read_text,
@@ -43,38 +50,83 @@ def read_source(
     path = Path(source)
     if not path.exists():
         return read_hub(str(source), split)
-    if path.name in ("metadata.jsonl", "data.yaml"):
+    if path.name == "metadata.jsonl":
         path = path.parent
-    if any(path.glob("metadata.jsonl")) or any(path.glob("*/metadata.jsonl")):
-        return read_metadata(path, split, skipped)
-    if any(path.glob("data.yaml")):
-        return read_yolo(path, split)
-    if path.suffix == ".parquet" or any(path.rglob("*.parquet")):
+    if path.suffix in (".yaml", ".yml"):
+        return read_yolo(path, split, skipped)
+    if path.suffix == ".parquet":
         return read_parquet(path, split)
-    if any(path.glob("*.xml")) or any(path.glob("Annotations/*.xml")):
-        return read_voc(path, split)
     if path.suffix in (".json", ".jsonl"):
         return read_json(path, split, skipped)
-    raise ValueError(
-        f"{source} is no data set: name a folder with metadata.jsonl, *.parquet, data.yaml (YOLO) "
-        "or *.xml (Pascal VOC), or a .json, .jsonl or .parquet file"
-    )
+    if path.is_dir():
+        return _read_folder(path, split, skipped)
+    raise ValueError(_UNKNOWN.format(source))
+
+
+_UNKNOWN = (
+    "{} is no data set: name a folder with metadata.jsonl, *.parquet, data.yaml (YOLO), *.xml "
+    "(Pascal VOC) or COCO's .json, or a .json, .jsonl or .parquet file"
+)
+
+
+def _read_folder(folder: Path, split: str, skipped: list[Skipped] | None) -> list[Sample] | Dataset:
+    if any(folder.glob("metadata.jsonl")) or any(folder.glob("*/metadata.jsonl")):
+        return read_metadata(folder, split, skipped)
+    if config := find_yolo(folder):
+        return read_yolo(config, split, skipped)
+    if any(folder.rglob("*.parquet")):
+        return read_parquet(folder, split)
+    if files_below(folder, (".xml",)):
+        return read_voc(folder, split, skipped)
+    if file := _json_of_split(folder, split):
+        return read_json(file, split, skipped)
+    raise ValueError(_UNKNOWN.format(folder))
+
+
+def _json_of_split(folder: Path, split: str) -> Path | None:
+    """The annotation file of a split: in its folder, with its name, or the only one."""
+    splits = {name for names in ALIASES.values() for name in names}
+    files = [
+        file
+        for pattern in ("*.json", "annotations/*.json", "*/*.json")
+        for file in sorted(folder.glob(pattern))
+        if pattern != "*/*.json" or file.parent.name in splits
+    ]
+    named = [(file, _splits_named(file, folder) & splits) for file in files]
+    if any(names for _, names in named):
+        name = choose(split, {name for _, names in named for name in names}, folder)
+        files = [file for file, names in named if name in names]
+    # COCO's own names, next to captions_ and person_keypoints_ of the same photos
+    files = [file for file in files if file.stem.startswith("instances")] or files
+    if len(set(files)) > 1:
+        listed = ", ".join(str(file.relative_to(folder)) for file in files)
+        raise ValueError(f"{folder} has several annotation files ({listed}): name one of them")
+    return files[0] if files else None
+
+
+def _splits_named(file: Path, folder: Path) -> set[str]:
+    inner = file.relative_to(folder).with_suffix("").as_posix().lower()
+    return set(re.split(r"[^a-z]+", inner))
 
 
 def read_json(file: Path, split: str, skipped: list[Skipped] | None = None) -> list[Sample]:
-    """COCO where the file holds an object, conversations where it holds a list or JSON lines."""
+    """COCO, Label Studio's tasks, or conversations, which may also be JSON lines."""
     if file.suffix == ".jsonl":
         return read_conversations(file, read_jsonl(file, skipped), split, skipped)
-    content = parse_json(file, read_text(file))
-    if isinstance(content, list):
-        return read_conversations(file, content, split, skipped)
-    return read_coco(file, content)
+    content: Any = parse_json(file, read_text(file))
+    if not isinstance(content, list):
+        return read_coco(file, content, skipped)
+    if is_label_studio(content):
+        return read_label_studio(file, content, skipped)
+    if content and all(isinstance(row, Mapping) and "image_id" in row for row in content):
+        raise ValueError(f"{file} holds COCO results, and labels need images and categories too")
+    return read_conversations(file, content, split, skipped)
 
 
 def read_samples(
     source: str | Path, split: str, skipped: list[Skipped] | None = None
 ) -> list[Sample]:
-    """What a source says of each photo of a split, under the ids of `load_split`, but unchecked."""
+    """The unchecked samples of a split under the ids of `load_split`."""
     found = read_source(source, split, skipped)
     if isinstance(found, Dataset):
         require(("image", "objects"), found.features, source)
@@ -85,8 +137,14 @@ def read_samples(
             for n, row in enumerate(undecoded(found), 1)
         ]
         found = [sample for sample in read if sample]
-    ids = unique(sample.id for sample in found)
-    return [replace(sample, id=name) for sample, name in zip(found, ids, strict=True)]
+    return with_ids(found)
+
+
+def with_ids(samples: Iterable[Sample]) -> list[Sample]:
+    """The samples under ids of their own."""
+    samples = list(samples)
+    ids = unique(sample.id for sample in samples)
+    return [replace(sample, id=name) for sample, name in zip(samples, ids, strict=True)]
 
 
 def photo_of(sample: Sample) -> Image.Image:

@@ -51,8 +51,8 @@ def read_parquet(path: Path, split: str) -> Dataset:
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     shards = [file for file in files if "-of-" in file.name]  # train-00000-of-00002.parquet
     if shards and path.is_dir():
-        choose(split, {file.name.split("-")[0] for file in shards}, path)
-        files = [file for file in shards if file.name.split("-")[0] == split]
+        name = choose(split, {file.name.split("-")[0] for file in shards}, path)
+        files = [file for file in shards if file.name.split("-")[0] == name]
     try:
         table = Dataset.from_parquet([str(file) for file in files])
     except (ValueError, DatasetGenerationError) as error:
@@ -60,8 +60,8 @@ def read_parquet(path: Path, split: str) -> Dataset:
     if "split" not in table.column_names:
         return table
     names = [str(name) for name in table["split"]]
-    choose(split, set(names), path)
-    return table.select([i for i, name in enumerate(names) if name == split])
+    chosen = choose(split, set(names), path)
+    return table.select([i for i, name in enumerate(names) if name == chosen])
 
 
 def sample_of(row: Mapping, image: str | dict, source: str | Path) -> Sample:

@@ -1,33 +1,184 @@
-"""Reads YOLO data sets: data.yaml, photos and label files."""
+"""Reads YOLO data sets by Ultralytics' rules: data.yaml, photos, one label file per photo.
 
-from pathlib import Path
+supervision's reader (0.31) is not used: it sorts class names, skips photo formats and takes a
+label file that it does not find for a photo without objects.
+"""
 
-import supervision as sv
+import logging
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
 import yaml
 
-from nutrition_vl.data.formats.coco import from_supervision
-from nutrition_vl.data.rows import Sample, choose, naming, read_text, require
+from nutrition_vl.data.formats.yolo_labels import (
+    CLASS_LISTS,
+    label_files,
+    label_folders,
+    name_strays,
+    read_labels,
+)
+from nutrition_vl.data.paths import (
+    files_below,
+    is_elsewhere,
+    is_photo,
+    locate,
+    photo_suffixes,
+    posix,
+    split_folder,
+)
+from nutrition_vl.data.rows import (
+    ALIASES,
+    Sample,
+    Skipped,
+    attempt,
+    choose,
+    read_text,
+    require,
+)
+
+logger = logging.getLogger(__name__)
 
 
-def read_yolo(folder: Path, split: str) -> list[Sample]:
-    """YOLO: data.yaml names each split's folder of photos; labels lie in `labels` for `images`."""
-    file = folder / "data.yaml"
-    try:
-        config = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file} is not YAML: {error}") from error
+def find_yolo(folder: Path) -> Path | None:
+    """The file of a folder that names its classes; ValueError where several may."""
+    configs = [file for file in sorted(folder.glob("*.y*ml")) if "names" in _load(file, True)]
+    lists = [folder / name for name in CLASS_LISTS if (folder / name).is_file()]
+    lists += [file for name in CLASS_LISTS for file in sorted(folder.glob(f"*/{name}"))]
+    if (folder / "data.yaml").is_file():
+        return folder / "data.yaml"
+    if len(configs) > 1:
+        named = ", ".join(file.name for file in configs)
+        raise ValueError(f"{folder} has several YOLO configurations ({named}): name one of them")
+    return next(iter([*configs, *lists]), None)
+
+
+def read_yolo(file: Path, split: str, skipped: list[Skipped] | None = None) -> list[Sample]:
+    """The photos of a split of data.yaml, or next to a list of classes.
+
+    Raises ValueError where no photo of the split has a label file.
+    """
+    config = _load(file) if file.suffix in (".yaml", ".yml") else _of_list(file)
     require(("names",), config, file)
-    splits = [name for name in ("train", "val", "test") if config.get(name)]
-    named = str(config[choose(split, splits, file)]) if splits else "images"
-    images = _yolo_images(folder, config.get("path") or ".", named)
-    labels = "labels".join(str(images).rsplit("images", 1))
-    with naming(file):
-        return from_supervision(sv.DetectionDataset.from_yolo(str(images), labels, str(file)))
+    names = _class_names(config["names"], file)
+    photos = _photos(file, config, split)
+    labels = label_files(photos)
+    _require_labels(photos, labels, file, split)
+    name_strays(photos, labels, skipped)
+    base = Sample("", "", [], [], classes=frozenset(names.values()))
+    pose = "kpt_shape" in config
+    read = [
+        attempt(skipped, photo.name, read_labels, photo, labels.get(photo), names, base, pose)
+        for photo in photos
+    ]
+    return [sample for sample in read if sample]
 
 
-def _yolo_images(folder: Path, root: str, named: str) -> Path:
+def _load(file: Path, lenient: bool = False) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(read_text(file))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if lenient:
+            return {}
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file} is not YAML: {reason}") from error
+    return content if isinstance(content, Mapping) else {}
+
+
+def _of_list(file: Path) -> dict[str, Any]:
+    return {"names": [line.strip() for line in read_text(file).split("\n") if line.strip()]}
+
+
+def _class_names(names: object, file: Path) -> dict[int, str]:
+    """Class ids as the file maps them: a list counts from 0, a mapping says its own ids."""
+    pairs = (
+        list(names.items() if isinstance(names, Mapping) else enumerate(names))
+        if isinstance(names, Mapping | list)
+        else []
+    )
+    ids = [str(key).strip() for key, _ in pairs]
+    if not pairs or not all(key.isdecimal() for key in ids) or len(set(map(int, ids))) < len(ids):
+        raise ValueError(f"{file}: names must be a list, or map class ids to names, not {names!r}")
+    if not all(isinstance(name, str | int | float) for _, name in pairs):
+        raise ValueError(f"{file}: names must be text, not {names!r}")
+    return {int(key): str(name).strip() for key, (_, name) in zip(ids, pairs, strict=True)}
+
+
+def _photos(file: Path, config: Mapping[str, Any], split: str) -> list[Path]:
+    keys = [key for names in ALIASES.values() for key in names if config.get(key)]
+    if not keys:
+        images = file.parent / "images"
+        places = [split_folder(images if images.is_dir() else file.parent, split)]
+    else:
+        key = choose(split, keys, file)
+        places = _places(file, config, key)
+        _require_own_folders(file, config, key, keys, places)
+    photos = [photo for place in places for photo in _photos_of(place, file, config)]
+    return sorted(dict.fromkeys(photos))
+
+
+def _places(file: Path, config: Mapping[str, Any], key: str) -> list[Path]:
+    named = config[key]
+    listed = named if isinstance(named, list) else [named]
+    return [_place(file, posix(str(config.get("path") or "")), posix(str(one))) for one in listed]
+
+
+def _place(file: Path, root: str, named: str) -> Path:
+    """The folder or list of photos that the file names, here or by its tail below the file."""
+    folder = file.parent
     # Roboflow's exports say ../train/images of the folder train/images beside data.yaml.
     for candidate in (folder / root / named, folder / named, folder / named.removeprefix("../")):
-        if candidate.is_dir():
-            return candidate.resolve()
-    raise FileNotFoundError(f"data.yaml of {folder} names {named}, and there is no such folder")
+        if candidate.exists():
+            return candidate
+    whole = named if is_elsewhere(named) else f"{root}/{named}"
+    if is_elsewhere(whole):
+        parts = [part for part in PurePosixPath(whole).parts if part != ".."]
+        for start in range(1, len(parts)):
+            if folder.joinpath(*parts[start:]).exists():
+                return folder.joinpath(*parts[start:])
+    raise FileNotFoundError(f"{file} names {named}, and there is no such folder or list of photos")
+
+
+def _require_own_folders(
+    file: Path, config: Mapping[str, Any], key: str, keys: list[str], places: list[Path]
+) -> None:
+    """ValueError where two splits of different names come out as one folder."""
+    for other in keys:
+        if other == key or config[other] == config[key]:
+            continue
+        try:
+            same = set(places) & set(_places(file, config, other))
+        except FileNotFoundError:
+            continue
+        if same:
+            raise ValueError(
+                f"{file} names {config[key]} for {key} and {config[other]} for {other}, and both "
+                f"come out as {same.pop()}: write folders that exist"
+            )
+
+
+def _photos_of(place: Path, file: Path, config: Mapping[str, Any]) -> list[Path]:
+    if place.is_dir():
+        return files_below(place, photo_suffixes())
+    if is_photo(place):
+        return [place]
+    names = [line for line in read_text(place).split("\n") if line.strip()]
+    root = file.parent / posix(str(config.get("path") or ""))
+    return locate(names, [root, file.parent, place.parent, Path()])
+
+
+def _require_labels(photos: list[Path], labels: dict[Path, Path], file: Path, split: str) -> None:
+    if not photos:
+        raise ValueError(f"{file} holds no photos of split {split}")
+    if not labels:
+        folders = " nor ".join(str(folder) for folder in label_folders(photos[0].parent))
+        raise ValueError(
+            f"{file}: none of the {len(photos)} photos of split {split} has a label file: "
+            f"neither {folders} holds {photos[0].stem}.txt"
+        )
+    if bare := [photo for photo in photos if photo not in labels]:
+        logger.warning(
+            "%s: %d of %d photos of split %s have no label file (the first is %s): "
+            "read as photos without a table",
+            file, len(bare), len(photos), split, bare[0].name,
+        )  # fmt: skip

@@ -101,7 +101,7 @@ FILES = [
     (
         "coco.json",
         {"images": [{}], "annotations": [], "categories": []},
-        r"format: KeyError\('file_",
+        r"coco\.json, image 1: it lacks file_name",
     ),
     ("coco.json", "3", "lacks images, annotations, categories: it has no columns"),
     ("notes.txt", "hello", r"notes\.txt is no data set: name a folder with"),

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 from pathlib import Path
 
 import datasets
@@ -75,6 +74,7 @@ def yolo(folder, config="path: .\nval: images/val\n", photos="images/val", label
     (folder / labels).mkdir(parents=True)
     # class, centre x, centre y, width, height
     (folder / labels / "a.txt").write_text("0 0.35 0.35 0.5 0.5\n1 0.8 0.7 0.3 0.4\n")
+    (folder / labels / "b.txt").write_text("")
     (folder / "data.yaml").write_text(f"{config}names: [{TABLE}, {TEXT}]\n")
     return folder
 
@@ -284,19 +284,11 @@ def test_the_second_photo_of_a_name_gets_its_own_id(tmp_path):
     assert rows[2]["image"].size == (200, 100)
 
 
-def test_boxes_are_clipped_and_those_without_area_dropped_and_counted(tmp_path, caplog):
-    boxes = [
-        [-0.2, 0.5, 0.5, 1.5],
-        [0.9, 0.9, 0.1, 0.1],
-        [0.2, 1.1, 0.4, 1.3],
-        [0.5, 0.5, 0.5, 0.6],
-    ]
-    objects = {"bbox": boxes, "category_name": [TABLE, TEXT, TABLE, TABLE]}
-    with caplog.at_level(logging.WARNING):
-        row = load_split(metadata(tmp_path, objects))[0]
+def test_boxes_are_clipped_to_the_photo_and_corners_put_in_order(tmp_path):
+    boxes = [[-0.2, 0.5, 0.5, 1.5], [0.9, 0.9, 0.1, 0.1]]
+    row = load_split(metadata(tmp_path, {"bbox": boxes, "category_name": [TABLE, TEXT]}))[0]
     np.testing.assert_allclose(row["xyxy"], [[100, 0, 200, 50], [20, 10, 180, 90]], atol=1e-4)
     assert row["label"] == [TABLE, TEXT]
-    assert "left out 2 boxes" in caplog.text
 
 
 def test_a_photo_whose_answer_is_cut_off_is_left_out_and_named(tmp_path):
@@ -310,6 +302,19 @@ def test_a_photo_whose_answer_is_cut_off_is_left_out_and_named(tmp_path):
     )
     assert load_split(source, skipped=skipped)["id"] == ["b"]
     assert [(row.id, "cut off" in row.error) for row in skipped] == [("photos/a.jpg", True)]
+
+
+@pytest.mark.parametrize(
+    "box", [[0.2, 1.1, 0.4, 1.3], [0.5, 0.5, 0.5, 0.6], [0.1, 0.1, float("nan"), 0.6]]
+)
+def test_a_row_with_a_box_without_area_is_left_out_and_named(box, tmp_path):
+    objects = {"bbox": [OFFICIAL["bbox"][0], box], "category_name": [TABLE, TABLE]}
+    source = metadata(tmp_path, objects)
+    with pytest.raises(ValueError, match="a: "):
+        load_split(source)
+    skipped = []
+    assert load_split(source, skipped=skipped)["id"] == ["b"]
+    assert [row.id for row in skipped] in (["a"], ["images/a.jpg"])
 
 
 def test_an_only_class_is_the_nutrition_table_whatever_its_name(tmp_path, caplog):

@@ -1,0 +1,131 @@
+"""Reads Label Studio's own JSON export: tasks with rectangles in percent of the photo."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from nutrition_vl.data.paths import is_photo, locate, posix
+from nutrition_vl.data.rows import Sample, Skipped, attempt, is_number, size_of
+
+SIDES = ("x", "y", "width", "height")
+# Uploads are stored under eight hex digits and the file's name.
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")
+
+
+def is_label_studio(entries: list) -> bool:
+    """True for tasks as Label Studio exports them."""
+    first = entries[0] if entries else None
+    return isinstance(first, Mapping) and "data" in first and "annotations" in first
+
+
+def read_label_studio(
+    file: Path, tasks: list, skipped: list[Skipped] | None = None
+) -> list[Sample]:
+    """The photos of finished tasks; others are skipped, by name.
+
+    Raises ValueError for drawings other than upright rectangles and for several opinions.
+    """
+    read = [
+        (task, attempt(skipped, _name(task, n), _photo_name, task, file))
+        for n, task in enumerate(tasks, 1)
+    ]
+    named = [(task, name) for task, name in read if name]
+    paths = _paths(file, [name for _, name in named])
+    samples = [
+        attempt(skipped, name, _sample, task, path, file)
+        for (task, name), path in zip(named, paths, strict=True)
+    ]
+    samples = [sample for sample in samples if sample]
+    classes = frozenset(label for sample in samples for label in sample.labels)
+    return [replace(sample, classes=classes) for sample in samples]
+
+
+def _paths(file: Path, names: list[str]) -> list[Path]:
+    """Photos under the names of the uploads, or under those that they had before."""
+    roots = (file.parent, file.parent / "images")
+    stored = locate(names, roots)
+    before = locate([_UPLOAD.sub("", Path(posix(name)).name) for name in names], roots)
+    return [
+        now if now.exists() or not earlier.exists() else earlier
+        for now, earlier in zip(stored, before, strict=True)
+    ]
+
+
+def _name(task: object, number: int) -> str:
+    return f"task {task.get('id', number) if isinstance(task, Mapping) else number}"
+
+
+def _photo_name(task: Any, file: Path) -> str:
+    data = task.get("data") if isinstance(task, Mapping) else None
+    values = (
+        [value for value in data.values() if isinstance(value, str)]
+        if isinstance(data, Mapping)
+        else []
+    )
+    names = [name for name in map(_local, values) if is_photo(name)]
+    if len(names) != 1:
+        raise ValueError(f"{file}: a task names {len(names)} photos in its data, expected one")
+    return names[0]
+
+
+def _local(value: str) -> str:
+    """The path in /data/local-files/?d=PATH, else the value without a query."""
+    parts = urlsplit(value)
+    listed = parse_qs(parts.query).get("d")
+    return listed[0] if listed else value.split("?")[0]
+
+
+def _sample(task: Mapping, path: Path, file: Path) -> Sample:
+    where = f"{file}, {path.name}"
+    done = [
+        one
+        for one in task["annotations"] or []
+        if isinstance(one, Mapping) and not one.get("was_cancelled")
+    ]
+    if len(done) != 1:
+        raise ValueError(f"{where}: expected one finished annotation, got {len(done)}")
+    results = done[0].get("result")
+    if not isinstance(results, list):
+        raise ValueError(f"{where}: its annotation has no result")
+    boxes = [_box(result, where) for result in results if _is_drawn(result)]
+    sizes = {size for _, _, size in boxes}
+    if len(sizes) > 1:
+        raise ValueError(f"{where}: its boxes are drawn on several sizes")
+    size = next(iter(sizes), None)
+    return Sample(
+        id=path.stem,
+        image=str(path),
+        xyxy=[box for _, box, _ in boxes],
+        labels=[label for label, _, _ in boxes],
+        normalized=size is None,
+        stored_size=size,
+        file=str(file),
+        unturned_size=True,
+    )
+
+
+def _is_drawn(result: Any) -> bool:
+    """True for shapes, not for choices, ratings and texts about the whole photo."""
+    value = result.get("value") if isinstance(result, Mapping) else None
+    return isinstance(value, Mapping) and bool({"x", "points", "rle", "format"} & set(value))
+
+
+def _box(result: Mapping, where: str) -> tuple[str, list[float], tuple[int, int] | None]:
+    """Label, box and photo size; the box is in shares of the sides where the size is missing."""
+    value = result["value"]
+    labels = value.get("rectanglelabels") or value.get("labels")
+    numbers = [value.get(side) for side in SIDES]
+    if not all(map(is_number, numbers)):
+        raise ValueError(f"{where}: expected rectangles, got {result.get('type')}")
+    if value.get("rotation") or result.get("image_rotation"):
+        raise ValueError(f"{where}: a box is turned by an angle: expected upright rectangles")
+    if not isinstance(labels, list) or len(labels) != 1:
+        raise ValueError(f"{where}: a box has the labels {labels}, expected one")
+    size = size_of(result.get("original_width"), result.get("original_height"))
+    across, down = size or (1, 1)
+    x, y, width, height = (number / 100 for number in numbers)
+    box = [x * across, y * down, (x + width) * across, (y + height) * down]
+    return str(labels[0]).strip(), box, size

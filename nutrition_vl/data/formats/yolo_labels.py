@@ -1,0 +1,88 @@
+"""Reads YOLO label files: found by Ultralytics' rule, one line per box."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from nutrition_vl.data.paths import plain, stems_in, swapped
+from nutrition_vl.data.rows import Sample, Skipped, read_text, skip
+
+# Class lists that lie next to label files, one name per line.
+CLASS_LISTS = ("classes.txt", "obj.names")
+OVER = 1.01  # Ultralytics' tolerance for numbers from 0 to 1
+
+
+def label_files(photos: list[Path]) -> dict[Path, Path]:
+    """Per photo its label file: `images` swapped for `labels` in its path, else beside it."""
+    folders = {folder for photo in photos for folder in label_folders(photo.parent)}
+    texts = {folder: stems_in(folder, (".txt",)) for folder in folders}
+    files = {}
+    for photo in photos:
+        for folder in reversed(label_folders(photo.parent)):
+            if same := texts[folder].get(plain(photo.stem)):
+                files[photo] = same[0]
+    return files
+
+
+def label_folders(folder: Path) -> list[Path]:
+    apart = swapped(folder.absolute(), ("images",), "labels")
+    return [apart, folder] if apart else [folder]
+
+
+def name_strays(
+    photos: list[Path], labels: dict[Path, Path], skipped: list[Skipped] | None
+) -> None:
+    """Names label files whose photo is missing or of a format that cannot be opened."""
+    used = set(labels.values())
+    folders = {folder for photo in photos for folder in label_folders(photo.parent)}
+    for folder in sorted(folders):
+        for files in stems_in(folder, (".txt",)).values():
+            for stray in files:
+                if stray not in used and _is_label_file(stray):
+                    skip(skipped, stray.name, f"{stray} belongs to no photo that can be read")
+
+
+def _is_label_file(file: Path) -> bool:
+    if file.name in CLASS_LISTS:
+        return False
+    try:
+        words = read_text(file).split()
+        return len(words) >= 5 and all(math.isfinite(float(word)) for word in words[:5])
+    except ValueError:
+        return False
+
+
+def read_labels(
+    photo: Path, labels: Path | None, names: dict[int, str], base: Sample, pose: bool
+) -> Sample:
+    lines = read_text(labels).split("\n") if labels else []
+    rows = [
+        # Key points follow the box in lines of poses.
+        _row(line.split()[: 5 if pose else None], names, f"{labels}, line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+    boxes, classes = [box for _, box in rows], [names[number] for number, _ in rows]
+    return replace(
+        base, id=photo.stem, image=str(photo), xyxy=boxes, labels=classes, file=str(labels or "")
+    )
+
+
+def _row(words: list[str], names: dict[int, str], where: str) -> tuple[int, list[float]]:
+    """Class id and box of a line: centre and size, or the points of a polygon."""
+    try:
+        number, *values = map(float, words)
+    except ValueError as error:
+        raise ValueError(f"{where}: expected numbers, got {' '.join(words)[:60]}") from error
+    if number not in names:
+        known = ", ".join(map(str, sorted(names)))
+        raise ValueError(f"{where}: no class has the id {words[0]}: data.yaml names {known}")
+    if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+        raise ValueError(f"{where}: expected a class and 4 numbers, got {len(words)}")
+    if not all(1 - OVER <= value <= OVER for value in values):
+        raise ValueError(f"{where}: expected numbers from 0 to 1, got {' '.join(words)[:60]}")
+    if len(values) > 4:
+        xs, ys = values[::2], values[1::2]
+        return int(number), [min(xs), min(ys), max(xs), max(ys)]
+    x, y, width, height = values
+    return int(number), [x - width / 2, y - height / 2, x + width / 2, y + height / 2]

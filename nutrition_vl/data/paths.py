@@ -1,0 +1,146 @@
+"""Finds photos, label files and splits in the folders that labelling tools write."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from operator import attrgetter
+from pathlib import Path
+from urllib.parse import unquote
+
+from PIL import Image
+
+from nutrition_vl.data.photos import FORMATS
+from nutrition_vl.data.rows import ALIASES, choose
+
+# Written by macOS, Jupyter and Windows next to photos, under the photos' own names.
+IGNORED = ("__MACOSX", "@eaDir")
+_NOWHERE = re.compile(r"^(?:[A-Za-z]:/|/|~|[a-z0-9]+://|(?:.*/)?\.\./)")
+
+
+@cache
+def photo_suffixes() -> frozenset[str]:
+    """The lower-case suffixes of every format that `open_photo` reads."""
+    suffixes = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, format_ in suffixes if format_ in FORMATS)
+
+
+def is_photo(file: str | Path) -> bool:
+    """True where the name ends like a photo's."""
+    return os.path.splitext(str(file))[1].lower() in photo_suffixes()
+
+
+def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """The files of a folder and its sub-folders with one of these suffixes, sorted.
+
+    Follows symbolic links, each folder once; leaves out hidden files and folders.
+    """
+    endings = tuple(suffixes)
+    return sorted(file for file in _walk(folder) if file.suffix.lower() in endings)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in IGNORED]
+        yield from (Path(place, name) for name in names if not name.startswith("."))
+
+
+def stems_in(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
+    """The files of one folder with one of these suffixes by their `plain` stem."""
+    endings, files = tuple(suffixes), dict[str, list[Path]]()
+    for entry in sorted(os.scandir(folder), key=attrgetter("name")) if folder.is_dir() else ():
+        stem, suffix = os.path.splitext(entry.name)
+        if suffix.lower() in endings and not entry.name.startswith("."):
+            files.setdefault(plain(stem), []).append(Path(entry.path))
+    return files
+
+
+def plain(name: str) -> str:
+    """A name with composed accents: macOS stores them decomposed, label files do not."""
+    return unicodedata.normalize("NFC", name)
+
+
+def split_folder(folder: Path, split: str) -> Path:
+    """The sub-folder of a split (train, valid, images/val ...), or the folder if it has none."""
+    names = {name for alias in ALIASES.values() for name in alias}
+    for place in (folder, folder / "images"):
+        splits = [name for name in names if (place / name).is_dir()]
+        if splits:
+            return place / choose(split, splits, folder)
+    return folder
+
+
+def swapped(folder: Path, old: Iterable[str], new: str) -> Path | None:
+    """The folder with its last whole part out of `old` replaced, as Ultralytics does."""
+    parts = list(folder.parts)
+    for index in range(len(parts) - 1, -1, -1):
+        if parts[index] in old:
+            return Path(*parts[:index], new, *parts[index + 1 :])
+    return None
+
+
+def posix(name: str) -> str:
+    """A path as a label file names it, with slashes and without "./" in front."""
+    return re.sub(r"^(?:\./)+", "", name.strip().replace("\\", "/"))
+
+
+def is_elsewhere(name: str) -> bool:
+    """True for a path of another machine or outside the data set: absolute, a URL or with `..`."""
+    return bool(_NOWHERE.match(posix(name)))
+
+
+def locate(names: Sequence[str], roots: Iterable[Path]) -> list[Path]:
+    """Where the photos that a file lists lie: below the root that has most of them.
+
+    Leading folders that all names share are cut off where they are of another machine, or where
+    they repeat the root's own name. A missing photo keeps its path below that root.
+    """
+    paths = [posix(name).rstrip("/") for name in names]
+    if any(is_elsewhere(path) for path in paths) and all(map(os.path.exists, paths)):
+        return [Path(path) for path in paths]
+    best, most = [Path(path) for path in paths], -1
+    for places in _candidates(paths, list(dict.fromkeys(roots))):
+        count = sum(map(os.path.isfile, places))
+        if count > most:
+            best, most = [Path(place) for place in places], count
+        if count == len(paths):
+            break
+    return best
+
+
+def _candidates(paths: Sequence[str], roots: Sequence[Path]) -> Iterator[list[str]]:
+    yield from _below(paths, roots)
+    plainer = [unquote(path) for path in paths]
+    if plainer != list(paths):  # Label Studio encodes spaces as %20
+        yield from _below(plainer, roots)
+
+
+def _below(paths: Sequence[str], roots: Sequence[Path]) -> Iterator[list[str]]:
+    split_up = [[part for part in path.split("/") if part not in ("", ".")] for path in paths]
+    common = _shared([parts[:-1] for parts in split_up])
+    elsewhere = any(map(is_elsewhere, paths))
+    for cut in range(common + 1):
+        for root in roots:
+            if cut and not elsewhere and not _ends_with(root, split_up[0][:cut]):
+                continue
+            yield [os.path.join(root, *parts[cut:]) for parts in split_up]
+
+
+def _shared(folders: list[list[str]]) -> int:
+    """How many leading parts all of these have in common."""
+    if not folders:
+        return 0
+    first, last = min(folders), max(folders)
+    pairs = enumerate(zip(first, last, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(first), len(last)))
+
+
+def _ends_with(root: Path, parts: Sequence[str]) -> bool:
+    return root.parts[-len(parts) :] == tuple(parts)
