@@ -1,0 +1,155 @@
+"""Writes answers as JSON lines, CSV, COCO, YOLO or crops of the tables.
+
+python -m nutrition_vl.export answers.jsonl boxes.json --to coco
+python -m nutrition_vl.export answers.jsonl crops.zip --to crops --photos photos/
+"""
+
+import argparse
+import csv
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nutrition_vl.boxes import LABELS
+from nutrition_vl.cli import described, file, guarded
+from nutrition_vl.crops import crop_name, crops
+from nutrition_vl.files import read_jsonl
+
+Record = dict[str, Any]
+COLUMNS = ["photo", "label", "confidence", "x0", "y0", "x1", "y1"]
+
+
+def to_jsonl(records: Sequence[Record]) -> bytes:
+    """One JSON line per photo, as the command prints them."""
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+def to_csv(records: Sequence[Record]) -> bytes:
+    """One line per box; a photo without a box has a line with empty columns."""
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(COLUMNS)
+    for record in records:
+        boxes = [[box["label"], box["confidence"], *box["xyxy"]] for box in record.get("boxes", [])]
+        lines.writerows([record["photo"], *box] for box in boxes or [[""] * 6])
+    return text.getvalue().encode()
+
+
+def to_coco(records: Sequence[Record]) -> bytes:
+    """COCO instances with a `score` per annotation; photos with an error are left out."""
+    answered = [record for record in records if "boxes" in record]
+    images = [
+        {"id": n, "file_name": r["photo"], "width": r["width"], "height": r["height"]}
+        for n, r in enumerate(answered, 1)
+    ]
+    boxes = [(n, box) for n, record in enumerate(answered, 1) for box in record["boxes"]]
+    annotations = [
+        {"id": n, "image_id": image, "iscrowd": 0, "segmentation": []} | _coco_box(box)
+        for n, (image, box) in enumerate(boxes, 1)
+    ]
+    categories = [{"id": n, "name": label} for n, label in enumerate(LABELS, 1)]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    return json.dumps(document, indent=1).encode()
+
+
+def to_yolo(records: Sequence[Record]) -> bytes:
+    """A zip of `labels/NAME.txt` (class, centre, size in 0-1) and `data.yaml`."""
+    names = "".join(f"  {n}: {label}\n" for n, label in enumerate(LABELS))
+    members = {"data.yaml": f"path: .\ntrain: images\nval: images\nnames:\n{names}".encode()}
+    for record in records:
+        if "boxes" in record:
+            lines = [_yolo_line(box, record) for box in record["boxes"]]
+            members[f"labels/{_stem(record)}.txt"] = "".join(lines).encode()
+    return _zip(members)
+
+
+def to_crops(records: Sequence[Record], photos: Mapping[str, Path]) -> bytes:
+    """A zip with a JPEG per table, cut from the photos, which are files by name."""
+    members = {}
+    for record in records:
+        for number, crop in enumerate(crops(photos[record["photo"]], record), 1):
+            picture = io.BytesIO()
+            crop.save(picture, "JPEG", quality=92)
+            members[crop_name(_stem(record), number)] = picture.getvalue()
+    return _zip(members)
+
+
+FORMATS: dict[str, Callable[[Sequence[Record]], bytes]] = {
+    "jsonl": to_jsonl,
+    "csv": to_csv,
+    "coco": to_coco,
+    "yolo": to_yolo,
+}
+ENDINGS = {"jsonl": "jsonl", "csv": "csv", "coco": "json", "yolo": "zip", "crops": "zip"}
+
+
+def export(records: Sequence[Record], form: str, photos: Mapping[str, Path]) -> bytes:
+    """The records in one of ENDINGS' formats; crops are cut from `photos`, files by name."""
+    return to_crops(records, photos) if form == "crops" else FORMATS[form](records)
+
+
+def _coco_box(box: Record) -> Record:
+    x0, y0, x1, y1 = box["xyxy"]
+    width, height = round(x1 - x0, 1), round(y1 - y0, 1)
+    return {
+        "category_id": LABELS.index(box["label"]) + 1,
+        "bbox": [x0, y0, width, height],
+        "area": round(width * height, 2),
+        "score": box["confidence"],
+    }
+
+
+def _yolo_line(box: Record, record: Record) -> str:
+    x0, y0, x1, y1 = box["xyxy"]
+    width, height = record["width"], record["height"]
+    centre = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height)
+    size = ((x1 - x0) / width, (y1 - y0) / height)
+    return f"{LABELS.index(box['label'])} {' '.join(f'{n:.6f}' for n in (*centre, *size))}\n"
+
+
+def _stem(record: Record) -> str:
+    """The photo's path without its ending and without a way out of the folder."""
+    path = Path(record["photo"])
+    return path.with_suffix("").as_posix().lstrip("/").replace("../", "")
+
+
+def _zip(members: dict[str, bytes]) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as pack:
+        for name, content in members.items():
+            pack.writestr(name, content)
+    return archive.getvalue()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = described("nutrition_vl.export", __doc__)
+    options.add_argument("answers", type=Path, help="JSON lines from python -m nutrition_vl")
+    options.add_argument("out", type=file, help="the file to write")
+    options.add_argument("--to", choices=list(ENDINGS), default="coco", help="default coco")
+    options.add_argument("--photos", type=Path, default=Path(), help="folder for crops (default .)")
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    args = parser().parse_args(argv)
+    return guarded("nutrition_vl.export", lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    if not args.answers.is_file():
+        raise FileNotFoundError(f"there is no file {args.answers}: name the command's JSON lines")
+    records = read_jsonl(args.answers)
+    photos = {record["photo"]: args.photos / record["photo"] for record in records}
+    args.out.write_bytes(export(records, args.to, photos))
+    print(f"{args.out}: {len(records)} photos")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The web page's tabs for photos: one photo, many photos, corrections."""

@@ -1,0 +1,54 @@
+"""The adapters a visitor may choose, looked up anew in the runs folder each time."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from nutrition_vl.detector import Detector
+from nutrition_vl.models.adapters import NONE
+from nutrition_vl.models.checkpoints import discover
+
+MOST = 4  # adapters side by side
+
+
+class AdapterChoices:
+    """The detector's own adapter, those in `runs` that fit its base, and none."""
+
+    def __init__(self, detector: Detector, runs: Path) -> None:
+        self.base, self.runs = detector.base, runs
+        self.own = next(iter(detector.adapters), NONE)
+
+    def names(self) -> list[str]:
+        """The adapters by name; a run that ended a second ago is among them."""
+        return list(dict.fromkeys([self.own, *discover(self.runs, self.base), NONE]))
+
+    def titled(self) -> list[tuple[str, str]]:
+        """Title and name of each, as a Gradio dropdown takes them."""
+        return [(self.title(name), name) for name in self.names()]
+
+    def title(self, name: str) -> str:
+        """The name without the folders that all runs share."""
+        if name == NONE:
+            return "no adapter"
+        inside = Path(name).is_relative_to(self.runs)
+        return os.path.relpath(name, self.runs) if inside else name
+
+    def checked(self, names: Sequence[str] | str | None) -> list[str]:
+        """One to MOST names that exist; ValueError says which are wrong."""
+        chosen = [names] if isinstance(names, str) else list(names or [])
+        if not 0 < len(chosen) <= MOST:
+            raise ValueError(f"choose one to {MOST} adapters, not {len(chosen)}")
+        every = self.names()
+        for name in chosen:
+            if name not in every:
+                raise ValueError(f"there is no adapter {name}: choose {', '.join(every)}")
+        return list(dict.fromkeys(chosen))
+
+
+def checked_threshold(threshold: object) -> float:
+    """A confidence from 0 to 1; ValueError otherwise."""
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        raise ValueError(f"{threshold} is not from 0 to 1")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"{threshold} is not from 0 to 1")
+    return float(threshold)

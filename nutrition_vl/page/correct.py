@@ -1,0 +1,150 @@
+"""The tab for corrections: move, resize, add and delete boxes, save them as labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio_image_annotation import image_annotator
+
+from nutrition_vl.boxes import LABELS
+from nutrition_vl.data.photos import open_photo
+from nutrition_vl.page.drawing import LONGEST_SIDE
+from nutrition_vl.page.job import Job, doubt
+from nutrition_vl.page.labels import LabelFolder, save_correction
+
+COLOURS = ["#e6194b", "#4363d8", "#f58231", "#911eb4"]
+EMPTY = "Open a photo from *Photo* or *Many photos*, or take the next one."
+Record = dict[str, Any]
+
+
+@dataclass
+class Draft:
+    """The photo in the editor: its file, upright size and the scale of the editor's picture.
+
+    `source` names (id, split) where the photo is one of a labelled source.
+    """
+
+    path: str = ""
+    size: tuple[int, int] = (0, 0)
+    scale: float = 1.0
+    source: tuple[str, str] | None = None
+
+
+class CorrectTab:
+    """Builds the tab; other tabs fill the editor with `opened`."""
+
+    def __init__(self, labels: Path) -> None:
+        self.folder = LabelFolder(labels)
+        self.line = gr.Markdown(EMPTY, elem_classes="live")
+        self.editor = image_annotator(
+            label_list=list(LABELS),
+            label_colors=COLOURS,
+            sources=[],
+            boxes_alpha=0.15,
+            height=560,
+            label="Boxes: drag to draw, double-click to change the label, Delete to remove",
+            show_download_button=False,
+            show_share_button=False,
+        )
+        # Only boxes come back: the picture would travel and be decoded for nothing.
+        self.editor.preprocess = lambda value: (
+            self.editor.preprocess_boxes(value.boxes) if value else []
+        )
+        with gr.Row():
+            self.save = gr.Button("Save boxes", variant="primary")
+            self.none = gr.Button("No table here")
+            self.undo = gr.Button("Undo last save")
+            self.next = gr.Button("Next photo")
+        self.draft = gr.State(Draft())
+        gr.on(
+            [self.save.click],
+            self.saved,
+            [self.editor, self.draft],
+            self.line,
+            api_visibility="private",
+        )
+        self.none.click(
+            lambda draft: self.saved([], draft), self.draft, self.line, api_visibility="private"
+        )
+        self.undo.click(self.undone, None, self.line, api_visibility="private")
+        gr.Button(visible=False).click(
+            self.corrections, None, gr.JSON(visible=False), api_name="corrections"
+        )
+
+    def opened(
+        self, path: str, boxes: Sequence[Record], source: tuple[str, str] | None = None
+    ) -> tuple[dict[str, Any] | None, Draft, str]:
+        """The editor's value, the draft and the line for a photo with these boxes."""
+        photo = open_photo(Path(path))
+        small = photo.copy()
+        small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        scale = small.width / photo.width
+        drawn = [editor_box(box, scale) for box in boxes]
+        line = f"{Path(path).name}: {photo.width} x {photo.height} pixels"
+        return {"image": small, "boxes": drawn}, Draft(path, photo.size, scale, source), line
+
+    def saved(self, boxes: list[Record], draft: Draft) -> str:
+        """Saves the editor's boxes and tells where."""
+        if not draft.path:
+            return f"⚠️ There is no photo in the editor. {EMPTY}"
+        corners = [photo_box(box, draft) for box in boxes]
+        labels = [box["label"] if box.get("label") in LABELS else LABELS[0] for box in boxes]
+        if any(x0 >= x1 or y0 >= y1 for x0, y0, x1, y1 in corners):
+            return "⚠️ A box has no area: draw it again or delete it."
+        try:
+            if draft.source:
+                file = save_correction(self.folder.root, *draft.source, corners, labels)
+                return f"Saved {len(boxes)} boxes of {draft.source[0]} in {file}"
+            row = self.folder.save(Path(draft.path), draft.size, corners, labels)
+        except OSError as error:
+            return f"⚠️ cannot save in {self.folder.root}: {error}"
+        return f"Saved {row['file_name']} with {len(boxes)} boxes: {self.count()}"
+
+    def undone(self) -> str:
+        """Undoes the last save."""
+        name = self.folder.undo()
+        return f"Took back the last save of {name}: {self.count()}" if name else "Nothing to undo."
+
+    def count(self) -> str:
+        """The number of labelled photos and the command that trains on them."""
+        rows = len(self.folder.rows())
+        return f"{rows} labelled, for `python -m training --data_path {self.folder.root}`"
+
+    def next_of(self, job: Job, threshold: float) -> tuple[Any, Draft, str]:
+        """The unlabelled photo of a job whose label would teach most."""
+        waiting = [
+            name
+            for name, answers in job.answers.items()
+            if answers
+            and not all("error" in answer for answer in answers.values())
+            and not self.folder.has(job.photos[name])
+        ]
+        if not waiting:
+            return gr.skip(), Draft(), f"No unlabelled photo is left in *Many photos*. {EMPTY}"
+        name = max(waiting, key=lambda name: doubt([*job.answers[name].values()]))
+        records = [r for r in job.records(threshold) if r["photo"] == name]
+        return self.opened(str(job.photos[name]), records[0].get("boxes", []))
+
+    def corrections(self) -> list[dict[str, Any]]:
+        """Lists the labelled photos: one row of metadata.jsonl per photo."""
+        return self.folder.rows()
+
+
+def editor_box(box: Record, scale: float) -> Record:
+    """A box of an answer in the editor's pixels."""
+    corners = zip(("xmin", "ymin", "xmax", "ymax"), box["xyxy"], strict=True)
+    colour = COLOURS[LABELS.index(box["label"])]
+    return {key: round(edge * scale) for key, edge in corners} | {
+        "label": box["label"],
+        "color": tuple(int(colour[n : n + 2], 16) for n in (1, 3, 5)),
+    }
+
+
+def photo_box(box: Record, draft: Draft) -> list[float]:
+    """A box of the editor in the photo's pixels, inside the photo."""
+    width, height = draft.size
+    edges = [box[key] / draft.scale for key in ("xmin", "ymin", "xmax", "ymax")]
+    limits = (width, height, width, height)
+    return [round(min(max(0.0, edge), limit), 1) for edge, limit in zip(edges, limits, strict=True)]

@@ -1,0 +1,154 @@
+"""Refuses requests that no visitor's browser sends: foreign origins and hosts, floods."""
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+import psutil
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+LONGEST_CALL = 2**20  # bytes of a call that carries no file
+UPLOADS = 2 * 2**30  # bytes of uploads that one page keeps; each is deleted after an hour
+SAFE = {"GET", "HEAD", "OPTIONS"}
+PREFIX = "nutrition-vl-page-"
+
+
+class Guard:
+    """ASGI middleware in front of the page. `hosts` are the names it answers to."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+        self.app, self.hosts = app, LOOPBACK | set(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers refused requests with one sentence and hands on the others."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        refusal = self._refusal(scope)
+        if refusal:
+            return await PlainTextResponse(refusal[1], refusal[0])(scope, receive, send)
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                # No other site may show the page in a frame and steal clicks.
+                frames = [(b"x-frame-options", b"SAMEORIGIN")]
+                frames += [(b"content-security-policy", b"frame-ancestors 'self'")]
+                message["headers"] = [*message["headers"], *frames]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, answer)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            if started:
+                raise
+            text = f"this call cannot be read ({type(error).__name__}): see the page's API docs"
+            await PlainTextResponse(text, 400)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        headers = Headers(scope=scope)
+        host = _hostname(f"//{headers.get('host', '')}")
+        if not any(fnmatch(host, name) for name in self.hosts):
+            return 403, f"this page does not answer to {host!r}: start it with --allowed-host"
+        if scope["method"] in SAFE:
+            return None
+        origin = headers.get("origin")
+        foreign = origin is not None and urlsplit(origin).netloc != headers.get("host")
+        if foreign or headers.get("sec-fetch-site") == "cross-site":
+            return 403, "another site sent this request: open the page itself"
+        upload = scope["path"].endswith("/upload")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or (int(length) > LONGEST_CALL and not upload):
+            return 413, f"this call is larger than {LONGEST_CALL} bytes: upload files first"
+        if upload and _size(uploads()) > UPLOADS:
+            return 507, "the page holds as many uploads as it may: try again in an hour"
+        return None
+
+
+def host_names(host: str, more: Iterable[str], share: bool) -> tuple[str, ...]:
+    """The names a page on `host` answers to, besides the loopback's."""
+    names = {host.strip("[]"), *more}
+    if host in ("0.0.0.0", "::"):
+        addresses = psutil.net_if_addrs().values()
+        names |= {socket.gethostname(), *(one.address for each in addresses for one in each)}
+    return (*names, "*.gradio.live") if share else tuple(names)
+
+
+def user(text: str) -> tuple[str, str]:
+    """USER:PASSWORD_FILE as name and password; ValueError for a missing part."""
+    name, _, file = text.partition(":")
+    if not name or not Path(file).is_file():
+        raise ValueError(f"--auth needs USER:PASSWORD_FILE, and {file or 'no file'} is not there")
+    password = Path(file).read_text(encoding="utf-8").strip()
+    if not password:
+        raise ValueError(f"{file} is empty: put the password there")
+    return name, password
+
+
+def keep_uploads_apart() -> None:
+    """Gives this process an upload folder that dies with it, and removes those of dead ones."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdecimal() and not _alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+    signal.signal(signal.SIGTERM, _leave)  # Python would end without `finally`
+
+
+def remove_uploads() -> None:
+    """Removes this process's uploads."""
+    shutil.rmtree(uploads(), ignore_errors=True)
+
+
+def uploads() -> Path:
+    """The folder that Gradio keeps uploads in."""
+    from gradio.utils import get_upload_folder
+
+    return Path(get_upload_folder())
+
+
+def own_upload(path: str) -> Path:
+    """The path of an uploaded file; ValueError for any other file of this machine, of which
+    Gradio checks only those with `meta`."""
+    from gradio.utils import is_in_or_equal
+
+    if not is_in_or_equal(path, str(uploads())):
+        raise ValueError(f"{path} was not uploaded: upload the photo first")
+    return Path(path)
+
+
+def _hostname(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # brackets that do not close
+        return ""
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)

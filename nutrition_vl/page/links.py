@@ -1,0 +1,61 @@
+"""Events between tabs: a photo of one tab opens in another; adapters appear without a restart."""
+
+from typing import Any
+
+import gradio as gr
+
+from nutrition_vl.page.choices import AdapterChoices
+from nutrition_vl.page.correct import CorrectTab, Draft
+from nutrition_vl.page.job import Job
+from nutrition_vl.page.many import ManyTab
+from nutrition_vl.page.photo import Look, PhotoTab, above
+
+
+def link(
+    page: gr.Blocks,
+    tabs: gr.Tabs,
+    choices: AdapterChoices,
+    photo: PhotoTab,
+    many: ManyTab,
+    correct: CorrectTab,
+) -> None:
+    """Connects the tabs of a page."""
+    quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
+    editor = [correct.editor, correct.draft, correct.line]
+
+    def refresh() -> tuple[Any, Any]:
+        return gr.Dropdown(choices.titled()), gr.Dropdown(choices.titled())
+
+    def to_photo(job: Job, name: str) -> tuple[Any, Any]:
+        if name not in job.photos:
+            raise gr.Error("click a picture first", print_exception=False)
+        return str(job.photos[name]), gr.Tabs(selected="photo")
+
+    def to_editor(job: Job, name: str, threshold: float) -> tuple[Any, ...]:
+        if name not in job.photos:
+            raise gr.Error("click a picture first", print_exception=False)
+        [record] = [one for one in job.records(threshold) if one["photo"] == name]
+        value = correct.opened(str(job.photos[name]), record.get("boxes", []))
+        return *value, gr.Tabs(selected="correct")
+
+    def look_to_editor(look: Look, threshold: float) -> tuple[Any, ...]:
+        if not look.records:
+            return gr.skip(), Draft(), "Find the tables of a photo first.", gr.skip()
+        answer = above(next(iter(look.records.values())), threshold)
+        value = correct.opened(look.path, answer["boxes"])
+        return *value, gr.Tabs(selected="correct")
+
+    page.load(refresh, None, [photo.adapters, many.adapters], **quiet)
+    gr.on(
+        [photo.adapters.focus, many.adapters.focus],
+        refresh,
+        None,
+        [photo.adapters, many.adapters],
+        **quiet,
+    )
+    many.open_photo.click(to_photo, [many.job, many.selected], [photo.photo, tabs], **quiet)
+    many.open_editor.click(
+        to_editor, [many.job, many.selected, many.threshold], [*editor, tabs], **quiet
+    )
+    photo.correct.click(look_to_editor, [photo.look, photo.threshold], [*editor, tabs], **quiet)
+    correct.next.click(correct.next_of, [many.job, many.threshold], editor, **quiet)

@@ -1,0 +1,101 @@
+"""The page's tab of training runs: state, curves that follow a run, peak memory, the card."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import matplotlib
+from matplotlib.figure import Figure
+
+from nutrition_vl.files import read_jsonl
+from nutrition_vl.models.checkpoints import BEST, CARD, list_checkpoints
+
+METRICS, VALIDATION = "metrics.jsonl", "validation.jsonl"
+COLUMNS = ["run", "state", "step", "loss", "peak GiB", "photos/s", "recipe", "data", "seed"]
+QUIET = 120  # seconds without a new line after which a run counts as stopped
+EVERY = 5  # seconds between two looks at the folder
+Row = dict[str, Any]
+
+
+class RunsTab:
+    """Builds the tab over a folder of runs; nothing is kept between two looks."""
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+        self.table = gr.Dataframe(headers=COLUMNS, label=f"Runs in {runs}", interactive=False)
+        self.run = gr.Dropdown(label="Run")
+        self.curves = gr.Plot(label="Loss and validation")
+        with gr.Accordion("Card", open=False):
+            self.card = gr.JSON(show_label=False)
+        timer = gr.Timer(EVERY)
+        shown = [self.table, self.run, self.curves, self.card]
+        look: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
+        gr.on([timer.tick], self.look, self.run, shown, **look)
+        self.run.change(self.details, self.run, shown[2:], **look)
+
+    def look(self, name: str | None) -> tuple[Any, ...]:
+        """The runs as they are now, the chosen one's curves and card."""
+        names = [run.name for run in run_folders(self.runs)]
+        chosen = name if name in names else next(iter(names), None)
+        rows = [row(run) for run in run_folders(self.runs)]
+        return rows, gr.Dropdown(names, value=chosen), *self.details(chosen)
+
+    def details(self, name: str | None) -> tuple[Figure | None, Row]:
+        """Curves and card of a run."""
+        folders = {run.name: run for run in run_folders(self.runs)}
+        run = folders.get(name or "")
+        return (curves(run), card(run)) if run else (None, {})
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """The folders of a runs folder that training has written to, newest first."""
+    found = [file.parent for file in runs.glob(f"*/{METRICS}")]
+    return sorted(found, key=lambda run: -(run / METRICS).stat().st_mtime)
+
+
+def row(run: Path) -> list[Any]:
+    """A run in one line of COLUMNS."""
+    metrics, about = read_jsonl(run / METRICS), card(run)
+    last = metrics[-1] if metrics else {}
+    peak = max((line.get("peak_gib", 0.0) for line in metrics), default=0.0)
+    numbers = [last.get("step", 0), last.get("loss"), peak, last.get("photos_per_second")]
+    return [run.name, state(run), *numbers, *(about.get(k) for k in ("recipe", "dataset", "seed"))]
+
+
+def state(run: Path) -> str:
+    """Running while lines come in; then finished if its last step is saved, else stopped."""
+    if time.time() - (run / METRICS).stat().st_mtime < QUIET:
+        return "running"
+    saved = [json.loads(file.read_text()) for file in run.glob("checkpoint-*/trainer_state.json")]
+    return "finished" if any(s["global_step"] >= s["max_steps"] for s in saved) else "stopped"
+
+
+def card(run: Path) -> Row:
+    """The card of a run's best checkpoint or its last; empty before the first."""
+    checkpoints = list_checkpoints(run)
+    if not checkpoints:
+        return {}
+    best = run / BEST
+    chosen = run / best.read_text().strip() if best.exists() else checkpoints[-1]
+    file = chosen / CARD
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def curves(run: Path) -> Figure:
+    """Loss per step and, where there is validation, mean IoU per checkpoint."""
+    metrics, scores = read_jsonl(run / METRICS), read_jsonl(run / VALIDATION)
+    with matplotlib.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(8, 3), layout="constrained")
+        axes: Sequence[Any] = figure.subplots(1, 2, squeeze=False)[0]
+    axes[0].plot([m["step"] for m in metrics], [m.get("loss") for m in metrics], color="#2b6cb0")
+    axes[0].set(xlabel="step", ylabel="loss")
+    axes[1].set(xlabel="step", ylabel="mean IoU", ylim=(0, 1))
+    if scores:
+        key = next(key for key in scores[0] if "iou" in key)
+        axes[1].plot([s["step"] for s in scores], [s[key] for s in scores], marker="o")
+    else:
+        axes[1].text(0.5, 0.5, "no validation yet", ha="center", transform=axes[1].transAxes)
+    return figure
