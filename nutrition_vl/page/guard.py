@@ -108,8 +108,8 @@ def keep_uploads_apart() -> None:
 
 
 def remove_uploads() -> None:
-    """Removes this process's uploads."""
-    shutil.rmtree(uploads(), ignore_errors=True)
+    """Removes the folder of `keep_uploads_apart`."""
+    shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 
 def uploads() -> Path:

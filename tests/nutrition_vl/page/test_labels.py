@@ -1,0 +1,66 @@
+"""Corrected boxes on disk: a folder that training reads, undoable, never overwritten."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from nutrition_vl.data import load_split
+from nutrition_vl.models.checkpoints import DEMO
+from nutrition_vl.page.labels import LabelFolder, save_correction
+
+PACK = DEMO / "examples" / "pack_1.jpg"
+BOXES, LABELS = [[54.0, 72.0, 270.0, 360.0]], ["nutrition-table-text"]
+
+
+def test_a_saved_photo_is_a_row_of_a_labelled_source(tmp_path):
+    folder = LabelFolder(tmp_path / "labels")
+    folder.save(PACK, (540, 720), BOXES, LABELS)
+    rows = load_split(tmp_path / "labels")
+    assert rows["xyxy"][0] == [pytest.approx(BOXES[0], abs=0.01)]
+    assert rows["label"][0] == LABELS
+    assert rows[0]["image"].size == (540, 720)
+
+
+def test_a_photo_turned_by_its_tag_keeps_its_upright_boxes(tmp_path):
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    side = tmp_path / "side.jpg"
+    Image.open(PACK).transpose(Image.Transpose.ROTATE_90).save(side, exif=tag)
+    LabelFolder(tmp_path / "labels").save(side, (540, 720), BOXES, LABELS)
+    rows = load_split(tmp_path / "labels")
+    assert rows["xyxy"][0] == [pytest.approx(BOXES[0], abs=0.01)]
+    assert (rows["width"][0], rows["height"][0]) == (540, 720)
+
+
+def test_each_undo_takes_back_one_save(tmp_path):
+    folder = LabelFolder(tmp_path)
+    first = folder.save(PACK, (540, 720), BOXES, LABELS)
+    folder.save(PACK, (540, 720), [], [])
+    assert folder.rows()[0]["objects"]["bbox"] == []
+    folder.undo()
+    assert folder.rows() == [json.loads(json.dumps(first))]
+    folder.undo()
+    assert folder.rows() == []
+    assert not list(tmp_path.glob("*.jpg"))
+    assert folder.undo() is None
+
+
+def test_two_photos_of_one_name_are_two_rows(tmp_path):
+    other = tmp_path / "other" / "pack_1.jpg"
+    other.parent.mkdir()
+    Image.new("RGB", (60, 80), "white").save(other)
+    folder = LabelFolder(tmp_path / "labels")
+    folder.save(PACK, (540, 720), BOXES, LABELS)
+    folder.save(other, (60, 80), [], [])
+    assert len(load_split(tmp_path / "labels")) == 2
+    assert folder.has(PACK)
+    assert folder.has(other)
+
+
+def test_a_correction_replaces_the_photos_entry(tmp_path):
+    save_correction(tmp_path, "a", "val", [], [])
+    file = save_correction(tmp_path, "a", "val", BOXES, LABELS)
+    save_correction(tmp_path, "b", "val", [], [])
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(entry["id"], entry["xyxy"]) for entry in entries] == [("a", BOXES), ("b", [])]
