@@ -6,7 +6,6 @@ python app.py --photos photos --data labelled      folders for many photos and f
 """
 
 import argparse
-import atexit
 import socket
 import sys
 from pathlib import Path
@@ -95,10 +94,10 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     for folder in (args.runs, args.photos, args.data):
         if folder and not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder}")
+            raise FileNotFoundError(f"there is no folder {folder}: name one that exists")
     listen(args.host, args.port)
     from nutrition_vl.detector import Detector
-    from nutrition_vl.page.guard import host_names, keep_uploads_apart, remove_uploads, user
+    from nutrition_vl.page.guard import host_names, keep_uploads_apart, user
 
     auth = user(args.auth) if args.auth else None
     if not auth and (args.share or args.host not in ("127.0.0.1", "localhost", "::1")):
@@ -106,9 +105,8 @@ def _run(args: argparse.Namespace) -> int:
             "app.py: anybody who reaches this page may use it: --auth USER:PASSWORD_FILE",
             file=sys.stderr,
         )
-    keep_uploads_apart()
-    atexit.register(remove_uploads)
     detector = Detector.load(args.checkpoint, device=args.device)
+    keep_uploads_apart()
     page = build_app(detector, args.runs or Path("runs"), args.photos, args.labels, args.data)
     hosts = host_names(args.host, args.allowed_host, args.share)
     serve(page, hosts, server_name=args.host, server_port=args.port, share=args.share, auth=auth)

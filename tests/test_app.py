@@ -20,8 +20,10 @@ import app
 from nutrition_vl.detector import THRESHOLD, Detector
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.load import PixelBudget, load_processor
+from nutrition_vl.page import programs as tab
 from tests.helpers.visitors import crowd, detect, visitor
 
+EXAMPLES = DEMO / "examples"
 WORDS = "Nutrition facts\nEnergy 250 kcal\nFat 10 g\nSugars 8 g\nProtein 6 g\nSalt 1.2 g"
 
 
@@ -69,7 +71,7 @@ def client(address):
 @pytest.fixture
 def pack(tmp_path):
     """A photo of a package, 480 x 640, as PNG."""
-    photo = Image.open(app.EXAMPLES / "pack_1.jpg").resize((480, 640))
+    photo = Image.open(EXAMPLES / "pack_1.jpg").resize((480, 640))
     photo.save(tmp_path / "pack.png")
     return tmp_path / "pack.png"
 
@@ -125,18 +127,18 @@ def test_a_threshold_is_from_0_to_1(client, pack, threshold):
 
 def test_the_drawing_of_a_large_photo_is_small_and_its_boxes_are_not():
     box = {"xyxy": [400.0, 200.0, 4000.0, 2000.0], "label": "nutrition-table", "confidence": 0.5}
-    small, [(opacity, title)] = app.draw(Image.new("RGB", (4000, 2000)), [box])
+    small, [(opacity, title)] = tab.annotated(Image.new("RGB", (4000, 2000)), [box])
     assert small.size == (1280, 640)
     assert title == "nutrition-table 0.50"
     covered = np.argwhere(opacity)  # 400, 200 and 4000, 2000 times 1280 / 4000
     assert covered.min(axis=0).tolist() == [64, 128]
     assert covered.max(axis=0).tolist() == [639, 1279]
     assert opacity[64, 128] == 1 > opacity[300, 700] > 0
-    assert app.row(box) == ["nutrition-table", 0.5, 400, 200, 4000, 2000]
+    assert tab.row(box) == ["nutrition-table", 0.5, 400, 200, 4000, 2000]
 
 
 def test_a_box_smaller_than_its_frame_covers_nothing_else():
-    opacity = app.frame((1280, 640), np.array([0.0, 0.0, 3.0, 3.0]))
+    opacity = tab.frame((1280, 640), np.array([0.0, 0.0, 3.0, 3.0]))
     assert opacity.sum() == 9
 
 
@@ -154,15 +156,6 @@ def test_what_is_no_photo_gets_one_sentence(client, pack, tmp_path, kind):
     assert 10 < len(message) < 300
     assert "\n" not in message
     assert "Traceback" not in message
-
-
-def test_the_page_says_what_is_wrong_and_forgets_the_answer_before(demo, tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    (tmp_path / "note.jpg").write_text("not a photo")
-    desk = app.Desk(demo, ["demo"])
-    shown, rows, line, answer = desk.show({"path": str(tmp_path / "note.jpg")}, "demo", 0.4)
-    assert "note.jpg is not a photo: give one of JPEG" in line
-    assert (shown, rows, answer) == (None, [], None)
 
 
 def test_odd_photos_are_photos(client, pack, tmp_path):
@@ -194,7 +187,7 @@ def crowded(other, tmp_path_factory):
     folder = tmp_path_factory.mktemp("crowded")
     own = shrunk(DEMO / "adapter", folder / "own" / "checkpoint-1")
     soft = shrunk(other, folder / "soft" / "checkpoint-2", soften=0.03)
-    photo = Image.open(app.EXAMPLES / "pack_2.jpg")
+    photo = Image.open(EXAMPLES / "pack_2.jpg")
     for number in range(8):  # no two of one size
         photo.resize((240 + number, 320)).save(folder / f"pack{number}.png")
     page = app.build_app(Detector.load(own, device="cpu"), folder)

@@ -1,7 +1,6 @@
 """The adapters a visitor may choose, looked up anew in the runs folder each time."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from nutrition_vl.detector import Detector
@@ -33,11 +32,11 @@ class AdapterChoices:
         inside = Path(name).is_relative_to(self.runs)
         return os.path.relpath(name, self.runs) if inside else name
 
-    def checked(self, names: Sequence[str] | str | None) -> list[str]:
+    def checked(self, names: object) -> list[str]:
         """One to MOST names that exist; ValueError says which are wrong."""
-        chosen = [names] if isinstance(names, str) else list(names or [])
-        if not 0 < len(chosen) <= MOST:
-            raise ValueError(f"choose one to {MOST} adapters, not {len(chosen)}")
+        chosen = [names] if isinstance(names, str) else names
+        if not isinstance(chosen, list) or not 0 < len(chosen) <= MOST:
+            raise ValueError(f"choose one to {MOST} adapters, not {chosen}")
         every = self.names()
         for name in chosen:
             if name not in every:

@@ -1,5 +1,6 @@
 """Refuses requests that no visitor's browser sends: foreign origins and hosts, floods."""
 
+import atexit
 import os
 import shutil
 import signal
@@ -103,13 +104,10 @@ def keep_uploads_apart() -> None:
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
         if pid.isdecimal() and not _alive(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+    own = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+    os.environ["GRADIO_TEMP_DIR"] = own
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
     signal.signal(signal.SIGTERM, _leave)  # Python would end without `finally`
-
-
-def remove_uploads() -> None:
-    """Removes the folder of `keep_uploads_apart`."""
-    shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 
 def uploads() -> Path:

@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-import psutil
 from PIL import Image
 
 from nutrition_vl.crops import crop, turned
@@ -16,9 +15,10 @@ from nutrition_vl.data.photos import open_photo
 from nutrition_vl.detector import THRESHOLD
 from nutrition_vl.matching import iou
 from nutrition_vl.models.checkpoints import DEMO
-from nutrition_vl.page.choices import AdapterChoices, checked_threshold
+from nutrition_vl.page.choices import AdapterChoices
 from nutrition_vl.page.drawing import data_url, figures, problem, tables
 from nutrition_vl.page.guard import own_upload
+from nutrition_vl.page.programs import Programs, memory, row
 from nutrition_vl.page.queue import DetectionQueue
 
 COLUMNS = ["adapter", "label", "score", "x0", "y0", "x1", "y1"]
@@ -116,28 +116,7 @@ class PhotoTab:
             api_visibility="private",
         )
         self.save.click(None, self.answer, js=SAVE, api_visibility="private")
-        self._programs(run)
-
-    def _programs(self, run: dict[str, Any]) -> None:
-        """The API: hidden components carry its types."""
-        one = gr.Dropdown(self.choices.names(), visible=False, allow_custom_value=True)
-        drawing, line = gr.AnnotatedImage(visible=False), gr.Markdown(visible=False)
-        rows = gr.Dataframe(headers=COLUMNS[1:], visible=False)
-        gr.Button(visible=False).click(
-            self.detect,
-            [self.photo, one, self.threshold],
-            [drawing, rows, line, gr.JSON(visible=False)],
-            api_name="detect",
-            **run,
-        )
-        gr.Button(visible=False).click(
-            self.compare,
-            [self.photo, self.adapters, self.threshold],
-            gr.JSON(visible=False),
-            api_name="compare",
-            **run,
-        )
-        gr.api(self.choices.names, api_name="adapters")
+        Programs(self.queue, self.choices).build(self.photo, self.adapters, self.threshold, run)
 
     # ---- people ----------------------------------------------------------------------------------
 
@@ -209,34 +188,6 @@ class PhotoTab:
         ]
         return ": ".join(parts[:2]) + " in " + parts[2] + agreement(answer, truth)
 
-    # ---- programs --------------------------------------------------------------------------------
-
-    def detect(self, path: str | None, adapter: str, threshold: float) -> tuple[Any, ...]:
-        """Finds the tables on one photo with one adapter: drawing, rows, a line, JSON."""
-        photo, [(name, answer)] = self._answered(path, adapter, threshold)
-        line = f"**{tables(len(answer['boxes']))}** found with {self.choices.title(name)} "
-        line += f"in {answer['seconds']:.2f} s · {memory(self.queue)}"
-        return annotated(photo, answer["boxes"]), [row(b) for b in answer["boxes"]], line, answer
-
-    def compare(self, path: str | None, adapters: list[str], threshold: float) -> list[Record]:
-        """Finds the tables on one photo with up to four adapters: one answer per adapter."""
-        _, answers = self._answered(path, adapters, threshold)
-        return [{"adapter": name} | answer for name, answer in answers]
-
-    def _answered(
-        self, path: str | None, adapters: list[str] | str, threshold: float
-    ) -> tuple[Image.Image, list[tuple[str, Record]]]:
-        try:
-            if not path:
-                raise ValueError("there is no photo in this call: upload one")
-            names, least = self.choices.checked(adapters), checked_threshold(threshold)
-            photo = open_photo(own_upload(path), Path(path).name)
-            futures = [self.queue.submit(photo, name) for name in names]
-            answers = [future.result().above(least).record(photo.size) for future in futures]
-        except (OSError, ValueError, RuntimeError) as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        return photo, list(zip(names, answers, strict=True))
-
 
 def opened(path: str, truth: Any = None) -> Look:
     """A new look at an uploaded photo; `truth` is (file name, true boxes) where a tab set it."""
@@ -266,28 +217,3 @@ def cuttings(look: Look, answer: Record, turn: int) -> list[Image.Image]:
         return []
     photo = open_photo(Path(look.path))
     return [turned(crop(photo, box["xyxy"]), turn // 90) for box in answer["boxes"]]
-
-
-def annotated(photo: Image.Image, boxes: list[Record]) -> tuple[Image.Image, list[Any]]:
-    """The value of gr.AnnotatedImage: a small photo and a titled frame per box."""
-    small = photo.copy()
-    small.thumbnail((1280, 1280))
-    scale = np.tile(np.divide(small.size, photo.size), 2)
-    titles = [f"{box['label']} {box['confidence']:.2f}" for box in boxes]
-    frames = [(np.array(box["xyxy"]) * scale).round().astype(int).tolist() for box in boxes]
-    return small, list(zip(map(tuple, frames), titles, strict=True))
-
-
-def row(box: Record) -> list[Any]:
-    """A box as a row of the table: label, score, whole pixels."""
-    return [box["label"], round(box["confidence"], 2), *(round(edge) for edge in box["xyxy"])]
-
-
-def memory(queue: DetectionQueue) -> str:
-    """The memory in use: the GPU's peak, or this process's."""
-    device = queue.detector.runtime.device
-    if device.type == "cuda":
-        import torch
-
-        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB of GPU memory at most"
-    return f"{psutil.Process().memory_info().rss / 2**30:.2f} GiB of memory"

@@ -119,9 +119,9 @@ def test_only_uploads_are_opened(tmp_path, monkeypatch):
 
 def test_uploads_die_with_their_process_even_by_sigterm(tmp_path):
     code = """
-import atexit, os, pathlib, signal
-from nutrition_vl.page.guard import keep_uploads_apart, remove_uploads
-keep_uploads_apart(); atexit.register(remove_uploads)
+import os, pathlib, signal
+from nutrition_vl.page.guard import keep_uploads_apart
+keep_uploads_apart()
 pathlib.Path(os.environ["GRADIO_TEMP_DIR"], "a").write_text("x")
 os.kill(os.getpid(), signal.{signal})
 """

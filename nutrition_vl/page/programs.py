@@ -1,0 +1,104 @@
+"""The page's API for one photo: /detect, /compare and /adapters."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import psutil
+from PIL import Image
+
+from nutrition_vl.data.photos import open_photo
+from nutrition_vl.page.choices import AdapterChoices, checked_threshold
+from nutrition_vl.page.drawing import LONGEST_SIDE, tables
+from nutrition_vl.page.guard import own_upload
+from nutrition_vl.page.queue import DetectionQueue
+
+COLUMNS = ["label", "score", "x0", "y0", "x1", "y1"]
+Record = dict[str, Any]
+
+
+class Programs:
+    """Answers programs; an error is an error of the call and one sentence."""
+
+    def __init__(self, queue: DetectionQueue, choices: AdapterChoices) -> None:
+        self.queue, self.choices = queue, choices
+
+    def build(
+        self, photo: gr.Image, adapters: gr.Dropdown, threshold: gr.Slider, run: dict[str, Any]
+    ) -> None:
+        """Adds the endpoints to the page that is being built; hidden components carry types."""
+        adapter = gr.Dropdown(self.choices.names(), visible=False)
+        drawing = gr.AnnotatedImage(visible=False)
+        rows, line = gr.Dataframe(headers=COLUMNS, visible=False), gr.Markdown(visible=False)
+        outputs = [drawing, rows, line, gr.JSON(visible=False)]
+        # Without preprocessing the values arrive as they were sent, and our own words refuse them.
+        raw = run | {"preprocess": False}
+        detect, compare = gr.Button(visible=False), gr.Button(visible=False)
+        detect.click(self.detect, [photo, adapter, threshold], outputs, api_name="detect", **raw)
+        both = [photo, adapters, threshold]
+        compare.click(self.compare, both, gr.JSON(visible=False), api_name="compare", **raw)
+        gr.api(self.choices.names, api_name="adapters")
+
+    def detect(self, photo: Any, adapter: Any, threshold: Any) -> tuple[Any, ...]:
+        """Finds the tables on one photo with one adapter: drawing, rows, a line, JSON."""
+        picture, [(name, answer)] = self._answered(photo, [adapter], threshold)
+        line = f"**{tables(len(answer['boxes']))}** found with {self.choices.title(name)} "
+        line += f"in {answer['seconds']:.2f} s · {memory(self.queue)}"
+        rows = [row(box) for box in answer["boxes"]]
+        return annotated(picture, answer["boxes"]), rows, line, answer
+
+    def compare(self, photo: Any, adapters: Any, threshold: Any) -> list[Record]:
+        """Finds the tables on one photo with up to four adapters: one answer per adapter."""
+        _, answers = self._answered(photo, adapters, threshold)
+        return [{"adapter": name} | answer for name, answer in answers]
+
+    def _answered(
+        self, photo: Any, adapters: Any, threshold: Any
+    ) -> tuple[Image.Image, list[tuple[str, Record]]]:
+        try:
+            if not isinstance(photo, dict) or not isinstance(photo.get("path"), str):
+                raise ValueError("there is no photo in this call: upload one")
+            names, least = self.choices.checked(adapters), checked_threshold(threshold)
+            picture = open_photo(own_upload(photo["path"]), Path(photo["path"]).name)
+            futures = [self.queue.submit(picture, name) for name in names]
+            answers = [future.result().above(least).record(picture.size) for future in futures]
+        except (OSError, ValueError, RuntimeError) as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        return picture, list(zip(names, answers, strict=True))
+
+
+def annotated(photo: Image.Image, boxes: list[Record]) -> tuple[Image.Image, list[Any]]:
+    """The value of gr.AnnotatedImage: a small photo and a titled frame per box."""
+    small = photo.copy()
+    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    scale = np.tile(np.divide(small.size, photo.size), 2)
+    titles = [f"{box['label']} {box['confidence']:.2f}" for box in boxes]
+    frames = [frame(small.size, box["xyxy"] * scale) for box in boxes]
+    return small, list(zip(frames, titles, strict=True))
+
+
+def frame(size: tuple[int, int], xyxy: np.ndarray) -> np.ndarray:
+    """The opacity (height, width) of a box: Gradio's own, half opaque, would hide the table."""
+    width, height = size
+    edge = max(2, max(size) // 160)
+    x0, y0, x1, y1 = xyxy.round().astype(int)
+    opacity = np.zeros((height, width))
+    opacity[y0:y1, x0:x1] = 1
+    opacity[y0:y1, x0:x1][edge:-edge, edge:-edge] = 0.12
+    return opacity
+
+
+def row(box: Record) -> list[Any]:
+    """A box as a row of the table: label, score, whole pixels."""
+    return [box["label"], round(box["confidence"], 2), *(round(edge) for edge in box["xyxy"])]
+
+
+def memory(queue: DetectionQueue) -> str:
+    """The memory in use: the GPU's peak, or this process's."""
+    device = queue.detector.runtime.device
+    if device.type == "cuda":
+        import torch
+
+        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB of GPU memory at most"
+    return f"{psutil.Process().memory_info().rss / 2**30:.2f} GiB of memory"
