@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nutrition_vl.threads import share_cores
+
 OURS = ("nutrition_vl", "training", "eval")
 
 
@@ -43,6 +45,7 @@ def guarded(name: str, run: Callable[[], int]) -> int:
 
     The libraries' remarks are not shown, their errors are.
     """
+    share_cores()
     try:
         with quiet():
             return run()

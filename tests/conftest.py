@@ -11,6 +11,9 @@ import pytest
 
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.models.checkpoints import DEMO
+from nutrition_vl.threads import share_cores
+
+share_cores()  # tests run next to other work
 
 TOKENS = 100  # a photo, not the demo's 200 to 300: answers take half the time
 

@@ -20,13 +20,15 @@ SOURCE = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path
 
 # Room -> the rooms of the project it may import. A room is a folder, or a file beside the folders.
 CORE = """
-files boxes matching prompts confidence draw batching cli models data decoding answer detector
+threads files boxes matching prompts confidence draw batching cli models data decoding answer
+detector
 """.split()
 ROOMS = {
     "nutrition_vl": "",
     "training": "",
     "eval": "",
-    "nutrition_vl.cli": "",
+    "nutrition_vl.threads": "",
+    "nutrition_vl.cli": "threads",
     "nutrition_vl.files": "",
     "nutrition_vl.boxes": "",
     "nutrition_vl.matching": "",

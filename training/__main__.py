@@ -8,9 +8,12 @@ import logging
 import sys
 import warnings
 
+from nutrition_vl.threads import share_cores
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
+    share_cores()
     # What libraries say to those who call them is not for users; what our readers say of data is.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with warnings.catch_warnings():
