@@ -35,16 +35,16 @@ def test_boxes_are_replaced_and_the_others_stay(data):
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        (entry([10, 20, float("nan"), 40]), "pack0: needs xyxy"),
-        (entry([10, 20, float("inf"), 40]), "pack0: needs xyxy"),
-        (entry([0, 0, True, 40]), "pack0: needs xyxy"),
+        (entry([10, 20, float("nan"), 40]), "needs xyxy"),
+        (entry([10, 20, float("inf"), 40]), "needs xyxy"),
+        (entry([0, 0, True, 40]), "needs xyxy"),
         (entry([10, 20, 300, 40]), "not in pixels of the upright photo of 200 x 100"),
         (entry([0.1, 0.2, 0.3, 0.4]), "not in pixels of the upright photo of 200 x 100"),
         ({"id": "pack0", "leave_out": "false"}, "leave_out must be true or false"),
     ],
 )
 def test_a_box_that_is_not_in_the_photo_is_refused_by_name(data, changed, reason):
-    with pytest.raises(ValueError, match=rf"corrections\.jsonl, pack0: .*{reason[-30:]}"):
+    with pytest.raises(ValueError, match=rf"corrections\.jsonl, pack0: .*{reason}"):
         corrected(data, changed)
 
 
