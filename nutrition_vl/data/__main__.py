@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     add = options.add_argument
     add("source", metavar="SOURCE", help="folder, file or hub id")
     add("--split", default="train", help="default train")
-    add("--label", metavar="NAME", help="the class that is the nutrition table; others are left out")
+    add("--label", metavar="NAME", help="class that is the nutrition table")
     add("--out", type=folder, default=Path("labels"), metavar="DIR", help="default labels")
     return options
 
@@ -43,11 +43,10 @@ def _run(args: argparse.Namespace) -> int:
 
     skipped: list[Skipped] = []
     rows = load_split(args.source, args.split, skipped=skipped, label=args.label)
-    print(*lines(rows, skipped), *trained_words(rows), sep="\n")
     args.out.mkdir(parents=True, exist_ok=True)
-    file = args.out / SHEET
-    draw_contact_sheet(rows, file, f"{args.source}, split {args.split}")
-    print(f"twelve photos with their boxes: {file}")
+    sheet = args.out / SHEET
+    draw_contact_sheet(rows, sheet, f"{args.source}, split {args.split}", skipped)
+    print(*lines(rows, skipped), *trained_words(rows), f"boxes drawn: {sheet}", sep="\n")
     return int(bool(skipped))
 
 

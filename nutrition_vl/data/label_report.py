@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nutrition_vl.boxes import LABELS, to_text
 from nutrition_vl.data.load import truth
-from nutrition_vl.data.rows import Skipped, summary
+from nutrition_vl.data.rows import Skipped, attempt, summary
 
 PHOTOS, COLUMNS = 12, 4
 TILE, GAP, LINE = 360, 24, 22  # pixels: a photo's square, the space around it, a line of text
@@ -36,9 +36,16 @@ def trained_words(rows: Dataset, count: int = EXAMPLES) -> list[str]:
     return [f"{row['id']}: {_words(row)!r}" for row in facts]
 
 
-def draw_contact_sheet(rows: Dataset, file: Path, title: str) -> None:
-    """Writes a JPEG of twelve photos of all parts of the split with their boxes drawn."""
-    chosen = [rows[index] for index in choose(rows["xyxy"])]
+def draw_contact_sheet(
+    rows: Dataset, file: Path, title: str, skipped: list[Skipped] | None = None
+) -> None:
+    """Writes a JPEG of twelve photos from all parts of the split with their boxes drawn.
+
+    With a list `skipped`, photos that cannot be opened are put there instead.
+    """
+    ids = rows["id"]
+    opened = [attempt(skipped, ids[at], rows.__getitem__, at) for at in choose(rows["xyxy"])]
+    chosen = [row for row in opened if row]
     across, down = min(COLUMNS, len(chosen)), -(-len(chosen) // COLUMNS)
     step = TILE + GAP, TILE + 3 * LINE + GAP
     head = 3 * LINE + GAP
@@ -59,7 +66,8 @@ def choose(boxes: Sequence[Sequence]) -> list[int]:
     bare = round(PHOTOS * len(kinds[1]) / max(1, len(boxes)))
     bare = min(len(kinds[1]), max(bare, 1, PHOTOS - len(kinds[0])), PHOTOS - bool(kinds[0]))
     counts = min(PHOTOS - bare, len(kinds[0])), bare
-    return sorted(index for kind, count in zip(kinds, counts, strict=True) for index in _spread(kind, count))
+    spread = [_spread(kind, count) for kind, count in zip(kinds, counts, strict=True)]
+    return sorted(spread[0] + spread[1])
 
 
 def _spread(items: Sequence[int], count: int) -> list[int]:
@@ -80,6 +88,8 @@ def _write_head(pen: ImageDraw.ImageDraw, rows: Dataset, title: str) -> None:
             text = f"{count} {label}"
             pen.text((at + 18, GAP + 33), text, FAINT, _font(14))
             at += 18 + int(pen.textlength(text, _font(14))) + GAP
+    without = sum(not boxes for boxes in rows["xyxy"])
+    pen.text((at, GAP + 33), f"{len(rows)} photos, {without} without a table", FAINT, _font(14))
 
 
 def _draw_tile(sheet: Image.Image, row: Mapping, at: tuple[int, int]) -> None:
@@ -91,7 +101,7 @@ def _draw_tile(sheet: Image.Image, row: Mapping, at: tuple[int, int]) -> None:
     pen.rectangle((*at, at[0] + TILE, at[1] + TILE), FRAME)
     sheet.paste(row["image"].resize(size, Image.Resampling.LANCZOS, reducing_gap=3), (left, top))
     for box, label in zip(row["xyxy"], row["label"], strict=True):
-        x0, y0, x1, y1 = np.rint(np.multiply(box, scale) + [left, top, left, top]).astype(int)
+        x0, y0, x1, y1 = np.rint(np.multiply(box, scale) + (left, top) * 2).astype(int)
         pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline="white", width=5)
         pen.rectangle((x0, y0, x1, y1), outline=COLOURS[LABELS.index(label)], width=3)
     below = at[1] + TILE + 6

@@ -14,7 +14,7 @@ from PIL import Image
 from nutrition_vl.boxes import make_detections
 from nutrition_vl.data.classes import renaming
 from nutrition_vl.data.corrections import correct
-from nutrition_vl.data.formats.hub_schema import objects_of, sample_of, undecoded
+from nutrition_vl.data.formats.hub_schema import declared_classes, objects_of, sample_of, undecoded
 from nutrition_vl.data.photos import open_photo, photo_frame
 from nutrition_vl.data.rows import Sample, Skipped, attempt, numbered, require, stored
 from nutrition_vl.data.sizes import upright
@@ -112,7 +112,8 @@ def _rows_of_table(
         for name in objects_of(found, source)["category_name"]
         if name is not None  # its row is refused later, by its number
     }
-    names, seen = renaming(used, (), source, label), Counter[str]()
+    declared = declared_classes(Path(source))
+    names, seen = renaming(used, declared, source, label), Counter[str]()
     table = undecoded(table).select(range(len(table))[:limit])
     # Not Dataset.map: it would copy all photos into its cache, and find old rows there later.
     read = [

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path, PureWindowsPath
@@ -41,11 +41,7 @@ def read_conversations(
     `skipped`, entries that cannot be read are put there instead.
     """
     # 1) answers as text, 2) the convention of all numbers, 3) boxes in shares of the sides
-    read = [
-        attempt(skipped, str(entry.get("image")), _conversation, entry, file)
-        for entry in of_split(entries, split, file)
-    ]
-    conversations = [one for one in read if one]
+    conversations, others = _read(file, entries, split, skipped)
     if conversations and not any(one.boxes for one in conversations):
         raise ValueError(f"no answer in {file} holds a box; one is written {EXAMPLE}")
     measured = [(one, attempt(skipped, one.photo.stem, _measure, one)) for one in conversations]
@@ -53,14 +49,32 @@ def read_conversations(
     notation = attrgetter("notation")
     groups = groupby(sorted(photos, key=notation), notation)
     scales = {name: choose_scale([*group], file) for name, group in groups}
+    classes = {box.name or LABELS[0] for one in conversations + others for box in one.boxes}
+    base = Sample("", "", [], [], file=str(file), classes=frozenset(classes))
     samples = [
-        attempt(skipped, one.photo.stem, _sample, one, by_notation, scales)
+        attempt(skipped, one.photo.stem, _sample, one, by_notation, scales, base)
         for one, by_notation in measured
         if by_notation is not None
     ]
     if conversations:
         logger.warning("%s: its questions are replaced by the prompt of detection", file)
     return [sample for sample in samples if sample]
+
+
+def _read(
+    file: Path, entries: list[dict], split: str, skipped: list[Skipped] | None
+) -> tuple[list[Conversation], list[Conversation]]:
+    """The conversations of the split, and those of others, which only declare classes."""
+    chosen = of_split(entries, split, file, skipped)
+    ids = {*map(id, chosen)}
+    rest = [one for one in entries if isinstance(one, Mapping) and id(one) not in ids]
+    parts = [(chosen, skipped), (rest, list[Skipped]())]
+    read = [
+        [attempt(left_out, str(one.get("image")), _conversation, one, file) for one in part]
+        for part, left_out in parts
+    ]
+    own, others = ([one for one in part if one] for part in read)
+    return own, others
 
 
 def _conversation(entry: Mapping, file: Path) -> Conversation:
@@ -173,12 +187,15 @@ def _measure(one: Conversation) -> list[AnsweredPhoto]:
     ]
 
 
-def _sample(one: Conversation, photos: list[AnsweredPhoto], scales: Mapping[str, Scale]) -> Sample:
+def _sample(
+    one: Conversation, photos: list[AnsweredPhoto], scales: Mapping[str, Scale], base: Sample
+) -> Sample:
     try:
         boxes = [box for photo in photos for box in to_shares(photo, scales[photo.notation])]
     except ValueError as error:
         raise ValueError(f"{one.where}: {error}") from error
-    return Sample(
+    return replace(
+        base,
         id=one.photo.stem,
         image=str(one.photo),
         xyxy=boxes,

@@ -1,17 +1,21 @@
 """Reads rows in the schema of the Open Food Facts set: metadata.jsonl, parquet, hub."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
 from datasets import Dataset
 from datasets.exceptions import DatasetGenerationError
+from pyarrow import ArrowInvalid, parquet
 
 from nutrition_vl.data.rows import (
+    ALIASES,
     Sample,
     Skipped,
     attempt,
     choose,
+    is_number,
     of_split,
     read_jsonl,
     require,
@@ -20,6 +24,7 @@ from nutrition_vl.data.rows import (
 
 
 def read_hub(name: str, split: str) -> Dataset:
+    """The table of a split of a hub data set."""
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise FileNotFoundError(f"there is no file or folder {name}")
     try:
@@ -31,28 +36,38 @@ def read_hub(name: str, split: str) -> Dataset:
 
 
 def read_metadata(folder: Path, split: str, skipped: list[Skipped] | None) -> list[Sample]:
+    """The samples of metadata.jsonl, or of that in the folder of the split."""
     file = folder / "metadata.jsonl"
+    files = [file] if file.exists() else sorted(folder.glob("*/metadata.jsonl"))
     if not file.exists():
-        splits = [entry.parent.name for entry in folder.glob("*/metadata.jsonl")]
-        file = folder / choose(split, splits, folder) / "metadata.jsonl"
-    rows = of_split(read_jsonl(file, skipped), split, file)
-    read = [attempt(skipped, row.get("file_name"), _listed, row, file) for row in rows]
+        file = folder / choose(split, [one.parent.name for one in files], folder) / file.name
+    own = read_jsonl(file, skipped)
+    others = [row for one in files if one != file for row in read_jsonl(one, [])]
+    classes = frozenset(_class_names([*own, *others]))
+    rows = of_split(own, split, file, skipped)
+    read = [attempt(skipped, row.get("file_name"), _listed, row, file, classes) for row in rows]
     return [sample for sample in read if sample]
 
 
-def _listed(row: Mapping, file: Path) -> Sample:
+def _class_names(rows: Iterable[object]) -> set[str]:
+    """The class names in all rows, whatever else is wrong with them."""
+    found = [row.get("objects") for row in rows if isinstance(row, Mapping)]
+    lists = [objects.get("category_name") for objects in found if isinstance(objects, Mapping)]
+    names = [name for names in lists if isinstance(names, list) for name in names]
+    return {name for name in names if isinstance(name, str)}
+
+
+def _listed(row: Mapping, file: Path, classes: frozenset[str]) -> Sample:
     require(("file_name", "objects"), row, file)
     if not isinstance(row["file_name"], str):
         raise ValueError(f"{file}: file_name must be a path in quotes, not {row['file_name']!r}")
-    return sample_of(row, str(file.parent / row["file_name"]), file)
+    sample = sample_of(row, str(file.parent / row["file_name"]), file)
+    return replace(sample, file=str(file), classes=classes)
 
 
 def read_parquet(path: Path, split: str) -> Dataset:
-    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-    shards = [file for file in files if "-of-" in file.name]  # train-00000-of-00002.parquet
-    if shards and path.is_dir():
-        name = choose(split, {file.name.split("-")[0] for file in shards}, path)
-        files = [file for file in shards if file.name.split("-")[0] == name]
+    """The rows of a split in one parquet file, or in a folder's files of that split."""
+    files = _parquet_files(path, split)
     try:
         table = Dataset.from_parquet([str(file) for file in files])
     except (ValueError, DatasetGenerationError) as error:
@@ -61,11 +76,46 @@ def read_parquet(path: Path, split: str) -> Dataset:
         return table
     names = [str(name) for name in table["split"]]
     chosen = choose(split, set(names), path)
-    return table.select([i for i, name in enumerate(names) if name == chosen])
+    return table.select([at for at, name in enumerate(names) if name == chosen])
+
+
+def _parquet_files(path: Path, split: str) -> list[Path]:
+    """A folder's files whose name, or whose folder, is of the split; all where none is of any."""
+    if path.is_file():
+        return [path]
+    files = {file: _split_of(file, path) for file in sorted(path.rglob("*.parquet"))}
+    splits = {name for name in files.values() if name}
+    if not splits:
+        return list(files)
+    if unnamed := [file for file, name in files.items() if not name]:
+        raise ValueError(f"{unnamed[0]} names no split, but other files there do: move it away")
+    chosen = choose(split, splits, path)
+    return [file for file, name in files.items() if name == chosen]
+
+
+def _split_of(file: Path, root: Path) -> str:
+    """train-00000-of-00002.parquet, train.parquet, or train/0000.parquet as the hub converts."""
+    if "-of-" in file.name:
+        return file.name.split("-")[0]
+    names = {alias for aliases in ALIASES.values() for alias in aliases}
+    parts = [file.stem, *reversed(file.relative_to(root).parts[:-1])]
+    return next((part for part in parts if part in names), "")
+
+
+def declared_classes(source: Path) -> set[str]:
+    """The class names in all rows of a parquet source, of all splits; none for a hub data set."""
+    files = [source] if source.is_file() else [*source.rglob("*.parquet")]
+    rows: list[dict] = []
+    for file in files:
+        try:
+            rows += parquet.read_table(file, columns=["objects"]).to_pylist()
+        except (ArrowInvalid, OSError):  # `read_parquet` names what is wrong with it
+            continue
+    return _class_names(rows)
 
 
 def sample_of(row: Mapping, image: str | dict, source: str | Path) -> Sample:
-    """A row as the Open Food Facts set has it: boxes [y_min, x_min, y_max, x_max] from 0 to 1."""
+    """A row of the Open Food Facts set: boxes [y_min, x_min, y_max, x_max] from 0 to 1."""
     if not image or not any(stored(image)):
         raise ValueError(f"{source} has no image: put its bytes or path there, or leave it out")
     name = str(row.get("image_id") or Path(stored(image)[1] or "photo").stem)
@@ -86,11 +136,7 @@ def sample_of(row: Mapping, image: str | dict, source: str | Path) -> Sample:
 
 
 def _is_box(box: object) -> bool:
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(number, int | float) for number in box)
-    )
+    return isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
 
 
 def _meta(row: Mapping, where: str) -> Mapping:
