@@ -37,7 +37,7 @@ ROOMS = {
     "nutrition_vl.draw": "boxes",
     "nutrition_vl.confidence": "",
     # The readers and the toolbox that they share are one room in two folders.
-    "nutrition_vl.data": "boxes nutrition_vl.data.formats",
+    "nutrition_vl.data": "boxes cli nutrition_vl.data.formats",
     "nutrition_vl.data.formats": "boxes data",
     "nutrition_vl.models": "confidence prompts",
     "nutrition_vl.decoding": "boxes models prompts",
