@@ -35,9 +35,9 @@ def _run(arguments: list[str] | None) -> int:
 
         train(config)
     except torch.OutOfMemoryError:
-        from training.plan.forecast import step_down
+        from training.plan.choose import smaller_setting
 
-        return _stop(f"the GPU's memory is full: use {step_down(config)}", 1)
+        return _stop(f"the GPU's memory is full: use {smaller_setting(config)}", 1)
     except FloatingPointError as error:
         return _stop(str(error), 1)
     except (OSError, ValueError) as error:

@@ -1,4 +1,8 @@
-"""The elementwise parts of a decoder layer and their gradients, each one kernel on a GPU."""
+"""The elementwise parts of a decoder layer and their gradients, each one kernel on a GPU.
+
+Replaces autograd's chains of small kernels. For what it buys, its flag, its test and when it can
+go see stack.py.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -16,11 +20,11 @@ def normalize(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
 
 def normalize_backward(states: Tensor, weight: Tensor, epsilon: float, gradient: Tensor) -> Tensor:
-    """The gradient of RMSNorm's input."""
-    wide, steep = states.float(), gradient.float() * weight.float()
+    """The gradient by RMSNorm's input."""
+    wide, by_unit = states.float(), gradient.float() * weight.float()
     scale = (wide.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()
     unit = wide * scale
-    return (scale * (steep - unit * (steep * unit).mean(-1, keepdim=True))).to(states.dtype)
+    return (scale * (by_unit - unit * (by_unit * unit).mean(-1, keepdim=True))).to(states.dtype)
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
@@ -29,18 +33,19 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def swiglu_backward(gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of SwiGLU's gate and of what passes it."""
-    wide, share = gate.float(), gate.float().sigmoid()
+    """The gradients by SwiGLU's gate and by the product's other factor."""
+    wide, share, by_product = gate.float(), gate.float().sigmoid(), gradient.float()
     slope = share * (1 + wide * (1 - share))
-    steep = gradient.float()
-    return (steep * up.float() * slope).to(gate.dtype), (steep * wide * share).to(up.dtype)
+    by_gate, by_up = by_product * up.float() * slope, by_product * wide * share
+    return by_gate.to(gate.dtype), by_up.to(up.dtype)
 
 
 def drop(states: Tensor, seed: Tensor, share: float) -> Tensor:
-    """Dropout of a share of the states, scaled; which, a hash of place and seed below 2^32 decides.
+    """Scaled dropout of a share of the states, by a hash of each position and a seed below 2^32.
 
-    So one seed drops the same again, in a CUDA graph too, and no mask is kept. The hash is Wellons'
-    lowbias32 (https://nullprogram.com/blog/2018/07/31/), in 64 bits: PyTorch shifts no unsigned 32.
+    One seed drops the same positions twice, in a CUDA graph too, and no mask is kept. The hash is
+    Wellons' lowbias32 (https://nullprogram.com/blog/2018/07/31/), in 64 bits: PyTorch shifts no
+    unsigned 32.
     """
     word = 2**32 - 1
     mixed = torch.arange(states.numel(), device=states.device).view(states.shape) ^ seed
@@ -52,15 +57,15 @@ def drop(states: Tensor, seed: Tensor, share: float) -> Tensor:
 
 @cache
 def fused(function: Callable, device: str) -> Callable:
-    """On a GPU the function as one kernel, where kernels can be compiled; else as it is."""
+    """Returns the function as one kernel on a GPU that can compile it, elsewhere as it is."""
     return torch.compile(function, dynamic=True) if device == "cuda" and compiles() else function
 
 
 @cache
 def compiles() -> bool:
-    """Whether this machine has what torch.compile needs: Triton, a C compiler, Python's headers."""
+    """True where torch.compile finds Triton, a C compiler and Python's headers."""
     try:
         torch.compile(torch.neg)(torch.ones(1, device="cuda"))
-    except RuntimeError:  # the base of whatever Dynamo and Inductor raise
+    except RuntimeError:  # the base of all that Dynamo and Inductor raise
         return False
     return True

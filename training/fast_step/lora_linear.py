@@ -1,4 +1,8 @@
-"""Frozen linear layers with LoRA adapters, forward and backward written out."""
+"""Frozen linear layers with LoRA adapters, forward and backward written by hand.
+
+Replaces bitsandbytes' and PEFT's modules inside the fast layers. For what it buys, its flag, its
+test and when it can go see stack.py.
+"""
 
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
@@ -8,7 +12,7 @@ from torch import Tensor, nn
 from training.fast_step.kernels import drop, fused
 
 
-class Projection:
+class LoraLinear:
     """A frozen linear layer, in 4 bit or not, and the LoRA adapter on it, if it has one."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -24,39 +28,42 @@ class Projection:
 
     @property
     def weight(self) -> Tensor:
-        """(out, in), dequantised if need be."""
+        """The frozen weight (out, in), dequantised where it is in 4 bit."""
         if isinstance(self.base, Linear4bit):
             packed = self.base.weight
             return dequantize_4bit(packed.data, packed.quant_state)
         return self.base.weight
 
     def forward(self, states: Tensor, seed: Tensor) -> Tensor:
-        """What the layer and its adapter make of (..., in) states; `seed` draws the dropout."""
+        """Returns (..., out) for (..., in) states; `seed` decides the dropout."""
         result = self.base(states)
         if self.parameters:
-            narrow, wide = (weight.to(states.dtype) for weight in self.parameters)
-            seen = self._dropped(states, seed)
-            result.flatten(0, -2).addmm_(seen.flatten(0, -2) @ narrow.T, wide.T, alpha=self.scale)
+            down, up = (weight.to(states.dtype) for weight in self.parameters)
+            inputs = self.drop(states, seed).flatten(0, -2)
+            result.flatten(0, -2).addmm_(inputs @ down.T, up.T, alpha=self.scale)
         return result
 
     def backward(
-        self, gradient: Tensor, states: Tensor | None, seed: Tensor, into: Tensor | None = None
+        self, gradient: Tensor, states: Tensor | None, seed: Tensor, total: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """The gradients of (N, in) states, added to `into`, and of the adapter's two matrices."""
-        weight = self.weight.to(gradient.dtype)
-        result = gradient @ weight if into is None else into.addmm_(gradient, weight)
-        if not self.parameters:
-            return result, []
-        assert states is not None
-        narrow, wide = (part.to(gradient.dtype) for part in self.parameters)
-        seen = self._dropped(states, seed)
-        inner = self.scale * (gradient @ wide)
-        gradients = [inner.T @ seen, self.scale * (gradient.T @ (seen @ narrow.T))]
-        result += self._dropped(inner @ narrow, seed)
-        return result, [part.float() for part in gradients]
+        """Returns the gradients by (N, in) states, added to `total`, and by the two matrices.
 
-    def _dropped(self, states: Tensor, seed: Tensor) -> Tensor:
-        """Dropout, the same for the same seed: for the states, and later for their gradient."""
+        A layer without an adapter needs no states.
+        """
+        weight = self.weight.to(gradient.dtype)
+        by_states = gradient @ weight if total is None else total.addmm_(gradient, weight)
+        if not self.parameters:
+            return by_states, []
+        assert states is not None
+        down, up = (part.to(gradient.dtype) for part in self.parameters)
+        inputs = self.drop(states, seed)
+        inner = self.scale * (gradient @ up)
+        by_adapter = [inner.T @ inputs, self.scale * (gradient.T @ (inputs @ down.T))]
+        by_states += self.drop(inner @ down, seed)
+        return by_states, [part.float() for part in by_adapter]
+
+    def drop(self, states: Tensor, seed: Tensor) -> Tensor:
+        """Dropout of the states, and with the same seed of their gradient."""
         if not self.dropout:
             return states
         return fused(drop, states.device.type)(states, seed, self.dropout)

@@ -27,9 +27,11 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from training.examples.examples import length, patches, said, to_examples
 from training.memory.techniques import Technique
 from training.plan.apply import ApplyPlan
-from training.plan.forecast import Extent, peak_memory, reset_peak
+from training.plan.choose import choose
+from training.plan.forecast import forecast
 from training.plan.parameter_counts import trainable
-from training.plan.plan import Plan, Sizes, choose, expect
+from training.plan.plan import Plan, Workload
+from training.plan.usage import peak_memory
 from training.run.folder import describe
 from training.run.model import adapters
 from training.run.trainer import NOT_CUDNN, Trainer
@@ -119,15 +121,15 @@ class Bench:
     processor: Qwen2VLProcessor
     skeleton: Qwen2VLForConditionalGeneration
 
-    def sizes(self, config: TrainConfig) -> Sizes:
+    def sizes(self, config: TrainConfig) -> Workload:
         """What the plan of a row is made for."""
         facts = self.rows.remove_columns("image").select(range(1))
         seen = patches(facts[0], self.processor)
         shown = seen // self.processor.image_processor.merge_size**2 * len(self.rows)
         trained: Counter[str] = trainable(self.skeleton, config.lora, config.lora_bias)
         answer = len(self.processor.tokenizer(said(facts[0]))["input_ids"]) + 2  # its end
-        longest = Extent(length(facts[0], self.processor), seen, answer)
-        return Sizes(self.skeleton, trained, longest, shown)
+        tokens = length(facts[0], self.processor)
+        return Workload(self.skeleton, trained, tokens, seen, answer, shown)
 
     def foresee(self, technique: Technique, config: TrainConfig) -> tuple[Row, Plan]:
         """A technique's row without what only a run can tell, and the plan of that run."""
@@ -136,9 +138,9 @@ class Bench:
         if technique.trainer == "ours":
             plan = choose(config, sizes)
         row = Row(technique.key, technique.name, technique.words, str(plan))
-        row.trained, row.tokens = sizes.trained.total(), sizes.longest.tokens
-        row.photos = plan.photos * plan.accumulation
-        row.forecast = vars(expect(config, sizes, plan))
+        row.trained, row.tokens = sizes.trained.total(), sizes.tokens
+        row.photos = plan.micro_batch * plan.accumulation
+        row.forecast = forecast(config, sizes, plan)
         return row, plan
 
     def measure(
@@ -228,6 +230,12 @@ class Bench:
         model.disable_input_require_grads()
         model.gradient_checkpointing_disable()
         release()
+
+
+def reset_peak(device: torch.device) -> None:
+    """Counts a GPU's peak from now on; a process's on the CPU cannot be."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def release() -> None:

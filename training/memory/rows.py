@@ -24,10 +24,10 @@ from nutrition_vl.models.load import budget_of
 from nutrition_vl.models.random_weights import skeleton
 from training.fast_step.kernels import compiles
 from training.memory import report as memory_report
-from training.memory.measure import WARM, Bench, Row, release
+from training.memory.measure import WARM, Bench, Row, release, reset_peak
 from training.memory.techniques import PLAIN, TECHNIQUES, Technique
-from training.plan.forecast import peak_memory, reset_peak
 from training.plan.parameter_counts import quantizable
+from training.plan.usage import peak_memory
 from training.run import folder as runs
 from training.run.model import load
 from training.settings.cli import parse

@@ -1,205 +1,143 @@
-"""How much memory and disk a run will take, worked out before anything is loaded."""
+"""Forecasts a training step's peak memory from shapes alone, before any weight is loaded.
 
-import resource
-import sys
-from collections import Counter
-from dataclasses import dataclass
+Four parts: weights, what trains on them, activations kept for the backward pass, and the workspace
+of one layer. docs/benchmarks/memory-h100/memory.md has it next to measured peaks: 7.57 GB for 7.54
+in the default plan of a 7B, within 7 % in most others.
+"""
 
-import psutil
-import torch
 from torch import nn
 
+from training.fast_step.answer_loss import POSITIONS, ROWS
 from training.plan.parameter_counts import part_of, quantizable
+from training.plan.plan import Plan, Workload
 from training.settings.config import TrainConfig
 
-GIB = 2**30
-# Bytes of a weight: NF4 has half a byte and a scale for each 64 (8 bits, plus 32 for each 256 of
-# them; 32 bits without double quantisation), LLM.int8 has one.
+# Bytes per weight: NF4 has half a byte and a scale per 64 weights (8 bits, and 32 per 256 scales;
+# 32 bits without double quantisation), LLM.int8 one byte.
 BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "nf4-single": 0.5 + 4 / 64, "int8": 1.0}
 # PyTorch gives cuBLAS 32 MiB on Hopper GPUs, once for the forward and once for the backward pass.
 CUBLAS = 2 * 2**25
-# Tokens and words that TRL's loss takes at once (trl.kernels.chunked_logprob).
-TILE = (4096, 32768)
+TRL_TILE = (4096, 32768)  # positions and words in a tile of logits (trl.kernels.chunked_logprob)
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """Bytes at the peak of a training step: the base, what is trained on it, what the backward pass
-    needs of the forward pass, and the workspace of one layer."""
-
-    weights: float
-    training: float
-    activations: float
-    workspace: float
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return sum(vars(self).values())
-
-    def __str__(self) -> str:
-        parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in vars(self).items())
-        return f"{self.total / GIB:.2f} GiB ({parts})"
+def forecast(config: TrainConfig, work: Workload, plan: Plan) -> dict[str, float]:
+    """Returns the bytes of each part at the peak of a step."""
+    number = config.runtime.dtype.itemsize
+    kept, layer = _language_model(config, work, plan)
+    if any(part_of(name) == "visual" for name in work.trained):
+        vision_kept, vision_layer = _vision_tower(config, work, plan)
+        # The way back through the tower begins when the language model's activations are free.
+        kept, layer = kept + vision_kept, max(layer, vision_layer - kept)
+    pixels = 0 if plan.cache_features else 4 * plan.micro_batch * work.patches * _patch(work)
+    return {
+        "weights": _weights(config, work, plan),
+        # A weight and its gradient in float32, and two averages of Adam in 8 or 32 bits.
+        "training": work.trained.total() * (10 if "8bit" in str(config.optim) else 16),
+        "activations": number * kept + pixels,
+        "workspace": _workspace(config, work, plan, number * layer),
+    }
 
 
-@dataclass(frozen=True)
-class Extent:
-    """The longest row: tokens in the language model, patches of its photo, tokens in the loss."""
-
-    tokens: int
-    patches: int
-    labels: int
-
-
-@dataclass(frozen=True)
-class _Stack:
-    """Equal layers in a row that the backward pass goes through, in numbers for each token."""
-
-    layers: int
-    width: int  # of what goes in: with checkpointing all that is kept of a layer
-    kept: float  # of a layer without checkpointing
-    gradients: float  # of a layer, on the way back
-    tokens: int
-
-
-def foresee(
-    config: TrainConfig, model: nn.Module, trained: Counter[str], longest: Extent
-) -> Forecast:
-    """The forecast for a skeleton, the parameters trained in each module and the longest row."""
-    number = torch.finfo(config.runtime.dtype).bits // 8
-    packed = quantizable(model)
-    linear, every = sum(packed.values()), sum(weight.numel() for weight in model.parameters())
-    weights = linear * BYTES.get(config.quantization, number) + (every - linear) * number
-    # A weight and its gradient in float32, and two averages of Adam in 8 or 32 bits.
-    training = trained.total() * (8 + (2 if "8bit" in str(config.optim) else 8))
-    # A layer's weights in full while it is multiplied with.
-    workspace = max(packed.values()) * number if config.quantization in BYTES else 0
-    workspace += CUBLAS if config.runtime.device.type == "cuda" else 0
-    activations = number * _activations(config, _stacks(config, model, trained, longest), longest)
-    activations += 4 * _pixels(config, model, longest)  # they come in float32
-    return Forecast(weights, training, activations, workspace)
-
-
-def _activations(config: TrainConfig, stacks: list[_Stack], longest: Extent) -> float:
-    """Numbers at the worst moment: what all layers keep, and one layer on its way back or the loss.
-
-    The loss takes TRL's tile of logits.
-    """
-    loss = min(config.per_device_train_batch_size * longest.labels, TILE[0]) * TILE[1]
-    if config.gradient_checkpointing:
-        inputs = sum(stack.tokens * stack.layers * stack.width for stack in stacks)
-        layers = [stack.tokens * (stack.kept + stack.gradients) for stack in stacks]
-        return inputs + max(*layers, loss)
-    kept = sum(stack.tokens * stack.layers * stack.kept for stack in stacks)
-    return kept + max(*(stack.tokens * stack.gradients for stack in stacks), loss)
-
-
-def _pixels(config: TrainConfig, model: nn.Module, longest: Extent) -> int:
-    """Numbers of the photos, which stay for the whole step."""
-    vision = model.config.vision_config
-    patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-    return config.per_device_train_batch_size * longest.patches * patch
-
-
-def _stacks(
-    config: TrainConfig, model: nn.Module, trained: Counter[str], longest: Extent
-) -> list[_Stack]:
-    """The language model, and the vision tower where it is trained: else it keeps nothing.
-
-    A layer keeps the inputs of its two norms in float32 (two numbers of bfloat16 each), query, key,
-    value and output of attention, three vectors of its MLP and what its adapters read. In the tower
-    query and key are copies beside their joint projection, and the MLP keeps two vectors. Eager
-    attention keeps its scores too.
-    """
-    photos, scores = config.per_device_train_batch_size, 4 * (config.attention == "eager")
-    read = _adapter_inputs(config, model, trained)
-    text, vision = model.config.text_config, model.config.vision_config
-    layers, width, wide = text.num_hidden_layers, text.hidden_size, 3 * text.intermediate_size
-    heads = text.num_attention_heads
-    # With photos padded to one length attention has a mask, and repeats shared keys and values.
-    shared = text.num_key_value_heads if photos == 1 else heads
-    kept = 6 * width + 2 * width * shared / heads + wide + read["language_model"] / layers
-    kept += scores * heads * longest.tokens
-    stacks = [_Stack(layers, width, kept, 2 * width + wide, photos * longest.tokens)]
-    if read["visual"]:
-        layers, width = vision.depth, vision.embed_dim
-        wide = 2 * vision.mlp_ratio * width
-        kept = 10 * width + wide + read["visual"] / layers
-        kept += scores * vision.num_heads * longest.patches
-        stacks.append(_Stack(layers, width, kept, 2 * width + wide, photos * longest.patches))
-    return stacks
-
-
-def _adapter_inputs(config: TrainConfig, model: nn.Module, trained: Counter[str]) -> Counter[str]:
-    """Numbers that the adapters of each part keep for a token: their inputs.
-
-    Dropout leaves a copy of them and a byte for each that says whether it was left out.
-    """
-    inputs: Counter[str] = Counter()
-    for name in trained:
-        layer = model.get_submodule(name)
-        if isinstance(layer, nn.Linear):
-            inputs[part_of(name)] += layer.in_features * (3 if config.lora_dropout else 2)
-    return Counter({part: count / 2 for part, count in inputs.items()})
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes taken at most so far: PyTorch's on a GPU, the whole process's on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def reset_peak(device: torch.device) -> None:
-    """Counts a GPU's peak from now on; a process's on the CPU cannot be."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def memory_now(device: torch.device) -> dict[str, int]:
-    """Bytes taken now, and with what PyTorch holds in reserve; on the CPU the process's."""
-    if device.type == "cuda":
-        reserved = torch.cuda.memory_reserved(device)
-        return {"allocated_gib": torch.cuda.memory_allocated(device), "reserved_gib": reserved}
-    resident = psutil.Process().memory_info().rss
-    return {"allocated_gib": resident, "reserved_gib": resident}
-
-
-def compared(forecast: Forecast, device: torch.device) -> str:
-    """The peak so far, on a GPU beside the forecast: the CPU's counts Python as well."""
-    told = f"peak {peak_memory(device) / GIB:.2f} GiB"
-    return f"{told}, forecast {forecast.total / GIB:.2f}" if device.type == "cuda" else told
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free now on a GPU, or available in the machine's memory."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
-
-
-def disk_need(config: TrainConfig, forecast: Forecast, photos: int) -> float:
-    """Bytes of all checkpoints: adapter and optimiser each, and 20 MB of tokenizer and notes."""
-    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
+def checkpoint_bytes(config: TrainConfig, plan: Plan, photos: int) -> float:
+    """Returns the bytes of all checkpoints: adapter and optimiser, and 20 MB of tokenizer and card
+    in each."""
+    batch = plan.micro_batch * plan.accumulation
     steps = config.max_steps if config.max_steps > 0 else photos / batch * config.num_train_epochs
     every = config.save_steps if config.save_strategy == "steps" else photos / batch
     saved = max(1.0, steps / max(1.0, every))
-    return min(saved, config.save_total_limit or saved) * (forecast.training + 20e6)
+    return min(saved, config.save_total_limit or saved) * (plan.forecast["training"] + 20e6)
 
 
-def step_down(config: TrainConfig) -> str:
-    """The next setting that takes less memory."""
-    if config.per_device_train_batch_size > 1 and not config.regroup_batches:
-        half = config.per_device_train_batch_size // 2
-        more = config.gradient_accumulation_steps * 2
-        return f"--per_device_train_batch_size {half} --gradient_accumulation_steps {more}"
-    if not config.gradient_checkpointing:
-        return "--gradient_checkpointing True"
-    if config.quantization != "nf4":
-        return "--quantization nf4"
-    if not config.low_memory:
-        return "--low_memory True"
-    if config.max_image_tokens is None or config.max_image_tokens > 256:
-        return "--max_image_tokens 256"
-    return "a smaller base, or a GPU with more memory"
+def _weights(config: TrainConfig, work: Workload, plan: Plan) -> float:
+    """Bytes of the base on the GPU; input and output share one matrix where they are tied."""
+    model, number = work.model, config.runtime.dtype.itemsize
+    packed = quantizable(model).total()
+    plain = _count(model) - packed
+    matrix = model.get_input_embeddings().weight.numel()
+    tied = model.config.tie_word_embeddings
+    plain -= _count(model.model.visual) * plan.cache_features
+    plain -= matrix * plan.offload_embeddings + matrix * (plan.offload_lm_head and not tied)
+    return packed * BYTES.get(config.quantization, number) + plain * number
+
+
+def _language_model(config: TrainConfig, work: Workload, plan: Plan) -> tuple[float, float]:
+    """Numbers that are kept of all layers, and numbers of one layer on its way back.
+
+    Autograd keeps the inputs of a layer's two norms in float32 (as two numbers of bfloat16 each),
+    query, key, value and output of attention, three vectors of the MLP and the adapters' inputs.
+    """
+    text = work.model.config.text_config
+    layers, width, mlp = text.num_hidden_layers, text.hidden_size, 3 * text.intermediate_size
+    tokens = plan.micro_batch * work.tokens
+    shared = 2 * width * text.num_key_value_heads / text.num_attention_heads
+    if plan.fast_layers:
+        trace = 3 * width + shared + 2 * text.intermediate_size
+        kept = layers * width + max(1, plan.layers_kept) * trace
+        return tokens * kept, tokens * (4 * width + mlp)
+    if plan.micro_batch > 1:  # padded rows have a mask, with which keys and values are repeated
+        shared = 2 * width
+    saved = 6 * width + shared + mlp + _adapter_inputs(config, work, "language_model") / layers
+    saved += _scores(config, text.num_attention_heads, work.tokens)
+    return _kept(config, layers * tokens, tokens, width, saved, 2 * width + mlp)
+
+
+def _vision_tower(config: TrainConfig, work: Workload, plan: Plan) -> tuple[float, float]:
+    """The same of a tower that is trained. Query and key are copies of a part of their joint
+    projection, and the MLP keeps two vectors."""
+    vision = work.model.config.vision_config
+    layers, width, mlp = vision.depth, vision.embed_dim, 2 * vision.mlp_ratio * vision.embed_dim
+    patches = plan.micro_batch * work.patches
+    saved = 10 * width + mlp + _adapter_inputs(config, work, "visual") / layers
+    saved += _scores(config, vision.num_heads, work.patches)
+    return _kept(config, layers * patches, patches, width, saved, 2 * width + mlp)
+
+
+def _kept(
+    config: TrainConfig, all_rows: int, rows: int, width: int, saved: float, gradients: float
+) -> tuple[float, float]:
+    """All that autograd keeps and one layer's gradients; checkpointing keeps inputs alone and
+    computes the rest of one layer again."""
+    if config.gradient_checkpointing:
+        return all_rows * width, rows * (saved + gradients)
+    return all_rows * saved, rows * gradients
+
+
+def _workspace(config: TrainConfig, work: Workload, plan: Plan, layer: float) -> float:
+    """Bytes of one layer with its weights dequantised, or of the logits where they are more.
+
+    CUDA graphs free nothing: both, their inputs and outputs in both directions, and their cuBLAS.
+    """
+    text, number = work.model.config.text_config, config.runtime.dtype.itemsize
+    labels = plan.micro_batch * work.labels
+    if config.quantization in BYTES:
+        layer += max(quantizable(work.model).values()) * number
+    logits = min(labels, TRL_TILE[0]) * TRL_TILE[1] * number
+    if plan.own_loss:
+        logits = min(labels, POSITIONS) * text.vocab_size * (number + 12)
+        logits += ROWS * text.hidden_size * number if plan.offload_lm_head else 0
+    if plan.cuda_graphs:
+        states = plan.micro_batch * work.tokens * text.hidden_size * number
+        return layer + logits + 4 * states + 2 * CUBLAS
+    return max(layer, logits) + CUBLAS * (config.runtime.device.type == "cuda")
+
+
+def _scores(config: TrainConfig, heads: int, tokens: int) -> int:
+    """Numbers per token that eager attention keeps: its scores before and after the softmax."""
+    return 4 * heads * tokens if config.attention == "eager" else 0
+
+
+def _adapter_inputs(config: TrainConfig, work: Workload, part: str) -> float:
+    """Numbers per token that a part's adapters keep; dropout adds half of them, a byte each."""
+    layers = (work.model.get_submodule(name) for name in work.trained if part_of(name) == part)
+    inputs = sum(layer.in_features for layer in layers if isinstance(layer, nn.Linear))
+    return inputs * (1.5 if config.lora_dropout else 1)
+
+
+def _patch(work: Workload) -> int:
+    """Numbers of a patch of the photo."""
+    vision = work.model.config.vision_config
+    return vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+
+
+def _count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())

@@ -1,7 +1,7 @@
-"""Which weights leave the GPU while a model trains: each function moves some and returns what
-puts them back to where they were loaded."""
+"""Moves weights to the CPU while a model trains, and back to where they were loaded."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -9,36 +9,31 @@ from torch.nn import functional
 from transformers import Qwen2VLForConditionalGeneration
 
 
-def park_tower(model: Qwen2VLForConditionalGeneration, device: torch.device) -> Callable[[], None]:
-    """The vision tower, where nobody looks at photos any more."""
-    tower = model.model.visual
-    tower.to("cpu")
-    return lambda: tower.to(device) and None
+@contextmanager
+def vision_tower(model: Qwen2VLForConditionalGeneration, device: torch.device) -> Iterator[None]:
+    """Keeps the vision tower on the CPU; for runs whose photos went through it before."""
+    model.model.visual.to("cpu")
+    yield
+    model.model.visual.to(device)
 
 
-def park_words(model: Qwen2VLForConditionalGeneration, words: Tensor) -> Callable[[], None]:
-    """The embeddings of words, which are then looked up in `words`, the same matrix on the CPU."""
+@contextmanager
+def embeddings(model: Qwen2VLForConditionalGeneration, matrix: Tensor) -> Iterator[None]:
+    """Looks embeddings up on the CPU, in `matrix`, which is a copy of the model's own."""
     module = model.get_input_embeddings()
-    came = module.weight.device
-    module.weight.data = words
+    loaded_on, module.weight.data = module.weight.device, matrix
     module.forward = lambda ids: functional.embedding(ids.cpu(), module.weight).to(ids.device)
-
-    def undo() -> None:
-        vars(module).pop("forward")
-        _bring_back(module, came)
-
-    return undo
+    yield
+    del module.forward
+    module.weight.data = matrix.to(loaded_on)
 
 
-def park_head(model: Qwen2VLForConditionalGeneration, device: torch.device) -> Callable[[], None]:
-    """The output matrix, which `loss.pieces` brings in slices when it is multiplied with."""
-    module = model.get_output_embeddings()
-    came = module.weight.device
-    weight = module.weight.data.cpu()
+@contextmanager
+def lm_head(model: Qwen2VLForConditionalGeneration, device: torch.device) -> Iterator[None]:
+    """Keeps the output matrix on the CPU; `answer_loss.pieces` copies slices of it to the GPU."""
+    module: nn.Module = model.get_output_embeddings()
+    loaded_on, matrix = module.weight.device, module.weight.data.cpu()
     # From pinned memory slices are copied while the GPU computes.
-    module.weight.data = weight.pin_memory() if device.type == "cuda" else weight
-    return lambda: _bring_back(module, came)
-
-
-def _bring_back(module: nn.Module, device: torch.device) -> None:
-    module.weight.data = module.weight.data.to(device)
+    module.weight.data = matrix.pin_memory() if device.type == "cuda" else matrix
+    yield
+    module.weight.data = module.weight.data.to(loaded_on)

@@ -1,4 +1,4 @@
-"""What LoRA matches in a model, and how much there is of what."""
+"""Counts a model's parameters: per module that LoRA matches, and per layer that is quantised."""
 
 import re
 from collections import Counter
@@ -15,12 +15,12 @@ PARTS = ("language_model", "visual", "lm_head")
 
 
 def part_of(module: str) -> str:
-    """Which part of the model a module belongs to."""
+    """Returns the part of the model that a module belongs to."""
     return next(part for part in PARTS if part in module.split("."))
 
 
 def quantizable(model: nn.Module) -> Counter[str]:
-    """Parameters of each linear layer that quantisation takes, by its name."""
+    """Returns the parameters of each linear layer that quantisation takes, by its name."""
     return Counter(
         {
             name: layer.weight.numel()
@@ -30,24 +30,24 @@ def quantizable(model: nn.Module) -> Counter[str]:
     )
 
 
-def matched(model: nn.Module, recipe: Recipe) -> dict[str, list[str]]:
-    """The modules that each target of a recipe means; ValueError for a target that means none."""
+def modules_by_target(model: nn.Module, recipe: Recipe) -> dict[str, list[str]]:
+    """Returns the modules per target of a recipe; ValueError for a target without one."""
     names = [name for name, _ in model.named_modules()]
-    found = {
+    modules = {
         target: [name for name in names if re.fullmatch(pattern([target]), name)]
         for target in recipe.targets
     }
-    for target, modules in found.items():
-        if not modules:
+    for target, matches in modules.items():
+        if not matches:
             raise ValueError(
                 f"no module's name ends in {target!r}, so nothing would be trained there: "
                 "correct --lora_target_modules"
             )
-    return found
+    return modules
 
 
 def trainable(model: nn.Module, recipe: Recipe, bias: str = "none") -> Counter[str]:
-    """Parameters that PEFT itself makes trainable under a recipe, by the module they adapt."""
+    """Returns the parameters that PEFT makes trainable, by the module they adapt."""
     with torch.device("meta"):
         adapted = get_peft_model(deepcopy(model), lora_config(recipe, 0.0, bias))
     counts: Counter[str] = Counter()

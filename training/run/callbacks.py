@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from nutrition_vl.files import read_jsonl, write_jsonl
-from training.plan.forecast import GIB, memory_now, peak_memory
+from training.plan.usage import GIB, memory_now, peak_memory
 from training.settings.config import TrainConfig
 
 METRICS = "metrics.jsonl"

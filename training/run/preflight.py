@@ -16,9 +16,11 @@ from nutrition_vl.boxes import GRID, from_text
 from nutrition_vl.data import truth
 from nutrition_vl.data.rows import Skipped
 from training.examples.examples import Collator, length, patches, said, to_example, trained_tokens
-from training.plan.forecast import GIB, Extent, Forecast, disk_need, free_memory, step_down
-from training.plan.parameter_counts import matched, part_of, quantizable, trainable
-from training.plan.plan import Plan, Sizes, choose, expect
+from training.plan.choose import choose, smaller_setting
+from training.plan.forecast import checkpoint_bytes
+from training.plan.parameter_counts import modules_by_target, part_of, quantizable, trainable
+from training.plan.plan import Plan, Workload
+from training.plan.usage import GIB, free_memory
 from training.run.callbacks import SKIPPED
 from training.settings.config import TrainConfig
 
@@ -43,7 +45,6 @@ class Preflight:
         self.trained: Counter[str] = Counter()
         self.lengths: list[int] = []
         self.labels = 0
-        self.forecast = Forecast(0, 0, 0, 0)
         self.plan = Plan(config.per_device_train_batch_size, config.gradient_accumulation_steps)
 
     def run(self) -> Dataset:
@@ -149,7 +150,7 @@ class Preflight:
     def adapters(self) -> list[str]:
         """Every target means modules; counts what is trained in them."""
         recipe = self.config.lora
-        found = matched(self.model, recipe)
+        found = modules_by_target(self.model, recipe)
         every = sum(weight.numel() for weight in self.model.parameters())
         self.trained = trainable(self.model, recipe, self.config.lora_bias)
         total = sum(self.trained.values())
@@ -172,15 +173,13 @@ class Preflight:
         device, folder = self.config.runtime.device, Path(str(self.config.output_dir))
         seen = [patches(row, self.processor) for row in self.facts]
         shown = sum(seen) // self.processor.image_processor.merge_size**2
-        longest = Extent(max(self.lengths), max(seen), self.labels)
-        sizes = Sizes(self.model, self.trained, longest, shown)
-        self.plan = choose(self.config, sizes)
-        need = expect(self.config, sizes, self.plan)
-        self.forecast, free = need, free_memory(device)
-        told = f"{need} of {free / GIB:.2f} free on {device}"
-        if need.total > free:
-            raise ValueError(f"this takes {told}: use {step_down(self.config)}")
-        disk, room = disk_need(self.config, need, len(self.rows)), shutil.disk_usage(folder).free
+        work = Workload(self.model, self.trained, max(self.lengths), max(seen), self.labels, shown)
+        self.plan, free = choose(self.config, work), free_memory(device)
+        told = f"{self.plan.memory_by_part} of {free / GIB:.2f} free on {device}"
+        if self.plan.memory > free:
+            raise ValueError(f"this takes {told}: use {smaller_setting(self.config)}")
+        disk = checkpoint_bytes(self.config, self.plan, len(self.rows))
+        room = shutil.disk_usage(folder).free
         if disk > room:
             raise ValueError(
                 f"the checkpoints take {disk / GIB:.2f} GiB and {folder} has {room / GIB:.2f} left:"

@@ -15,7 +15,7 @@ from nutrition_vl.data.rows import Skipped
 from nutrition_vl.models.random_weights import skeleton
 from training.examples.examples import Collator, to_examples
 from training.plan.apply import ApplyPlan
-from training.plan.forecast import compared
+from training.plan.usage import peak_beside
 from training.run import folder
 from training.run.callbacks import MetricsLog, ProgressBar, StopOnSigterm
 from training.run.model import adapters, load
@@ -72,6 +72,6 @@ def train(config: TrainConfig) -> Path:
     # 4) train
     with closing(bar):
         trainer.train(resume_from_checkpoint=resumed)
-    peak = compared(checks.forecast, config.runtime.device)
+    peak = peak_beside(plan.memory, config.runtime.device)
     config.report(sigterm.report(trainer.state) or f"trained: {run}, {peak}")
     return run

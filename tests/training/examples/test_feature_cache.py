@@ -16,7 +16,7 @@ from tests.helpers.labelled import label, paint
 from training.examples.cached_collator import Embedder
 from training.examples.examples import Collator, to_example
 from training.examples.feature_cache import Features, compute, open_features, to_seen
-from training.fast_step.answer_loss import scored
+from training.fast_step.answer_loss import fused_output
 from training.settings.recipes import RECIPES, lora_config
 
 TABLE = (0.25, 0.25, 0.75, 0.5)
@@ -67,7 +67,7 @@ def test_a_batch_is_the_same_from_features_as_from_photos(
     results = []
     for inputs in (batch, embedded):
         inputs = {key: value for key, value in inputs.items() if key != "photos"}
-        told = scored(model, inputs.pop("labels"), inputs)
+        told = fused_output(model, inputs.pop("labels"), inputs)
         adapted.zero_grad()
         (-told.log_probs.mean()).backward()
         learned = [weight.grad for weight in adapted.parameters() if weight.requires_grad]

@@ -10,8 +10,8 @@ from nutrition_vl.models.load import load_base
 from nutrition_vl.models.runtime import detect_runtime
 from training.fast_step import stack
 from training.fast_step.kernels import drop, normalize, normalize_backward, swiglu, swiglu_backward
-from training.fast_step.lora_linear import Projection
-from training.fast_step.stack import write_out
+from training.fast_step.lora_linear import LoraLinear
+from training.fast_step.stack import fused_layers
 from training.settings.recipes import LANGUAGE, QV, Recipe, lora_config
 
 
@@ -64,9 +64,8 @@ def assert_alike(one, other):
 def test_the_written_backward_is_autograds(model, kept):
     undrop(model)
     wanted = learned(model)
-    undo = write_out(model.get_base_model().model.language_model.layers, kept, graphs=False)
-    found = learned(model)
-    undo()
+    with fused_layers(model.get_base_model().model.language_model.layers, kept, graphs=False):
+        found = learned(model)
     assert_alike(found, wanted)
     assert_alike(learned(model), wanted)
 
@@ -75,13 +74,12 @@ def test_dropout_is_the_same_where_a_layer_is_computed_again(model):
     layers = model.get_base_model().model.language_model.layers
     found = []
     for kept in (0, len(layers)):
-        undo = write_out(layers, kept, graphs=False)
-        found.append(learned(model))
-        undo()
+        with fused_layers(layers, kept, graphs=False):
+            found.append(learned(model))
     assert_alike(*found)
-    dropped = Projection(layers[0].self_attn.q_proj)
+    dropped = LoraLinear(layers[0].self_attn.q_proj)
     states = torch.ones(50, 256)
-    same, other, again = (dropped._dropped(states, torch.tensor(seed)) for seed in (7, 8, 7))
+    same, other, again = (dropped.drop(states, torch.tensor(seed)) for seed in (7, 8, 7))
     assert same.equal(again) and not same.equal(other)
     assert (same == 0).float().mean() == pytest.approx(0.1, abs=0.01)
     assert same.max() == pytest.approx(1 / 0.9)
@@ -126,14 +124,13 @@ def test_replayed_passes_learn_the_same(model, kept, dropped, monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
     monkeypatch.setattr(stack, "Graph", Tape)
     monkeypatch.setattr(Tape, "made", 0)
-    undo = write_out(layers, kept, graphs=True)
-    for made in (0, 2, 2):  # the warm-up, there and back captured, and replayed
-        found = learned(model)
-        wanted = wanted or found
-        torch.testing.assert_close(found[0], wanted[0])
-        assert_alike((wanted[0], found[1]), wanted)
-        assert Tape.made == made
-    undo()
+    with fused_layers(layers, kept, graphs=True):
+        for made in (0, 2, 2):  # the warm-up, there and back captured, and replayed
+            found = learned(model)
+            wanted = wanted or found
+            torch.testing.assert_close(found[0], wanted[0])
+            assert_alike((wanted[0], found[1]), wanted)
+            assert Tape.made == made
 
 
 def test_a_capture_finds_everything_compiled(model, monkeypatch):
@@ -150,11 +147,10 @@ def test_a_capture_finds_everything_compiled(model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
     monkeypatch.setattr(stack, "Pass", Watched)
     monkeypatch.setattr(stack, "Graph", lambda *given: (ran.append("captured"), Tape(*given))[1])
-    undo = write_out(model.get_base_model().model.language_model.layers, 0, graphs=True)
-    learned(model)
-    ran.clear()
-    learned(model)
-    undo()
+    with fused_layers(model.get_base_model().model.language_model.layers, 0, graphs=True):
+        learned(model)
+        ran.clear()
+        learned(model)
     assert ran[:5] == ["there", "back", "captured", "there", "captured"]
 
 
@@ -168,26 +164,24 @@ def test_a_gpu_learns_the_same_from_graphs(kept):
             torch.nn.init.normal_(weight, 0, 0.05)
     layers = base.model.language_model.layers
     wanted = learned(model)
-    undo = write_out(layers, kept, graphs=True)
-    for _ in range(4):
-        states, gradients = learned(model)
-        torch.testing.assert_close(states, wanted[0], rtol=0.05, atol=0.05)  # bfloat16
-        for name, gradient in gradients.items():
-            assert (gradient - wanted[1][name]).norm() <= 0.05 * wanted[1][name].norm(), name
-    undo()
+    with fused_layers(layers, kept, graphs=True):
+        for _ in range(4):
+            states, gradients = learned(model)
+            torch.testing.assert_close(states, wanted[0], rtol=0.05, atol=0.05)  # bfloat16
+            for name, gradient in gradients.items():
+                assert (gradient - wanted[1][name]).norm() <= 0.05 * wanted[1][name].norm(), name
 
 
 @pytest.mark.parametrize(("kept", "forwards"), [(99, 7), (0, 7 + 6)])
 def test_checkpointing_computes_no_layer_once_more(model, kept, forwards, monkeypatch):
     layers, ran = model.get_base_model().model.language_model.layers, []
-    plain = Projection.forward
+    plain = LoraLinear.forward
     monkeypatch.setattr(
-        Projection, "forward", lambda *given: (ran.append(given[0]), plain(*given))[1]
+        LoraLinear, "forward", lambda *given: (ran.append(given[0]), plain(*given))[1]
     )
     model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
-    undo = write_out(layers, kept, graphs=False)
-    learned(model)
-    undo()
+    with fused_layers(layers, kept, graphs=False):
+        learned(model)
     assert len(ran) == forwards * len(layers)
     assert all(layer.gradient_checkpointing for layer in layers)
     model.get_base_model().gradient_checkpointing_disable()
@@ -199,9 +193,8 @@ def test_outside_training_a_layer_is_as_it_was(model):
     ids = torch.arange(8)[None]
     with torch.inference_mode():
         wanted = text(input_ids=ids).last_hidden_state
-        undo = write_out(text.layers, 0, graphs=False)
-        found = text(input_ids=ids, use_cache=True)
-        undo()
+        with fused_layers(text.layers, 0, graphs=False):
+            found = text(input_ids=ids, use_cache=True)
     assert found.last_hidden_state.equal(wanted)
     assert found.past_key_values.get_seq_length() == 8
 
@@ -223,9 +216,9 @@ def test_each_gradient_is_autograds(function, backward, shapes):
 
 
 def test_a_projection_adds_to_what_is_there():
-    layer = Projection(torch.nn.Linear(3, 2, bias=False).requires_grad_(False))
+    layer = LoraLinear(torch.nn.Linear(3, 2, bias=False).requires_grad_(False))
     gradient, there = torch.randn(4, 2), torch.randn(4, 3)
     wanted = there + functional.linear(gradient, layer.weight.T)
-    found, learned = layer.backward(gradient, None, seed=0, into=there)
+    found, learned = layer.backward(gradient, None, seed=0, total=there)
     torch.testing.assert_close(found, wanted)
     assert learned == []

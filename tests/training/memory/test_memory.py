@@ -94,7 +94,7 @@ def test_each_trainer_is_measured_on_the_same_base(tmp_path, capsys):
         assert line["peak"] >= line["start"] > 0 and line["seconds"] > 0
         assert len(line["steps"]) == 1 and len(line["losses"]) == 4  # three of them not timed
         assert line["losses"] == pytest.approx(found[0]["losses"], rel=0.01)
-    assert "lean layers" in found[2]["plan"] and found[2]["photos"] == 4
+    assert "fast layers" in found[2]["plan"] and found[2]["photos"] == 4
     assert "technique" in capsys.readouterr().out
 
 
@@ -102,7 +102,7 @@ def test_a_7b_is_forecast_without_a_gpu(capsys):
     words = "--model_name_or_path random:7b --max_image_tokens 600 --use_cpu True --forecast 24"
     assert main([*words.split(), "--rows", "trl,fast,low,most"]) == 0
     told = capsys.readouterr().out
-    assert "2 x 2 photos a step" in told and "28 lean" in told
+    assert "2 x 2 photos per step" in told and "28 keep" in told
     table = [line.split("│") for line in told.splitlines() if line.startswith("│")]
     sizes = {cells[1].strip(): float(cells[2]) for cells in table if cells[1].strip()}
     assert sizes["low memory"] < 4.6 < sizes["lean layers, within 8 GB"] < 7.9

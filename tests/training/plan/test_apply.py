@@ -1,6 +1,5 @@
 """Whatever saves time and memory changes no loss; what does not apply is off and says why."""
 
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -14,9 +13,10 @@ from nutrition_vl.models.runtime import detect_runtime
 from tests.helpers.labelled import label, paint
 from training.__main__ import main
 from training.plan.apply import ApplyPlan
-from training.plan.forecast import Extent
+from training.plan.choose import choose
+from training.plan.forecast import forecast
 from training.plan.parameter_counts import trainable
-from training.plan.plan import Plan, Sizes, choose, expect
+from training.plan.plan import Plan, Workload
 from training.settings.config import TrainConfig
 
 TABLE = (0.25, 0.25, 0.75, 0.5)
@@ -64,19 +64,13 @@ def curve(log):
     ids=["default", "low", "mlp"],
 )
 def test_all_of_it_on_trains_as_all_of_it_off(data, tmp_path, settings, capsys):
-    off = trained(data, tmp_path / "off", **(settings | {"low_memory": False, "plain": True}))
-    assert "visual features computed once" not in capsys.readouterr().out
+    off = trained(data, tmp_path / "off", **(settings | PLAIN | {"low_memory": False}))
+    capsys.readouterr()
     on = trained(data, tmp_path / "on", **settings)
     assert "visual features computed once" in capsys.readouterr().out
     assert curve(on) == pytest.approx(curve(off), rel=1e-4)
     if "log_memory" in settings:
         assert all(row["allocated_gib"] > 0 and row["reserved_gib"] > 0 for row in on)
-
-
-@pytest.mark.slow
-def test_the_plain_path_is_trl_s_own(data, tmp_path, monkeypatch):
-    monkeypatch.delattr("training.run.train.ApplyPlan")  # the one way in for every engine
-    assert len(trained(data, tmp_path / "run", plain=True)) == 4
 
 
 @pytest.mark.slow
@@ -93,7 +87,7 @@ def test_with_vision_adapters_photos_are_seen_anew_and_it_is_said(data, tmp_path
 @pytest.fixture(scope="module")
 def seven_billion():
     bones = skeleton("random:7b", DEMO, "main")
-    return Sizes(bones, trainable(bones, TrainConfig(use_cpu=True).lora), Extent(730, 2400, 32), 0)
+    return Workload(bones, trainable(bones, TrainConfig(use_cpu=True).lora), 730, 2400, 32)
 
 
 def on_a_gpu(**settings):
@@ -104,9 +98,9 @@ def on_a_gpu(**settings):
     return config
 
 
-def planned(config, sizes, monkeypatch, free=80e9):
-    monkeypatch.setattr("training.plan.plan.free_memory", lambda _: free)
-    return choose(config, sizes)
+def planned(config, work, monkeypatch, free=80e9):
+    monkeypatch.setattr("training.plan.choose.free_memory", lambda _: free)
+    return choose(config, work)
 
 
 @pytest.mark.parametrize(
@@ -124,28 +118,28 @@ def planned(config, sizes, monkeypatch, free=80e9):
 def test_a_7b_fills_what_memory_allows(seven_billion, monkeypatch, settings, photos, kept):
     config = on_a_gpu(**settings)
     plan = planned(config, seven_billion, monkeypatch)
-    assert (plan.photos, plan.kept) == (photos, kept)
-    assert plan.photos * plan.accumulation == 4
+    assert (plan.micro_batch, plan.layers_kept) == (photos, kept)
+    assert plan.micro_batch * plan.accumulation == 4
     if photos > 1:
-        limit = config.memory_limit or 4.6
-        assert expect(config, seven_billion, plan).total < limit * 1e9
+        assert plan.memory < (config.memory_limit or 4.6) * 1e9
 
 
 def test_the_forecast_is_near_what_an_h100_took(seven_billion):
     """7.54 GB allocated at the peak, docs/benchmarks/memory-h100/memory.json, and 7.95 reserved."""
-    sizes = replace(seven_billion, longest=Extent(725, 2400, 48))
-    plan = Plan(4, 1, cached=True, lean=True, graphs=True, kept=6, words_away=True)
-    assert 7.54e9 < expect(on_a_gpu(), sizes, plan).total < 7.95e9
+    work = replace(seven_billion, tokens=725, labels=48)
+    on = dict.fromkeys(("cache_features", "fast_layers", "cuda_graphs", "offload_embeddings"), True)
+    plan = Plan(4, 1, layers_kept=6, **on)
+    assert 7.54e9 < sum(forecast(on_a_gpu(), work, plan).values()) < 7.95e9
 
 
 def test_low_memory_goes_without_graphs_that_hold_what_a_step_takes(seven_billion, monkeypatch):
-    assert planned(on_a_gpu(), seven_billion, monkeypatch).graphs
-    assert not planned(on_a_gpu(low_memory=True), seven_billion, monkeypatch).graphs
-    assert not planned(TrainConfig(use_cpu=True), seven_billion, monkeypatch).graphs
+    assert planned(on_a_gpu(), seven_billion, monkeypatch).cuda_graphs
+    assert not planned(on_a_gpu(low_memory=True), seven_billion, monkeypatch).cuda_graphs
+    assert not planned(TrainConfig(use_cpu=True), seven_billion, monkeypatch).cuda_graphs
 
 
 def test_a_full_card_gets_the_smallest_plan(seven_billion, monkeypatch):
-    assert planned(on_a_gpu(), seven_billion, monkeypatch, free=1e9).photos == 1
+    assert planned(on_a_gpu(), seven_billion, monkeypatch, free=1e9).micro_batch == 1
 
 
 @pytest.mark.parametrize(
@@ -163,27 +157,29 @@ def test_what_is_off_says_why(seven_billion, monkeypatch, settings, reason):
 
 
 def test_a_full_disk_keeps_no_features(seven_billion, monkeypatch):
-    sizes = replace(seven_billion, shown=10**12)
-    (note,) = planned(on_a_gpu(), sizes, monkeypatch).notes
+    work = replace(seven_billion, image_tokens=10**12)
+    (note,) = planned(on_a_gpu(), work, monkeypatch).notes
     assert note.startswith("visual features in every epoch: they take 6675720.2 GiB")
 
 
 def test_fsdp_leaves_everything_as_it_is(seven_billion, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     plan = planned(on_a_gpu(low_memory=True), seven_billion, monkeypatch)
-    assert not (plan.cached or plan.lean or plan.words_away or plan.head_away)
+    assert not (plan.cache_features or plan.fast_layers)
+    assert not (plan.offload_embeddings or plan.offload_lm_head)
 
 
 def test_afterwards_the_model_is_what_it_was(seven_billion):
     model = load_base(DEMO, detect_runtime("cpu"))
     before, ids = vars(model).keys() - {"training"}, torch.arange(5)[None]
     wanted = model(input_ids=ids).logits
-    plan = Plan(1, 1, cached=True, lean=True, kept=2, words_away=True, head_away=True)
-    economy = ApplyPlan(plan, model, restore_on_save=True)
-    economy.begin(torch.device("cpu"))
+    names = ("cache_features", "fast_layers", "offload_embeddings", "offload_lm_head")
+    plan = Plan(1, 1, layers_kept=2, **dict.fromkeys(names, True))
+    apply = ApplyPlan(plan, model, restore_on_save=True)
+    apply.begin(torch.device("cpu"))
     assert model(input_ids=ids).logits.equal(wanted)
-    economy.on_save()
+    apply.on_save()
     assert model(input_ids=ids).logits.equal(wanted)
     changed = [name for name, module in model.named_modules() if name and "forward" in vars(module)]
     assert changed == [] and vars(model).keys() - {"training"} <= before | {"forward"}
-    assert Counter(map(str, economy._undo)) == Counter()
+    assert apply.changes is None
