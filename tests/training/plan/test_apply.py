@@ -64,13 +64,19 @@ def curve(log):
     ids=["default", "low", "mlp"],
 )
 def test_all_of_it_on_trains_as_all_of_it_off(data, tmp_path, settings, capsys):
-    off = trained(data, tmp_path / "off", **(settings | PLAIN | {"low_memory": False}))
-    capsys.readouterr()
+    off = trained(data, tmp_path / "off", **(settings | {"low_memory": False, "plain": True}))
+    assert "visual features computed once" not in capsys.readouterr().out
     on = trained(data, tmp_path / "on", **settings)
     assert "visual features computed once" in capsys.readouterr().out
     assert curve(on) == pytest.approx(curve(off), rel=1e-4)
     if "log_memory" in settings:
         assert all(row["allocated_gib"] > 0 and row["reserved_gib"] > 0 for row in on)
+
+
+@pytest.mark.slow
+def test_the_plain_path_is_trl_s_own(data, tmp_path, monkeypatch):
+    monkeypatch.delattr("training.run.train.ApplyPlan")  # the one way in for every engine
+    assert len(trained(data, tmp_path / "run", plain=True)) == 4
 
 
 @pytest.mark.slow
