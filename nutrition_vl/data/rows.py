@@ -135,7 +135,7 @@ def naming(where: object) -> Iterator[None]:
 
 def is_number(value: object) -> bool:
     """True for a finite int or float."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is int or (isinstance(value, float) and math.isfinite(value))
 
 
 def size_of(width: object, height: object) -> tuple[int, int] | None:

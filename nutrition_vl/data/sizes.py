@@ -69,15 +69,13 @@ def _same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 def _require_boxes(sample: Sample, corners: np.ndarray, clipped: np.ndarray, frame: Frame) -> None:
     area, inside = (np.prod(boxes[:, 1] - boxes[:, 0], axis=1) for boxes in (corners, clipped))
-    for box, whole, part in zip(sample.xyxy, area, inside, strict=True):
-        if not np.isfinite(whole) or part <= 0:
+    empty = ~(inside > 0) | ~np.isfinite(area)
+    outside = inside < INSIDE * area if not sample.normalized else np.zeros_like(empty)
+    for bad, problem in ((empty, "has no area in"), (outside, "lies outside")):
+        if bad.any():
+            box = ", ".join(f"{number:g}" for number in sample.xyxy[int(np.argmax(bad))])
             raise ValueError(
-                f"{_where(sample)}: box {_numbers(box)} has no area in the photo of "
-                f"{_by(frame.size)}"
-            )
-        if not sample.normalized and part < INSIDE * whole:
-            raise ValueError(
-                f"{_where(sample)}: box {_numbers(box)} lies outside the photo of {_by(frame.size)}"
+                f"{_where(sample)}: box [{box}] {problem} the photo of {_by(frame.size)}"
             )
 
 
@@ -87,7 +85,3 @@ def _where(sample: Sample) -> str:
 
 def _by(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
-
-
-def _numbers(box: list[float]) -> str:
-    return f"[{', '.join(f'{number:g}' for number in box)}]"

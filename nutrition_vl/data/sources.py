@@ -73,7 +73,7 @@ def _read_folder(folder: Path, split: str, skipped: list[Skipped] | None) -> lis
     if any(folder.glob("metadata.jsonl")) or any(folder.glob("*/metadata.jsonl")):
         return read_metadata(folder, split, skipped)
     if config := find_yolo(folder):
-        return read_yolo(config, split, skipped)
+        return read_yolo(config, split, skipped, folder)
     if any(folder.rglob("*.parquet")):
         return read_parquet(folder, split)
     if files_below(folder, (".xml",)):
@@ -144,7 +144,10 @@ def with_ids(samples: Iterable[Sample]) -> list[Sample]:
     """The samples under ids of their own."""
     samples = list(samples)
     ids = unique(sample.id for sample in samples)
-    return [replace(sample, id=name) for sample, name in zip(samples, ids, strict=True)]
+    return [
+        sample if sample.id == name else replace(sample, id=name)
+        for sample, name in zip(samples, ids, strict=True)
+    ]
 
 
 def photo_of(sample: Sample) -> Image.Image:

@@ -185,6 +185,8 @@ def _object(found: ElementTree.Element, file: Path) -> tuple[str, list[float]]:
         raise ValueError(f"{file} has an object without four numbers in its bndbox") from error
     if not all(map(is_number, (x0, y0, x1, y1))):
         raise ValueError(f"{file} has an object without four numbers in its bndbox")
+    if x0 == x1 or y0 == y1:
+        raise ValueError(f"{file} has an object whose box has no area: its sides are one line")
     return name, [min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1), max(y0, y1)]
 
 

@@ -43,25 +43,29 @@ logger = logging.getLogger(__name__)
 def find_yolo(folder: Path) -> Path | None:
     """The file of a folder that names its classes; ValueError where several may."""
     configs = [file for file in sorted(folder.glob("*.y*ml")) if "names" in _load(file, True)]
-    lists = [folder / name for name in CLASS_LISTS if (folder / name).is_file()]
-    lists += [file for name in CLASS_LISTS for file in sorted(folder.glob(f"*/{name}"))]
     if (folder / "data.yaml").is_file():
         return folder / "data.yaml"
-    if len(configs) > 1:
-        named = ", ".join(file.name for file in configs)
-        raise ValueError(f"{folder} has several YOLO configurations ({named}): name one of them")
+    places = ("", "*/")  # labelImg writes a list into each folder of label files
+    lists = [file for name in CLASS_LISTS for at in places for file in folder.glob(at + name)]
+    unlike = len({read_text(file).strip() for file in lists}) > 1
+    if len(configs) > 1 or (not configs and unlike):
+        names = ", ".join(str(file.relative_to(folder)) for file in configs or sorted(lists))
+        raise ValueError(f"{folder} has several YOLO configurations ({names}): name one of them")
     return next(iter([*configs, *lists]), None)
 
 
-def read_yolo(file: Path, split: str, skipped: list[Skipped] | None = None) -> list[Sample]:
-    """The photos of a split of data.yaml, or next to a list of classes.
+def read_yolo(
+    file: Path, split: str, skipped: list[Skipped] | None = None, folder: Path | None = None
+) -> list[Sample]:
+    """The photos of a split of data.yaml, or of a `folder` with a list of its classes.
 
     Raises ValueError where no photo of the split has a label file.
     """
-    config = _load(file) if file.suffix in (".yaml", ".yml") else _of_list(file)
+    top = folder or file.parent
+    config = _load(file) if file.suffix in (".yaml", ".yml") else _of_list(file, top)
     require(("names",), config, file)
     names = _class_names(config["names"], file)
-    photos = _photos(file, config, split)
+    photos = _photos(file, top, config, split)
     labels = label_files(photos)
     _require_labels(photos, labels, file, split)
     name_strays(photos, labels, skipped)
@@ -85,8 +89,12 @@ def _load(file: Path, lenient: bool = False) -> Mapping[str, Any]:
     return content if isinstance(content, Mapping) else {}
 
 
-def _of_list(file: Path) -> dict[str, Any]:
-    return {"names": [line.strip() for line in read_text(file).split("\n") if line.strip()]}
+def _of_list(file: Path, top: Path) -> dict[str, Any]:
+    """A configuration of a list of classes, and of Darknet's lists of each split's photos."""
+    names = [line.strip() for line in read_text(file).split("\n") if line.strip()]
+    splits = [name for alias in ALIASES.values() for name in alias]
+    lists = {name: f"{name}.txt" for name in splits if (top / f"{name}.txt").is_file()}
+    return lists | {"names": names}
 
 
 def _class_names(names: object, file: Path) -> dict[int, str]:
@@ -104,28 +112,29 @@ def _class_names(names: object, file: Path) -> dict[int, str]:
     return {int(key): str(name).strip() for key, (_, name) in zip(ids, pairs, strict=True)}
 
 
-def _photos(file: Path, config: Mapping[str, Any], split: str) -> list[Path]:
+def _photos(file: Path, top: Path, config: Mapping[str, Any], split: str) -> list[Path]:
     keys = [key for names in ALIASES.values() for key in names if config.get(key)]
     if not keys:
-        images = file.parent / "images"
-        places = [split_folder(images if images.is_dir() else file.parent, split)]
+        images = top / "images"
+        places = [split_folder(images if images.is_dir() else top, split)]
     else:
         key = choose(split, keys, file)
-        places = _places(file, config, key)
-        _require_own_folders(file, config, key, keys, places)
-    photos = [photo for place in places for photo in _photos_of(place, file, config)]
+        places = _places(file, top, config, key)
+        _require_own_folders(file, top, config, key, keys, places)
+    photos = [photo for place in places for photo in _photos_of(place, top, config)]
     return sorted(dict.fromkeys(photos))
 
 
-def _places(file: Path, config: Mapping[str, Any], key: str) -> list[Path]:
+def _places(file: Path, top: Path, config: Mapping[str, Any], key: str) -> list[Path]:
     named = config[key]
     listed = named if isinstance(named, list) else [named]
-    return [_place(file, posix(str(config.get("path") or "")), posix(str(one))) for one in listed]
+    return [
+        _place(file, top, posix(str(config.get("path") or "")), posix(str(one))) for one in listed
+    ]
 
 
-def _place(file: Path, root: str, named: str) -> Path:
+def _place(file: Path, folder: Path, root: str, named: str) -> Path:
     """The folder or list of photos that the file names, here or by its tail below the file."""
-    folder = file.parent
     # Roboflow's exports say ../train/images of the folder train/images beside data.yaml.
     for candidate in (folder / root / named, folder / named, folder / named.removeprefix("../")):
         if candidate.exists():
@@ -140,14 +149,14 @@ def _place(file: Path, root: str, named: str) -> Path:
 
 
 def _require_own_folders(
-    file: Path, config: Mapping[str, Any], key: str, keys: list[str], places: list[Path]
+    file: Path, top: Path, config: Mapping[str, Any], key: str, keys: list[str], places: list[Path]
 ) -> None:
     """ValueError where two splits of different names come out as one folder."""
     for other in keys:
         if other == key or config[other] == config[key]:
             continue
         try:
-            same = set(places) & set(_places(file, config, other))
+            same = set(places) & set(_places(file, top, config, other))
         except FileNotFoundError:
             continue
         if same:
@@ -157,14 +166,16 @@ def _require_own_folders(
             )
 
 
-def _photos_of(place: Path, file: Path, config: Mapping[str, Any]) -> list[Path]:
+def _photos_of(place: Path, top: Path, config: Mapping[str, Any]) -> list[Path]:
     if place.is_dir():
         return files_below(place, photo_suffixes())
     if is_photo(place):
         return [place]
     names = [line for line in read_text(place).split("\n") if line.strip()]
-    root = file.parent / posix(str(config.get("path") or ""))
-    return locate(names, [root, file.parent, place.parent, Path()])
+    if not (top / "data").is_dir():  # Darknet keeps every set in a folder of that name
+        names = [posix(name).removeprefix("data/") for name in names]
+    root = top / posix(str(config.get("path") or ""))
+    return locate(names, [root, top, place.parent, Path()])
 
 
 def _require_labels(photos: list[Path], labels: dict[Path, Path], file: Path, split: str) -> None:
