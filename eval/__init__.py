@@ -1,1 +1,1 @@
-"""Scores what models found: predict once, then compare files with the truth."""
+"""Scores predictions: a model predicts once, then its file is compared with the truth."""

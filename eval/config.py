@@ -1,6 +1,7 @@
-"""What to evaluate: the command line as a dataclass."""
+"""Settings of an evaluation: the command line as a dataclass."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,73 +16,68 @@ examples:
   python -m eval --run runs/a --run runs/b --split val --out compared/
   python -m eval --predictions baseline_samples.csv exp1a_samples.csv
   python -m eval --predictions yolo.json --data instances.json
-  python -m eval --run runs/qlora --predictions ocr.jsonl     # of python -m eval.ocr
+  python -m eval --run runs/qlora --predictions ocr.jsonl     # from python -m eval.ocr
   python -m eval --checkpoint demo --data photos/ --perturb blur,dark    # or all
+  python -m eval --run runs/qlora --quantization nf4 none    # 4-bit against bfloat16, paired
   accelerate launch -m eval --run runs/qlora           # photos shared by all GPUs
 
-Predictions are kept in RUN/eval/predictions and only gaps are filled: stop and start at will.
-A checkpoint that would be asked otherwise than its card says (prompt, token budget, quantisation,
-attention) is refused, or scored and flagged with --force.
+Predictions lie in RUN/eval/predictions as NAME-KEY.jsonl; the key changes with weights, settings,
+prompt and data. Only missing photos are predicted: stop and start at will.
+If prompt, token budget or attention differ from a checkpoint's card, evaluation refuses; --force
+scores it and marks the row with *.
 The last line on stdout is one JSON object with every number.
 exit codes: 0 all is scored, 2 something is wrong and nothing was overwritten
 """
-FILES = "of any model: our JSON lines, COCO results, or the original's table of samples"
-SURE = (
-    "boxes less sure count only in AP and the curves (default: what command and page show; of "
-    "--predictions every box)"
+FILES = "from any model: our JSON lines, COCO results, or the original's table of samples"
+THRESHOLD = (
+    "boxes below this confidence count only in AP and the curves (default: as the command and page;"
+    " every box of --predictions)"
 )
 PERTURB = "also the base and the best row on worse photos: rotate90,blur,jpeg,... or all"
+# As in nutrition_vl.models.quantization, which imports PyTorch; a test compares the two.
+QUANTIZATIONS = ("nf4", "nf4-single", "int8", "none")
+QUANTIZATION = "load models in this; of several each makes a row (default: as the card says)"
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What to score are `runs` or a `checkpoint`, `predictions`, or both; `out` gets the report."""
+    """The rows to score, `runs` or a `checkpoint`, `predictions`, or both; `out` gets the report.
 
-    runs: tuple[Path, ...] = ()
+    `quantization` lists what each model is loaded in, nothing what its card says.
+    """
+
+    runs: Sequence[Path] = ()
     checkpoint: str | None = None
-    predictions: tuple[Path, ...] = ()
+    predictions: Sequence[Path] = ()
     data: str | None = None
     split: str = "val"
     limit: int | None = None
     batch_size: int = 8
     device: str = "auto"
+    quantization: Sequence[str] = ()
     out: Path | None = None
-    perturb: tuple[str, ...] = ()
+    perturb: Sequence[str] = ()
     corrections: Path | None = None
     force: bool = False
     threshold: float | None = None
 
     @property
-    def asks_models(self) -> bool:
-        """Whether models are to be asked, and not only files to be read."""
+    def runs_models(self) -> bool:
+        """Whether a model predicts, and not only files are read."""
         return bool(self.runs or self.checkpoint)
 
 
 def parse(argv: list[str] | None = None) -> EvalConfig:
-    """The command line; argparse exits with 2 and one sentence for what it does not understand."""
+    """The command line; argparse exits with 2 and one sentence for a wrong one."""
     options = parser()
-    found = options.parse_args(argv)
-    if not (found.run or found.checkpoint or found.predictions):
+    config = EvalConfig(**vars(options.parse_args(argv)))
+    if not (config.runs_models or config.predictions):
         options.error("say what to score: --run, --checkpoint or --predictions")
-    if found.perturb and not (found.run or found.checkpoint):
-        options.error("--perturb asks a model anew: give --run or --checkpoint")
-    if (found.limit or found.corrections) and not (found.data or found.run or found.checkpoint):
+    if (config.perturb or config.quantization) and not config.runs_models:
+        options.error("--perturb and --quantization need a model: give --run or --checkpoint")
+    if (config.limit or config.corrections) and not (config.data or config.runs_models):
         options.error("--limit and --corrections are about the photos: name them with --data")
-    return EvalConfig(
-        runs=tuple(found.run),
-        checkpoint=found.checkpoint,
-        predictions=tuple(found.predictions),
-        data=found.data,
-        split=found.split,
-        limit=found.limit,
-        batch_size=found.batch_size,
-        device=found.device,
-        out=found.out,
-        perturb=found.perturb,
-        corrections=found.corrections,
-        force=found.force,
-        threshold=found.threshold,
-    )
+    return config
 
 
 def parser() -> argparse.ArgumentParser:
@@ -92,11 +88,19 @@ def parser() -> argparse.ArgumentParser:
         epilog=DETAILS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = options.add_mutually_exclusive_group()
-    what.add_argument(
-        "--run", type=Path, action="append", default=[], help="a run folder; may be repeated"
+    models = options.add_mutually_exclusive_group()
+    models.add_argument(
+        "--run",
+        dest="runs",
+        metavar="RUN",
+        type=Path,
+        action="append",
+        default=[],
+        help="a run folder; may be repeated",
     )
-    what.add_argument("--checkpoint", help="demo, a checkpoint folder, a run (its best) or a base")
+    models.add_argument(
+        "--checkpoint", help="demo, a checkpoint folder, a run (its best) or a base"
+    )
     add = options.add_argument
     add("--predictions", type=Path, nargs="+", default=[], metavar="FILE", help=FILES)
     add("--data", metavar="SOURCE", help="folder, file or hub id (default the Open Food Facts set)")
@@ -104,15 +108,11 @@ def parser() -> argparse.ArgumentParser:
     add("--limit", type=positive, metavar="N", help="only the first N photos")
     add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
+    add("--quantization", nargs="+", choices=QUANTIZATIONS, default=[], help=QUANTIZATION)
     add("--out", type=folder, metavar="DIR", help="where the report goes (default RUN/eval)")
     add("--perturb", type=_perturbations, default=(), metavar="NAMES", help=PERTURB)
-    add(
-        "--corrections",
-        type=Path,
-        metavar="FILE",
-        help="of python -m eval.audit, to the truth",
-    )
-    add("--threshold", type=share, metavar="T", help=SURE)
+    add("--corrections", type=Path, metavar="FILE", help="of python -m eval.audit, to the truth")
+    add("--threshold", type=share, metavar="T", help=THRESHOLD)
     add("--force", action="store_true", help="score rows that are not comparable, flagged")
     return options
 

@@ -1,17 +1,17 @@
-"""What reading finds: the box around lines that speak of nutrition, as predictions to compare with.
+"""Finds tables by OCR: the box around lines about nutrition, as predictions to compare with.
 
 examples:
   python -m eval.ocr --data photos/ --split val --out ocr.jsonl
   python -m eval --predictions ocr.jsonl --data photos/ --split val
 
-This is what a user without a GPU would do instead: RapidOCR reads the photo, lines with words or
-amounts of a nutrition table that lie close together make a table, its box is the hull of the lines.
+The alternative without a GPU: RapidOCR reads the photo, lines with words or amounts of a nutrition
+table that lie close together make a table, and its box is the hull of the lines.
 Needs `pip install rapidocr onnxruntime`; the models come with them.
-What is written stays, only gaps are filled. exit codes: 0 all photos are read, 2 something is wrong
+Only missing photos are read: stop and start at will. exit codes: 0 all photos are read, 2 something
+is wrong
 """
 
 import argparse
-import json
 import re
 import sys
 import time
@@ -30,7 +30,7 @@ from nutrition_vl.cli import described, file, guarded
 if TYPE_CHECKING:
     from PIL import Image
 
-# How words begin, without accents: English, French, German, Spanish, Italian, Portuguese, Dutch.
+# Words begin so, without accents: English, French, German, Spanish, Italian, Portuguese, Dutch.
 WORDS = """
 nutrition nutricion nutritive nahrwert voedings valori energ calor kcal kj brennwert fat matieres
 grasses fett vet grassi grasas gordura lipid saturat satur sature gesattigt verzadigd trans
@@ -40,13 +40,13 @@ proteine eiweiss eiwit vitamin calcium iron potassium serving portion daily
 """.split()
 WORD = re.compile(rf"(?<![a-z])(?:{'|'.join(sorted(WORDS, key=len, reverse=True))})")
 AMOUNT = re.compile(r"\d\s*(?:g|mg|mcg|ug|kcal|kj|cal|oz)\b|%|^\W*\d+(?:[.,]\d+)?\W*$", re.I)
-LEAST = 5  # different words that make a table: the European one has seven, from energy to salt
-REACH = 1.75  # line heights between lines of one table
+MIN_WORDS = 5  # different ones in a table: the European table has seven, from energy to salt
+MAX_GAP = 1.75  # line heights between lines of one table
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of text: upright box in pixels and what it says."""
+    """A line of text in its upright box, in pixels."""
 
     xyxy: tuple[float, ...]
     text: str
@@ -74,30 +74,30 @@ def parser() -> argparse.ArgumentParser:
 def tables(lines: Sequence[Line]) -> list[dict[str, Any]]:
     """The tables among the lines of a photo, as boxes of a predictions file.
 
-    A table is as sure as its words are many: 1 - LEAST / 2 / (number of different words).
+    Confidence grows with the words: 1 - MIN_WORDS / 2 / (number of different words).
     """
-    said = [(line, _words(line.text)) for line in lines]
-    said = [(line, words) for line, words in said if words or AMOUNT.search(line.text)]
-    if not said:
+    pairs = [(line, _words(line.text)) for line in lines]
+    pairs = [(line, words) for line, words in pairs if words or AMOUNT.search(line.text)]
+    if not pairs:
         return []
-    corners = np.array([line.xyxy for line, _ in said])
-    groups, member = connected_components(_close(corners), directed=False)
-    found = []
+    corners = np.array([line.xyxy for line, _ in pairs])
+    groups, member = connected_components(_are_close(corners), directed=False)
+    boxes = []
     for group in range(groups):
-        words = set().union(*(said[i][1] for i in np.flatnonzero(member == group)))
-        if len(words) >= LEAST:
+        words = set().union(*(pairs[i][1] for i in np.flatnonzero(member == group)))
+        if len(words) >= MIN_WORDS:
             box = corners[member == group]
             hull = [*box[:, :2].min(0).tolist(), *box[:, 2:].max(0).tolist()]
-            found.append({"xyxy": hull, "confidence": round(1 - LEAST / 2 / len(words), 4)})
-    return found
+            boxes.append({"xyxy": hull, "confidence": round(1 - MIN_WORDS / 2 / len(words), 4)})
+    return boxes
 
 
-def _close(corners: np.ndarray) -> np.ndarray:
-    """Which boxes lie within REACH heights of the higher line from each other, (n, n)."""
+def _are_close(corners: np.ndarray) -> np.ndarray:
+    """A mask (n, n) of boxes at most MAX_GAP heights of the higher line apart."""
     low = np.maximum(corners[:, None, :2], corners[None, :, :2])
     high = np.minimum(corners[:, None, 2:], corners[None, :, 2:])
-    heights = (corners[:, 2:] - corners[:, :2]).min(1)  # whichever way the line runs
-    return (low - high).max(-1) < REACH * np.maximum(heights[:, None], heights)
+    heights = (corners[:, 2:] - corners[:, :2]).min(1)  # of lines that run up or down too
+    return (low - high).max(-1) < MAX_GAP * np.maximum(heights[:, None], heights)
 
 
 def _words(text: str) -> set[str]:
@@ -106,35 +106,35 @@ def _words(text: str) -> set[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from eval.sweep.locks import hold
-    from eval.sweep.resume import STAMP, gaps, stamped
+    from eval.sweep.resume import PHOTO_HASH, as_line, locked, missing_rows, with_photo_hash
     from nutrition_vl.data import load_split
 
-    read, rows = _reader(), stamped(load_split(args.data, args.split))
+    reader, rows = _reader(), with_photo_hash(load_split(args.data, args.split))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open("a", encoding="utf-8") as out:
-        hold(out, args.out)
-        todo = gaps(rows, args.out)
-        for index in tqdm(todo, total=len(rows), initial=len(rows) - len(todo), unit="photo"):
+    with locked(args.out) as out:
+        missing = missing_rows(rows, args.out)
+        progress = tqdm(missing, total=len(rows), initial=len(rows) - len(missing), unit="photo")
+        for index in progress:
             row = rows[index]
-            named = {"id": row["id"], STAMP: row[STAMP]}
-            out.write(json.dumps(named | _answer(read, row["image"])) + "\n")
+            named = {"id": row["id"], PHOTO_HASH: row[PHOTO_HASH]}
+            out.write(as_line(named | _record(reader, row["image"])))
             out.flush()
     print(f"{len(rows)} photos are in {args.out}")
     return 0
 
 
-def _answer(read: Reader, photo: "Image.Image") -> dict[str, Any]:
-    """A line of a predictions file, as `nutrition_vl.detector.Answer.record` has it."""
+def _record(reader: Reader, photo: "Image.Image") -> dict[str, Any]:
+    """A line of a predictions file, as `nutrition_vl.answer.Answer.record` has it."""
     start = time.perf_counter()
-    lines = read(photo)
-    said = {"boxes": tables(lines), "text": "\n".join(line.text for line in lines), "malformed": 0}
+    lines = reader(photo)
+    text = "\n".join(line.text for line in lines)
+    record = {"boxes": tables(lines), "text": text, "malformed": 0}
     seconds = round(time.perf_counter() - start, 3)
-    return {"width": photo.width, "height": photo.height} | said | {"seconds": seconds}
+    return {"width": photo.width, "height": photo.height} | record | {"seconds": seconds}
 
 
 def _reader() -> Reader:
-    """RapidOCR; ValueError says how to install it."""
+    """RapidOCR; ValueError where it is not installed."""
     try:
         from rapidocr import RapidOCR
     except ImportError as error:
@@ -144,11 +144,11 @@ def _reader() -> Reader:
     engine = RapidOCR()
 
     def read(photo: "Image.Image") -> list[Line]:
-        found = engine(np.asarray(photo)[:, :, ::-1])  # it expects blue first
-        if found.boxes is None:
+        result = engine(np.asarray(photo)[:, :, ::-1])  # it expects blue first
+        if result.boxes is None:
             return []
-        corners = np.concatenate([found.boxes.min(1), found.boxes.max(1)], axis=1).tolist()
-        return [Line(tuple(box), text) for box, text in zip(corners, found.txts, strict=True)]
+        corners = np.concatenate([result.boxes.min(1), result.boxes.max(1)], axis=1).tolist()
+        return [Line(tuple(box), text) for box, text in zip(corners, result.txts, strict=True)]
 
     return read
 

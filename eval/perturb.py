@@ -1,6 +1,6 @@
-"""Worse photos of the same packages, with the truth moved exactly as the photo was.
+"""Makes photos worse, and moves their true boxes exactly as the pixels move.
 
-Nothing is drawn by chance: a photo is always spoilt in the same way, so every model sees the same.
+Nothing is random: every model gets the same photos.
 """
 
 from collections.abc import Callable
@@ -20,17 +20,20 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Perturbation:
-    """`spoil` changes an RGB photo; `move` is the 3 x 3 matrix that takes its points (x, y, 1) in
-    pixels to where they are then, from the photo's size before and after."""
+    """A change of an RGB photo, of its size, and of its points.
 
-    spoil: Callable[[Image.Image], Image.Image]
+    `homography` is, from the photo's size before and after, the 3 x 3 matrix that maps points
+    (x, y, 1) in pixels.
+    """
+
+    apply: Callable[[Image.Image], Image.Image]
     size: Callable[[Size], Size] = lambda size: size
-    move: Callable[[Size, Size], np.ndarray] = lambda before, after: np.eye(3)
+    homography: Callable[[Size, Size], np.ndarray] = lambda before, after: np.eye(3)
 
     def boxes(self, xyxy: list[list[float]], size: Size) -> list[list[float]]:
-        """Boxes of a photo of this size where they are afterwards: each corner moved, then the
-        smallest upright box around the four."""
-        matrix = self.move(size, self.size(size))
+        """The boxes of a photo of this size after the change: the smallest upright boxes around
+        their four moved corners."""
+        matrix = self.homography(size, self.size(size))
         x0, y0, x1, y1 = np.array(xyxy, dtype=float).reshape(-1, 4).T
         corners = np.stack([[x0, x1, x1, x0], [y0, y0, y1, y1], np.ones((4, len(x0)))])
         x, y, scale = np.einsum("ij,jkn->ikn", matrix, corners)
@@ -39,7 +42,7 @@ class Perturbation:
 
 
 def _turn(size: Size, _: Size) -> np.ndarray:
-    """A quarter turn anticlockwise: what was at the right is at the top."""
+    """A quarter turn anticlockwise: the right edge becomes the top."""
     return np.array([[0, 1, 0], [-1, 0, size[0]], [0, 0, 1]], dtype=float)
 
 
@@ -52,7 +55,7 @@ def _scale(before: Size, after: Size) -> np.ndarray:
     return np.diag([after[0] / before[0], after[1] / before[1], 1.0])
 
 
-def _from_the_side(size: Size, _: Size) -> np.ndarray:
+def _oblique(size: Size, _: Size) -> np.ndarray:
     """The homography that keeps the left edge and shrinks the right one by FAR at both ends.
 
     Lines of sight to the right edge are longer by 1 / (1 - 2 FAR), hence the last row.
@@ -64,8 +67,8 @@ def _from_the_side(size: Size, _: Size) -> np.ndarray:
     )
 
 
-def _seen_from_the_side(photo: Image.Image) -> Image.Image:
-    back = np.linalg.inv(_from_the_side(photo.size, photo.size))
+def _from_the_side(photo: Image.Image) -> Image.Image:
+    back = np.linalg.inv(_oblique(photo.size, photo.size))
     data = (back / back[2, 2]).ravel()[:8]
     return photo.transform(
         photo.size, Image.Transform.PERSPECTIVE, data, Image.Resampling.BICUBIC, fillcolor="gray"
@@ -100,5 +103,5 @@ PERTURBATIONS = {
     "small": Perturbation(
         lambda photo: photo.resize(_shrunk(photo.size), Image.Resampling.BOX), _shrunk, _scale
     ),
-    "perspective": Perturbation(_seen_from_the_side, move=_from_the_side),
+    "perspective": Perturbation(_from_the_side, homography=_oblique),
 }

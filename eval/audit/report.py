@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -19,7 +18,7 @@ from eval.config import EvalConfig
 from eval.predictions.predictions import Answers, truth_of
 from eval.predictions.read import read
 from eval.report.files import markdown
-from eval.report.html import document, figure, gallery, table
+from eval.report.html import Picture, Section, picture, render
 from eval.report.table import Sheet
 from nutrition_vl.boxes import LABELS, make_detections
 from nutrition_vl.data import load_split
@@ -30,7 +29,7 @@ from nutrition_vl.draw import annotate
 CORRECTIONS = "corrections.jsonl"
 SHOWN = 12  # photos of each check
 TITLE = "Audit of the labels"
-NOTE = f"<p>Labels are green, predictions red; at most {SHOWN} photos of each check are shown.</p>"
+NOTE = f"Labels are green, predictions red; at most {SHOWN} photos of each check are shown."
 MEANS = {
     "turned": "a prediction fits after a quarter turn: stored unturned",
     "stored size": "width and height in the data are not the photo's",
@@ -92,13 +91,16 @@ class Inspection:
         broken = [[row.id, row.error] for row in self.unreadable]
         last = [Sheet("unreadable", ["row", "reason"], broken, words=True)] if broken else []
         sheets = [self.summary(), *map(self._sheet, struck), *last]
-        parts = [
-            part for check in struck for part in (table(self._sheet(check)), self._shown(check))
+        sections: list[Section] = [
+            {"sheet": sheets[0]},
+            {"text": NOTE},
+            *({"sheet": self._sheet(check), "photos": self._pictures(check)} for check in struck),
+            *({"sheet": sheet} for sheet in last),
         ]
         lines = [json.dumps(entry) + "\n" for entry in corrections(self.findings)]
         files = {
             "report.md": "\n".join(map(markdown, sheets)),
-            "report.html": document(TITLE, [table(sheets[0]), NOTE, *parts, *map(table, last)]),
+            "report.html": render(TITLE, sections),
             CORRECTIONS: "".join(lines),
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,9 +114,9 @@ class Inspection:
         rows = [[at.photo.split, at.photo.id, at.what, at.proposal] for at in self._of(check)]
         return Sheet(f"{check}: {MEANS[check]}", ["split", "photo", "what", "proposed"], rows, True)
 
-    def _shown(self, check: str) -> str:
+    def _pictures(self, check: str) -> list[Picture]:
         found = self._of(check)[:SHOWN]
-        return gallery([figure(_drawn(at.photo), f"{at.photo.id}: {at.what}") for at in found])
+        return [picture(_drawn(at.photo), f"{at.photo.id}: {at.what}") for at in found]
 
 
 def told(args: argparse.Namespace, split: str, file: Path | None) -> dict[str, list]:
@@ -140,9 +142,8 @@ def _asked(config: EvalConfig, rows: Any) -> Answers:
     from eval.sweep.sweep import Sweep
     from eval.sweep.targets import targets
 
-    with TemporaryDirectory() as scratch:
-        *_, last = targets(config, Path(scratch))
-        (result,) = Sweep(rows, config).results([last])
+    *_, last = targets(config)
+    (result,) = Sweep(rows, config).results([last])
     return result.answers
 
 

@@ -1,7 +1,7 @@
-"""How sure a number is: 95 % intervals from photos drawn anew, in pairs for a difference.
+"""95 % bootstrap intervals over photos; differences are paired.
 
-Percentile bootstrap over photos (Efron & Tibshirani, An Introduction to the Bootstrap, 1993,
-chapter 13): boxes of a photo stay together, since one photo's boxes fail together.
+Percentile bootstrap (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Whole
+photos are drawn, since the boxes of one photo fail together.
 """
 
 from dataclasses import dataclass
@@ -24,15 +24,20 @@ class Interval:
     high: float
 
     @property
+    def bounds(self) -> list[float]:
+        """Low and high."""
+        return [self.low, self.high]
+
+    @property
     def holds_zero(self) -> bool:
-        """Whether a difference of nothing lies within: then two rows are not distinguishable."""
+        """Whether a difference of zero lies inside: then two rows are not distinguishable."""
         return self.low <= 0 <= self.high
 
 
 def resample(counts: Tally) -> np.ndarray:
     """Each number of COMPARED in each of DRAWS samples of the photos, (draws, 2).
 
-    The seed is fixed: tallies of the same photos are drawn alike, which is what pairs them.
+    The seed is fixed, so tallies of the same photos get the same samples, which pairs them.
     """
     draw, photos = np.random.default_rng(SEED), len(counts.above)
     columns = [NAMES.index(name) for name in COMPARED]
@@ -42,27 +47,26 @@ def resample(counts: Tally) -> np.ndarray:
         np.bincount(draw.integers(photos, size=photos), minlength=photos).astype(float)
         for _ in range(DRAWS)
     )
-    sums = [drawn @ table for drawn in times]
-    return shares(*np.split(np.array(sums), 2, axis=1))
+    return shares(*np.split(np.array([weights @ table for weights in times]), 2, axis=1))
 
 
-def interval(counts: Tally, drawn: np.ndarray, measure: str = "mean_iou") -> Interval:
-    """The measure's 95 % interval over photos; `drawn` is `resample(counts)`."""
-    return _within(drawn[:, COMPARED.index(measure)], counts.scores()[measure])
+def interval(counts: Tally, resamples: np.ndarray, measure: str = "mean_iou") -> Interval:
+    """The measure's 95 % interval over photos; `resamples` is `resample(counts)`."""
+    return _interval(resamples[:, COMPARED.index(measure)], counts.scores()[measure])
 
 
 def difference(
     first: tuple[Tally, np.ndarray], second: tuple[Tally, np.ndarray], measure: str = "mean_iou"
 ) -> Interval:
-    """The first's number less the second's, of tallies with their `resample`, photo for photo.
+    """The first's number less the second's, paired by photo; both are a tally and its `resample`.
 
     Raises ValueError where the two do not have equally many photos.
     """
     if len(first[0].above) != len(second[0].above):
         raise ValueError("a paired difference needs the same photos in both")
     column = COMPARED.index(measure)
-    drawn = first[1][:, column] - second[1][:, column]
-    return _within(drawn, first[0].scores()[measure] - second[0].scores()[measure])
+    resamples = first[1][:, column] - second[1][:, column]
+    return _interval(resamples, first[0].scores()[measure] - second[0].scores()[measure])
 
 
 def spread(values: list[float]) -> tuple[float, float]:
@@ -71,6 +75,6 @@ def spread(values: list[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(deviation)
 
 
-def _within(drawn: np.ndarray, value: float) -> Interval:
-    low, high = np.percentile(drawn, [2.5, 97.5])
+def _interval(resamples: np.ndarray, value: float) -> Interval:
+    low, high = np.percentile(resamples, [2.5, 97.5])
     return Interval(float(value), float(low), float(high))

@@ -1,8 +1,7 @@
-"""The numbers, each defined once: a share of two sums over photos, so that all resample alike.
+"""All numbers, each defined once: a ratio of two sums over photos, so that all resample alike.
 
-A measure takes photos with equally many boxes and returns what each adds to the sum above and to
-the sum below the line; 0 / 0 counts as 0. Labels are disregarded: a table found under another label
-is found.
+A measure takes photos with equally many boxes and returns each photo's terms of the numerator and
+of the denominator; 0 / 0 counts as 0. Labels are ignored: a box under another label counts.
 """
 
 from collections.abc import Callable
@@ -19,15 +18,15 @@ Share = tuple[np.ndarray | float, np.ndarray | float]
 
 
 def mean_iou(photos: Photos) -> Share:
-    """Over all true boxes, the IoU of the found box that fits each best, 0 if there is none.
+    """Over all true boxes, the IoU of the predicted box that fits each best, 0 if there is none.
 
-    The headline, as the original notebook's `mean_gt_iou`: one found box may serve two true ones.
+    The headline, as the original notebook's `mean_gt_iou`: one predicted box may fit two true ones.
     """
     return photos.best_iou().sum(1), photos.true.shape[1]
 
 
 def mean_iou_one_to_one(photos: Photos) -> Share:
-    """Over all true boxes, the IoU of the found box assigned to each, 0 for those left over.
+    """Over all true boxes, the IoU of the predicted box assigned to each, 0 for those left over.
 
     The assignment with the greatest sum (Hungarian method, `scipy.optimize.linear_sum_assignment`).
     """
@@ -38,10 +37,10 @@ def mean_iou_one_to_one(photos: Photos) -> Share:
 
 
 def mean_iou_symmetric(photos: Photos) -> Share:
-    """Over photos with a table, half the mean best IoU of its true boxes and half of its found.
+    """Over photos with a table, half the mean best IoU of its true boxes and half of its predicted.
 
-    As one of the reimplementations of the original reports it: superfluous boxes cost something,
-    and a photo with three tables counts as much as one with a single table.
+    As one of the reimplementations of the original reports it: superfluous boxes lower it, and a
+    photo with three tables counts as much as one with a single table.
     """
     if not photos.iou.size:
         return 0, _with_a_table(photos)
@@ -49,9 +48,9 @@ def mean_iou_symmetric(photos: Photos) -> Share:
 
 
 def mean_iou_first_box(photos: Photos) -> Share:
-    """Over photos with a table, the IoU of the first true and the first found box, others ignored.
+    """Over photos with a table, the IoU of the first true and first predicted box, others ignored.
 
-    Flatters a model that says one box a photo; here because others report it.
+    Flatters a model that predicts one box per photo; here because others report it.
     """
     return (photos.iou[:, 0, 0] if photos.iou.size else 0), _with_a_table(photos)
 
@@ -62,20 +61,20 @@ def mean_iou_per_photo(photos: Photos) -> Share:
 
 
 def false_alarm_rate(photos: Photos) -> Share:
-    """Of the photos without a table, the share in which a box was found."""
+    """Of the photos without a table, the share with a predicted box."""
     without = 1 - _with_a_table(photos)
-    return without * int(photos.found.shape[1] > 0), without
+    return without * int(photos.predicted.shape[1] > 0), without
 
 
 def precision_recall_f1(
-    hits: np.ndarray, found: np.ndarray, true: np.ndarray
+    hits: np.ndarray, predicted: np.ndarray, true: np.ndarray
 ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Precision is the share of found boxes matched one-to-one to true ones, recall the share of
-    true ones so matched, F1 their harmonic mean: twice the matched over found and true together.
+    """Precision is the share of predicted boxes matched one-to-one to true ones, recall the share
+    of true ones so matched, F1 their harmonic mean: 2 * matches / (predicted + true boxes).
 
-    Of the boxes of each photo that are matched (`nutrition_vl.matching.match`), found and true.
+    From the numbers per photo of matches (`nutrition_vl.matching.match`), predicted, true boxes.
     """
-    return (hits, found), (hits, true), (2 * hits, found + true)
+    return (hits, predicted), (hits, true), (2 * hits, predicted + true)
 
 
 MEASURES: dict[str, Callable[[Photos], Share]] = {
@@ -100,19 +99,19 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Tally:
-    """What each photo adds to each of NAMES: sums above and below the line, (photos, names)."""
+    """Each photo's terms of each of NAMES: numerators and denominators, (photos, names)."""
 
     above: np.ndarray
     below: np.ndarray
 
     def scores(self) -> dict[str, float]:
-        """Every number over all photos; NaN for a rate of nothing (no empty photo, no times)."""
+        """Every number over all photos; NaN for a rate without photos or times."""
         values = shares(self.above.sum(0), self.below.sum(0))
-        unknown = {"false_alarm_rate", "seconds_per_photo"}
+        optional = {"false_alarm_rate", "seconds_per_photo"}
         counted = self.below.sum(0) > 0
         return {
-            name: float(value) if known or name not in unknown else float("nan")
-            for name, value, known in zip(NAMES, values, counted, strict=True)
+            name: float(value) if any_term or name not in optional else float("nan")
+            for name, value, any_term in zip(NAMES, values, counted, strict=True)
         }
 
     def of(self, photos: np.ndarray) -> "Tally":
@@ -127,15 +126,15 @@ class Tally:
 
 
 def tally(answers: Answers, pairing: Pairing | None = None) -> Tally:
-    """Counts every photo once; `malformed_rate` is the share of photos with a malformed box in the
-    answer, `seconds_per_photo` the mean of those that were timed."""
+    """The terms of all photos; `malformed_rate` is the share of photos with a malformed box in the
+    text, `seconds_per_photo` the mean of those with a time."""
     pairing = pairing or pair(answers)
     columns = [_column(pairing, measure) for measure in MEASURES.values()]
     true = pairing.per_photo(lambda photos: photos.true.shape[1])
-    found = pairing.per_photo(lambda photos: photos.found.shape[1])
+    predicted = pairing.per_photo(lambda photos: photos.predicted.shape[1])
     for iou in STRICTNESS:
         hits = pairing.per_photo(partial(Photos.hits, threshold=iou))
-        columns += precision_recall_f1(hits, found, true)
+        columns += precision_recall_f1(hits, predicted, true)
     timed = np.isfinite(answers.seconds)
     columns.append((answers.malformed > 0, np.ones(len(timed))))
     columns.append((np.where(timed, answers.seconds, 0), timed))

@@ -1,6 +1,6 @@
-"""Which found box is which true one: overlaps of a photo's boxes, and who is matched with whom.
+"""Pairs the true and the predicted boxes of a split: overlaps and matches per photo.
 
-Photos with equally many boxes are worked on together, so that 100,000 take a second.
+Photos with equally many boxes are computed together, so that 100,000 boxes take a second.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,56 +15,62 @@ from nutrition_vl.matching import THRESHOLDS, UNMATCHED, best_iou, iou, match
 
 @dataclass(frozen=True)
 class Photos:
-    """n photos of t true and f found boxes each: their indices (n,) in `Answers` and those of their
-    boxes (n, t) and (n, f), IoU (n, t, f), confidence (n, f), and the true box of the photo (from 0
-    to t) matched to each found one at each of THRESHOLDS (n, f, 10), UNMATCHED where none is."""
+    """n photos of t true and f predicted boxes each.
+
+    `indices` (n,) are those of the photos in `Answers`, `true` (n, t) and `predicted` (n, f) those
+    of their boxes. `iou` is (n, t, f), `confidence` (n, f). `matches` (n, f, 10) is, per predicted
+    box and threshold, the place of its true box (from 0 to t), or UNMATCHED.
+    """
 
     indices: np.ndarray
     true: np.ndarray
-    found: np.ndarray
+    predicted: np.ndarray
     iou: np.ndarray
     confidence: np.ndarray
     matches: np.ndarray
 
     def hits(self, threshold: float) -> np.ndarray:
-        """How many boxes of each photo are matched at one of THRESHOLDS, (n,)."""
+        """The number of matches per photo at one of THRESHOLDS, (n,)."""
         return (self.matches[..., column_of(threshold)] != UNMATCHED).sum(1)
 
     def best_iou(self) -> np.ndarray:
-        """The greatest IoU of a found box per true box (n, t), 0 where none was found."""
+        """The greatest IoU per true box (n, t), 0 without predictions."""
         return best_iou(self.iou)
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """All photos of a split, in groups; what is asked of the groups comes back in one array."""
+    """All photos of a split, in groups of equally many boxes.
+
+    Each method computes `value` per group and returns one array in the order of `Answers`.
+    """
 
     groups: list[Photos]
 
-    def per_photo(self, ask: Callable[[Photos], np.ndarray | float]) -> np.ndarray:
-        """A value for each photo, in their order in `Answers`; one number serves a whole group."""
+    def per_photo(self, value: Callable[[Photos], np.ndarray | float]) -> np.ndarray:
+        """A value per photo, from (n,) or one number per group."""
         places = [group.indices for group in self.groups]
-        values = [np.broadcast_to(ask(group), len(group.indices)) for group in self.groups]
+        values = [np.broadcast_to(value(group), len(group.indices)) for group in self.groups]
         return _in_order(places, values)
 
-    def per_true(self, ask: Callable[[Photos], np.ndarray]) -> np.ndarray:
-        """A value for each true box from (n, t, ...), in the order of `Answers.truth`."""
-        return _in_order([group.true for group in self.groups], [*map(ask, self.groups)])
+    def per_true(self, value: Callable[[Photos], np.ndarray]) -> np.ndarray:
+        """A value per true box, from (n, t, ...)."""
+        return _in_order([group.true for group in self.groups], [*map(value, self.groups)])
 
-    def per_found(self, ask: Callable[[Photos], np.ndarray]) -> np.ndarray:
-        """A value for each found box from (n, f, ...), in the order of `Answers.predictions`."""
-        return _in_order([group.found for group in self.groups], [*map(ask, self.groups)])
+    def per_predicted(self, value: Callable[[Photos], np.ndarray]) -> np.ndarray:
+        """A value per predicted box, from (n, f, ...)."""
+        return _in_order([group.predicted for group in self.groups], [*map(value, self.groups)])
 
     def matched(self, threshold: float) -> np.ndarray:
-        """Per found box the index in `Answers.truth` of its match, or UNMATCHED."""
-        return self.per_found(lambda photos: _index_of_match(photos, column_of(threshold)))
+        """Per predicted box the index in `Answers.truth` of its match, or UNMATCHED."""
+        return self.per_predicted(lambda photos: _index_of_match(photos, column_of(threshold)))
 
 
 def pair(answers: Answers) -> Pairing:
-    """The pairing of all photos, labels disregarded."""
+    """The pairing of all photos, labels ignored."""
     first_true, true = _runs(answers.truth, len(answers.ids))
-    first_found, found = _runs(answers.predictions, len(answers.ids))
-    _, kind = np.unique(np.stack([true, found], 1), axis=0, return_inverse=True)
+    first_predicted, predicted = _runs(answers.predictions, len(answers.ids))
+    _, kind = np.unique(np.stack([true, predicted], 1), axis=0, return_inverse=True)
     alike = np.split(np.argsort(kind, kind="stable"), np.cumsum(np.bincount(kind))[:-1])
     return Pairing(
         [
@@ -72,7 +78,7 @@ def pair(answers: Answers) -> Pairing:
                 answers,
                 photos,
                 first_true[photos, None] + np.arange(true[photos[0]]),
-                first_found[photos, None] + np.arange(found[photos[0]]),
+                first_predicted[photos, None] + np.arange(predicted[photos[0]]),
             )
             for photos in alike
         ]
@@ -84,15 +90,17 @@ def column_of(threshold: float) -> int:
     return int(np.abs(THRESHOLDS - threshold).argmin())
 
 
-def _paired(answers: Answers, photos: np.ndarray, true: np.ndarray, found: np.ndarray) -> Photos:
+def _paired(
+    answers: Answers, photos: np.ndarray, true: np.ndarray, predicted: np.ndarray
+) -> Photos:
     assert answers.predictions.confidence is not None
-    overlap = iou(answers.truth.xyxy[true], answers.predictions.xyxy[found])
-    confidence = answers.predictions.confidence[found]
-    return Photos(photos, true, found, overlap, confidence, match(overlap, confidence))
+    overlap = iou(answers.truth.xyxy[true], answers.predictions.xyxy[predicted])
+    confidence = answers.predictions.confidence[predicted]
+    return Photos(photos, true, predicted, overlap, confidence, match(overlap, confidence))
 
 
 def _runs(boxes: sv.Detections, photos: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each photo's boxes begin, and how many they are."""
+    """The index of each photo's first box, and the number of its boxes."""
     counts = np.bincount(boxes.data["photo"], minlength=photos)
     return np.cumsum(counts) - counts, counts
 

@@ -1,4 +1,4 @@
-"""Where a model is good and where not: by label, size and number of tables, and how sure it is."""
+"""The numbers by label, by size and number of tables, and by confidence."""
 
 from typing import Any
 
@@ -19,25 +19,24 @@ SIZES = {
     "large (>= 20 %)": (0.2, np.inf),
 }
 THRESHOLDS = np.arange(10) / 10  # of confidence; np.linspace has 0.6000000000000001
-BINS = 10  # of confidence
 Row = dict[str, Any]
 
 
 def by_label(answers: Answers, every: Answers) -> list[Row]:
-    """For each label in the truth: its boxes alone, found under that label; AP hears every box."""
+    """Per label in the truth: boxes of that label alone; AP from `every` box."""
     assert answers.truth.class_id is not None
     rows: list[Row] = []
     for class_id in np.unique(answers.truth.class_id):
         of_label = answers.of_label(class_id)
-        heard = every.of_label(class_id)
-        named = {"slice": LABELS[class_id], "boxes": len(of_label.truth)}
-        ap = {"ap": average_precision(heard, pair(heard)).ap}
-        rows.append(named | _main(tally(of_label)) | ap)
+        unfiltered = every.of_label(class_id)
+        head = {"slice": LABELS[class_id], "boxes": len(of_label.truth)}
+        ap = {"ap": average_precision(unfiltered, pair(unfiltered)).ap}
+        rows.append(head | _main(tally(of_label)) | ap)
     return rows
 
 
 def by_tables(answers: Answers, counts: Tally) -> list[Row]:
-    """For photos with one, two and more true boxes; those with none are `false_alarm_rate`."""
+    """Per number of true boxes in a photo; photos with none are `false_alarm_rate`."""
     tables = np.bincount(answers.truth.data["photo"], minlength=len(answers.ids)).clip(max=3)
     rows: list[Row] = []
     for number, name in enumerate(("one table", "two tables", "three or more"), 1):
@@ -48,24 +47,24 @@ def by_tables(answers: Answers, counts: Tally) -> list[Row]:
 
 
 def by_size(answers: Answers, pairing: Pairing, every: tuple[Answers, Pairing]) -> list[Row]:
-    """For true boxes by their share of the photo's area: mean IoU, recall at 0.5, AP as COCO's,
-    which hears every box."""
-    share, heard_share = _share(answers, answers.truth), _share(every[0], every[0].predictions)
+    """Per size of the true boxes, as a share of the photo: mean IoU, recall at 0.5, and COCO's AP
+    from `every` box."""
+    share, predicted = _share(answers, answers.truth), _share(every[0], every[0].predictions)
     fit = pairing.per_true(Photos.best_iou)
     hit = np.isin(np.arange(len(share)), pairing.matched(0.5))
     rows: list[Row] = []
     for name, (low, high) in SIZES.items():
         inside = (low <= share) & (share < high)
         if inside.any():
-            counted = Counted(inside, (low <= heard_share) & (heard_share < high))
-            found = {"mean_iou": fit[inside].mean(), "recall@0.5": hit[inside].mean()}
+            counted = Counted(inside, (low <= predicted) & (predicted < high))
+            scores = {"mean_iou": fit[inside].mean(), "recall@0.5": hit[inside].mean()}
             ap = {"ap": average_precision(*every, counted).ap}
-            rows.append({"slice": name, "boxes": int(inside.sum())} | found | ap)
+            rows.append({"slice": name, "boxes": int(inside.sum())} | scores | ap)
     return rows
 
 
 def confusion(answers: Answers, pairing: Pairing) -> np.ndarray:
-    """Counts (true, found) of labels over boxes matched at IoU 0.5; the last of each is nothing."""
+    """Counts (true, predicted) of labels of boxes matched at IoU 0.5; the last of each is none."""
     assert answers.truth.class_id is not None and answers.predictions.class_id is not None
     table = np.zeros((len(LABELS) + 1, len(LABELS) + 1), dtype=int)
     matched = pairing.matched(0.5)
@@ -77,56 +76,39 @@ def confusion(answers: Answers, pairing: Pairing) -> np.ndarray:
 
 
 def by_threshold(answers: Answers, pairing: Pairing) -> list[Row]:
-    """Only boxes of confidence >= t used: of the photos without a table the share in which one is
-    left, `false_alarm_rate`, and precision and recall at IoU 0.5 of the boxes left."""
+    """Only boxes of confidence >= t: the share of photos without a table that have one,
+    `false_alarm_rate`, and precision and recall of these boxes at IoU 0.5."""
     photo, confidence = answers.predictions.data["photo"], answers.predictions.confidence
     hit, truths = pairing.matched(0.5) != UNMATCHED, len(answers.truth)
     without = np.bincount(answers.truth.data["photo"], minlength=len(answers.ids)) == 0
     rows: list[Row] = []
     for threshold in THRESHOLDS:
-        sure = confidence >= threshold
-        alarmed = np.bincount(photo[sure], minlength=len(answers.ids))[without] > 0
-        hits = int((sure & hit).sum())
-        found = {
-            "false_alarm_rate": _share_of(alarmed.sum(), without.sum()),
-            "precision@0.5": _share_of(hits, sure.sum()),
-            "recall@0.5": _share_of(hits, truths),
+        above = confidence >= threshold
+        alarms = np.bincount(photo[above], minlength=len(answers.ids))[without] > 0
+        hits = int((above & hit).sum())
+        scores = {
+            "false_alarm_rate": _ratio(alarms.sum(), without.sum()),
+            "precision@0.5": _ratio(hits, above.sum()),
+            "recall@0.5": _ratio(hits, truths),
         }
-        rows.append({"confidence": float(threshold)} | found)
+        rows.append({"confidence": float(threshold)} | scores)
     return rows
 
 
 def operating_points(answers: Answers, pairing: Pairing) -> list[Row]:
-    """Answers used only with exactly one box of confidence >= t: `coverage` is the share of photos
-    with such an answer, `precision` the share of these whose box fits a true one to IoU 0.5."""
+    """Photos used only with exactly one box of confidence >= t: `coverage` is the share of such
+    photos, `precision` the share of these whose box has IoU 0.5 with a true one."""
     photo, confidence = answers.predictions.data["photo"], answers.predictions.confidence
-    fits = pairing.per_found(lambda photos: photos.iou.max(1, initial=0) >= 0.5)
+    fits = pairing.per_predicted(lambda photos: photos.iou.max(1, initial=0) >= 0.5)
     points: list[Row] = []
     for threshold in THRESHOLDS:
-        sure = confidence >= threshold
-        used = np.bincount(photo[sure], minlength=len(answers.ids)) == 1
-        right = int(used[photo[sure & fits]].sum())
-        precision = right / used.sum() if used.any() else float("nan")
+        above = confidence >= threshold
+        used = np.bincount(photo[above], minlength=len(answers.ids)) == 1
+        precision = _ratio(used[photo[above & fits]].sum(), used.sum())
         points.append(
             {"confidence": float(threshold), "coverage": used.mean(), "precision": precision}
         )
     return points
-
-
-def calibration(answers: Answers, pairing: Pairing) -> list[Row]:
-    """Found boxes in ten bins of confidence: how sure they are and the share matched at 0.5."""
-    confidence = answers.predictions.confidence
-    assert confidence is not None
-    hit = pairing.matched(0.5) != UNMATCHED
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return [
-        {
-            "boxes": int((bins == number).sum()),
-            "confidence": float(confidence[bins == number].mean()),
-            "precision": float(hit[bins == number].mean()),
-        }
-        for number in np.unique(bins)
-    ]
 
 
 def _main(counts: Tally) -> dict[str, float]:
@@ -134,8 +116,8 @@ def _main(counts: Tally) -> dict[str, float]:
     return {name: counts.scores()[name] for name in names}
 
 
-def _share_of(some: float, of_all: float) -> float:
-    return float(some / of_all) if of_all else float("nan")
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")
 
 
 def _share(answers: Answers, boxes: sv.Detections) -> np.ndarray:

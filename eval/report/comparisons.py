@@ -1,96 +1,89 @@
-"""The tables of a report that hold rows against each other: pairs, seeds, worse photos."""
+"""The tables of a report that compare rows: differences, pairs, seeds, worse photos."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 
 from eval.metrics.bootstrap import COMPARED, Interval, spread
-from eval.report.results import (
-    Report,
-    Result,
-    best,
-    by_recipe,
-    called,
-    compare,
-    differences,
-    same_photos,
-)
-from eval.report.table import NAMES, Sheet, number
+from eval.report.columns import headings
+from eval.report.results import Report, Result, best, by_recipe, compare, same_photos
+from eval.report.table import Sheet, number
 
-MATRIX = 12  # rows to be compared each with each
+MATRIX = 12  # rows that are compared each with each
 
 
-def above(results: Sequence[Result]) -> list[Sheet]:
-    """A line a row, the best less the row, unless it is alone."""
+def above(report: Report) -> list[Sheet]:
+    """One line per row, the best less the row, unless it is alone."""
     rows: dict[str, list[str]] = defaultdict(list)
-    for entry in differences(results):
-        rows[entry.second] += _compared(entry.interval)
+    for entry in report.differences:
+        rows[entry.second] += _difference(entry.interval)
     head = ["row"]
-    for name in COMPARED:
-        head += [f"{NAMES[name]} above by", "95 %", ""]
-    title = f"{called(best(results), results)} above the others, photo for photo"
-    lines = [[name, *cells] for name, cells in rows.items()]
-    return [Sheet(title, head, lines)] if lines else []
-
-
-def _compared(found: Interval) -> list[str]:
-    verdict = "not distinguishable" if found.holds_zero else "different"
-    return [f"{found.value:+.3f}", f"[{found.low:+.3f}, {found.high:+.3f}]", verdict]
+    for name in headings(COMPARED):
+        head += [f"{name} above by", "95 %", ""]
+    title = f"{report.name(report.best)} above the others, paired by photo"
+    return [Sheet(title, head, [[name, *row] for name, row in rows.items()])] if rows else []
 
 
 def drops(report: Report) -> list[Sheet]:
-    """What each way to spoil the photos costs the rows that were asked again."""
-    results = {(row.run, row.name): row for row in report.results}
-    asked = dict.fromkeys((row.run, row.name) for row in report.perturbed)
+    """The cost of each perturbation for the rows that predicted perturbed photos."""
     rows = []
-    for clean in (results[key] for key in asked):
-        name = called(clean, report.results)
-        rows.append([name, "as they are", *_two(clean), "", "", ""])
-        for row in report.perturbed:
-            if (row.run, row.name) == (clean.run, clean.name):
-                changed = _compared(compare(row, clean, "mean_iou"))
-                rows.append([name, row.perturb, *_two(row), *changed])
-    head = ["row", "photos", *(NAMES[name] for name in COMPARED), "mean IoU changes by", "95 %", ""]
+    for clean in report.results:
+        own = [row for row in report.perturbed if (row.run, row.name) == (clean.run, clean.name)]
+        name = report.name(clean)
+        rows += [[name, "as they are", *_two(clean), "", "", ""]] if own else []
+        for row in own:
+            change = _difference(compare(row, clean, "mean_iou"))
+            rows.append([name, row.perturb, *_two(row), *change])
+    head = ["row", "photos", *headings(COMPARED), "mean IoU changes by", "95 %", ""]
     return [Sheet("on worse photos, the truth moved with them", head, rows)] if rows else []
 
 
-def _two(row: Result) -> list[str]:
-    return [number(row.scores()[name]) for name in COMPARED]
-
-
-def pairs(results: Sequence[Result]) -> list[Sheet]:
+def pairs(report: Report) -> list[Sheet]:
     """Each row less each other in mean IoU; a difference that may be noise stands in brackets.
 
     Of many rows only the first, which is the base, and the best of each run.
     """
-    rows = [*results]
+    rows = report.results
     if len(rows) > MATRIX:
-        runs = {row.run for row in rows}
+        runs = dict.fromkeys(row.run for row in rows)
         leaders = [best([row for row in rows if row.run == run]) for run in runs]
-        rows = [row for row in rows if row is rows[0] or any(row is leader for leader in leaders)]
-    if len(rows) < 3:  # the differences say it already
+        rows = [row for row in rows if row is rows[0] or any(row is one for one in leaders)]
+    if len(rows) < 3:  # as the differences already show it
         return []
     lines = [
-        [f"{number}. {called(row, results)}", *(_pair(row, column) for column in rows)]
+        [f"{number}. {report.name(row)}", *(_pair(row, column) for column in rows)]
         for number, row in enumerate(rows, 1)
     ]
     head = ["row less column", *(f"{number}." for number in range(1, len(rows) + 1))]
     return [Sheet("mean IoU of pairs, in brackets where not distinguishable", head, lines)]
 
 
+def seeds(report: Report) -> list[Sheet]:
+    """Mean and standard deviation over runs of one recipe that differ by seed, per step."""
+    rows = []
+    for (recipe, step), members in by_recipe(report.results).items():
+        if len(members) > 1:
+            spreads = [spread([row.scores()[name] for row in members]) for name in COMPARED]
+            cells = [f"{number(mean)} ± {number(deviation)}" for mean, deviation in spreads]
+            rows.append([recipe, str(step), str(len(members)), *cells])
+    head = ["recipe", "step", "seeds", *headings(COMPARED)]
+    return [Sheet("mean ± standard deviation over seeds", head, rows)] if rows else []
+
+
+def _difference(interval: Interval) -> list[str]:
+    """Value, bounds and verdict; a certain difference below the last digit is called small."""
+    verdict = "different" if round(interval.value, 3) else "less than 0.001"
+    if interval.holds_zero:
+        verdict = "not distinguishable"
+    bounds = f"[{interval.low:+.3f}, {interval.high:+.3f}]"
+    return [f"{interval.value:+.3f}", bounds, verdict]
+
+
+def _two(row: Result) -> list[str]:
+    return [number(row.scores()[name]) for name in COMPARED]
+
+
 def _pair(row: Result, column: Result) -> str:
     if row is column or not same_photos(row, column):
         return ""
-    found = compare(row, column, "mean_iou")
-    return f"({found.value:+.3f})" if found.holds_zero else f"{found.value:+.3f}"
-
-
-def seeds(results: Sequence[Result]) -> list[Sheet]:
-    """Mean and standard deviation over runs of one recipe that differ by seed, step by step."""
-    rows = []
-    for (recipe, step), members in by_recipe(results).items():
-        if len(members) > 1:
-            found = [spread([row.scores()[name] for row in members]) for name in COMPARED]
-            cells = [f"{number(mean)} ± {number(deviation)}" for mean, deviation in found]
-            rows.append([recipe, str(step), str(len(members)), *cells])
-    head = ["recipe", "step", "seeds", *(NAMES[name] for name in COMPARED)]
-    return [Sheet("mean ± standard deviation over seeds", head, rows)] if rows else []
+    interval = compare(row, column, "mean_iou")
+    text = f"{interval.value:+.3f}"
+    return f"({text})" if interval.holds_zero else text

@@ -1,4 +1,4 @@
-"""What the command prints: tables for people, and one line of JSON for programs."""
+"""Output of the command: tables for people, and one line of JSON for programs."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from eval.report.results import Report, best, called, differences
+from eval.report.results import Report
 from eval.report.table import Sheet
 
 
@@ -17,7 +17,7 @@ def show(sheets: Sequence[Sheet]) -> None:
     """Prints tables."""
     console = Console()
     if not console.is_terminal:
-        console.width = 160  # into a file or a pipe, where nothing need be squeezed
+        console.width = 160  # a file or a pipe needs no squeezed columns
     for sheet in sheets:
         table = Table(title=sheet.title, box=box.SIMPLE)
         for number, heading in enumerate(sheet.head):
@@ -28,23 +28,32 @@ def show(sheets: Sequence[Sheet]) -> None:
         console.print(table)
 
 
-def line(report: Report) -> str:
-    """Everything as one line of JSON; what is unknown is null."""
-    results = report.results
-    perturbed = [row.record() | {"perturb": row.perturb} for row in report.perturbed]
-    found = {
-        "best": called(best(results), results),
-        "results": [row.record() for row in results],
-        "differences": [entry.record() for entry in differences(results)],
-        "perturbed": perturbed,
+def json_line(report: Report) -> str:
+    """Everything as one line of JSON; numbers that are not finite become null."""
+    differences = [
+        {
+            "first": first,
+            "second": second,
+            "measure": measure,
+            "difference": interval.value,
+            "difference_95": interval.bounds,
+            "distinguishable": not interval.holds_zero,
+        }
+        for first, second, measure, interval in report.differences
+    ]
+    records = {
+        "best": report.name(report.best),
+        "results": [row.record() for row in report.results],
+        "differences": differences,
+        "perturbed": [row.record() | {"perturb": row.perturb} for row in report.perturbed],
     }
-    return json.dumps(known(found))
+    return json.dumps(finite(records))
 
 
-def known(value: Any) -> Any:
-    """The same with None for every number that is not finite, which JSON and CSV cannot say."""
+def finite(value: Any) -> Any:
+    """The same with None for every number that is not finite, as JSON and CSV have none."""
     if isinstance(value, dict):
-        return {key: known(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [known(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not isfinite(value) else value

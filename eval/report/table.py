@@ -1,25 +1,17 @@
-"""A table of a report as text, whatever it is then printed on."""
+"""A table of a report as text, for console, Markdown and HTML alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-
-NAMES = {
-    "mean_iou": "mean IoU",
-    "precision@0.5": "P@.5",
-    "recall@0.5": "R@.5",
-    "f1@0.5": "F1@.5",
-    "ap": "AP",
-    "false_alarm_rate": "false alarms",
-}
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table: its title, its headings and its rows, all as text, in `words` or mostly numbers."""
+    """A table: title, headings and rows of text, mostly `words` or mostly numbers."""
 
     title: str
-    head: list[str]
-    rows: list[list[str]]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
     words: bool = False
 
 

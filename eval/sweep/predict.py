@@ -1,14 +1,15 @@
-"""Asks a model about every photo of a split, once: what is written stays, only gaps are filled."""
+"""Predicts the photos of a row that have no line yet; lines already written stay."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
 
 from datasets import Dataset
+from PIL import Image
 from tqdm import tqdm
 
 from eval.perturb import PERTURBATIONS
-from eval.sweep.resume import STAMP
+from eval.sweep.resume import PHOTO_HASH, as_line, locked
 from eval.sweep.targets import Target
 from nutrition_vl.detector import Detector
 
@@ -17,27 +18,36 @@ def predict(
     detector: Detector,
     target: Target,
     rows: Dataset,
-    batches: Iterable[Sequence[int]],
-    file: Path,
+    batches: Sequence[Sequence[int]],
     progress: tqdm,
 ) -> None:
-    """Appends a JSON line for each photo of these batches of stamped rows to the file.
+    """Appends one JSON line per photo of these batches of rows, which have a PHOTO_HASH.
 
-    A line is `Answer.record` with the photo's `id` and stamp and how many boxes were `malformed`.
+    A line is `Answer.record` with the photo's `id`, hash and number of `malformed` boxes.
     """
-    with file.open("a", encoding="utf-8") as out:
-        for batch in batches:
-            out.writelines(_lines(detector, target, rows.select(batch)))
-            out.flush()
-            progress.update(len(batch))
+    indices = [index for batch in batches for index in batch]
+    lines = _lines(detector, target, rows, indices, len(batches[0]) if batches else 1)
+    for batch in batches:
+        done = [*islice(lines, len(batch))]
+        with locked(target.file, wait=True) as stream:
+            stream.writelines(done)
+        progress.update(len(batch))
 
 
-def _lines(detector: Detector, target: Target, batch: Dataset) -> Iterator[str]:
-    photos = batch["image"][:]
-    if target.perturb:
-        photos = [PERTURBATIONS[target.perturb].spoil(photo) for photo in photos]
-    answers = detector.detect(photos, adapter=target.adapter)
-    asked = zip(batch["id"], batch[STAMP], photos, answers, strict=True)
-    for name, stamp, photo, answer in asked:
-        said = answer.record(photo.size) | {"malformed": answer.malformed}
-        yield json.dumps({"id": name, STAMP: stamp} | said) + "\n"
+def _lines(
+    detector: Detector, target: Target, rows: Dataset, indices: Sequence[int], batch_size: int
+) -> Iterator[bytes]:
+    photos = (partial(_photo, rows, index, target.perturb) for index in indices)
+    stream = detector.stream(photos, batch_size=batch_size, adapter=target.adapter)
+    names = rows.remove_columns("image")
+    for index, result in zip(indices, stream, strict=True):
+        if isinstance(result, Exception):
+            raise result
+        photo, answer = result
+        named = {key: names[index][key] for key in ("id", PHOTO_HASH)}
+        yield as_line(named | answer.record(photo.size) | {"malformed": answer.malformed})
+
+
+def _photo(rows: Dataset, index: int, perturb: str) -> Image.Image:
+    photo = rows[index]["image"]
+    return PERTURBATIONS[perturb].apply(photo) if perturb else photo

@@ -1,75 +1,71 @@
-"""What predictions are of, noted beside them, so that nothing else is ever mixed in."""
+"""Identifies predictions by content: weights, settings, prompt and data become a key of the file.
+
+Predictions of anything else have another key and so another file. Nothing is ever mixed, and a
+copied run or data set finds its predictions again.
+"""
 
 import json
-from dataclasses import asdict
-from glob import escape
+from functools import cache
+from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eval.config import EvalConfig
-from eval.sweep.targets import BARE, Target
 from nutrition_vl import prompts
-from nutrition_vl.confidence import Calibration
 from nutrition_vl.data import DATASET
-from nutrition_vl.models.checkpoints import resolve
+from nutrition_vl.files import write_atomically
 
-ELSE = "move that file away, or choose another --out"
+if TYPE_CHECKING:  # which imports this file
+    from eval.sweep.targets import Target
 
-
-def note(target: Target, config: EvalConfig) -> dict[str, Any]:
-    """What a row's predictions would be of now; ValueError where its file has those of another.
-
-    An older note may lack what is noted today: then that is taken to be as it is.
-    """
-    now = _noted(target, config)
-    if not any(target.file.parent.glob(f"{escape(target.file.name)}*")):  # nor a part of it
-        return now
-    before = _read(target.file)
-    if not before:
-        raise ValueError(f"nothing says what {target.file} was predicted with: {ELSE}")
-    for key, value in now.items():
-        if before.get(key, value) != value:
-            raise ValueError(
-                f"{target.file} was predicted with {key} {before[key]}, now it is {value}: {ELSE}"
-            )
-    return now
+CONTENTS = ("*.safetensors", "*.json", "*.jinja")  # weights, settings, calibration, chat template
 
 
-def write(target: Target, noted: dict[str, Any]) -> None:
-    """Puts a note beside the row's predictions, unless it is there."""
-    if _read(target.file) != noted:
-        text = json.dumps(noted, indent=2) + "\n"
-        _beside(target.file).write_text(text, encoding="utf-8")
-
-
-def _noted(target: Target, config: EvalConfig) -> dict[str, Any]:
-    data = str(config.data or DATASET)
-    adapter = resolve(target.adapter).adapter if target.adapter != BARE else None
+def provenance(target: "Target", config: EvalConfig) -> dict[str, Any]:
+    """Everything a row's predictions depend on but the photos, whose hash is in each line."""
+    model = target.checkpoint
+    own = contents(str(model.adapter or model.base), model.revision)
+    if target.card is None:  # the base without adapter, with the adapter's processor
+        own = {name: digest for name, digest in own.items() if "processor" in name}
+    data = Path(config.data or DATASET)
     return {
-        "data": str(Path(data).resolve()) if Path(data).exists() else data,
-        "split": config.split,
+        "base": contents(model.base, model.revision),
+        "checkpoint": own,
+        "quantization": target.quantization,
         "prompt": prompts.fingerprint(),
-        "differs": list(target.differs),
-        "weights": _weights(target.base, adapter),
-        "calibration": asdict(Calibration.load(adapter) if adapter else Calibration()),
+        "data": data.resolve().name if data.exists() else str(data),  # wherever it lies
+        "split": config.split,
     }
 
 
-def _weights(base: str, adapter: Path | None) -> list[str]:
-    """Size and time of each local weights file: training anew changes them."""
-    folders = [folder for folder in (Path(base), adapter) if folder and folder.is_dir()]
-    found = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
-    return [f"{file.name} {file.stat().st_size} {file.stat().st_mtime:.0f}" for file in found]
+def contents(source: str, revision: str = "main") -> dict[str, str]:
+    """SHA-256 by file name of a model's or an adapter's folder; a hub id and its revision."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return {source: revision}
+    files = sorted(file for pattern in CONTENTS for file in folder.glob(pattern))
+    return {file.name: _digest(file, file.stat().st_mtime_ns) for file in files}
 
 
-def _beside(file: Path) -> Path:
-    return file.with_suffix(".json")
+def key_of(entries: dict[str, Any]) -> str:
+    """Eight digits that change with any entry."""
+    return sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """The note beside a predictions file, empty where there is none that can be read."""
-    try:
-        found = json.loads(_beside(file).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def read_differs(file: Path) -> list[str]:
+    """The settings that differed from the card when a predictions file was written."""
+    note = file.with_suffix(".json")
+    return json.loads(note.read_text(encoding="utf-8"))["differs"] if note.exists() else []
+
+
+def write_provenance(file: Path, entries: dict[str, Any], differs: list[str]) -> None:
+    """Writes, next to a predictions file, what its key stands for."""
+    write_atomically(
+        file.with_suffix(".json"), json.dumps(entries | {"differs": differs}, indent=2) + "\n"
+    )
+
+
+@cache  # a base of 16 GB is read once for all its rows; `changed` keeps that honest
+def _digest(file: Path, changed: int) -> str:
+    with file.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()

@@ -1,64 +1,83 @@
-"""Predictions files that grow line by line: what of a split they lack, whatever stopped them."""
+"""Resumes a predictions file: finds the photos that still have no line, appends whole lines."""
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from datasets import Dataset
 
 from nutrition_vl.data.sources import photo_hashes
 
-STAMP = "sha256"
+PHOTO_HASH = "sha256"
 
 
-def stamped(rows: Dataset) -> Dataset:
-    """The rows with a column STAMP, which changes with the photo's file."""
-    return rows.add_column(STAMP, [found[:12] for found in photo_hashes(rows)])
+def with_photo_hash(rows: Dataset) -> Dataset:
+    """The rows with a column PHOTO_HASH: 12 digits that change with the photo's file."""
+    return rows.add_column(PHOTO_HASH, [digest[:12] for digest in photo_hashes(rows)])
 
 
-def gaps(rows: Dataset, file: Path) -> list[int]:
-    """The indices of the stamped rows that a predictions file does not answer yet.
+def missing_rows(rows: Dataset, file: Path) -> list[int]:
+    """Indices of the rows, which have a PHOTO_HASH, that a predictions file lacks.
 
-    A half-written last line is cut off it. Raises ValueError for any other line that is not ours,
-    and where the answer is to another photo of that name.
+    Raises ValueError for a line that is no prediction, and for one of another photo of that name.
     """
-    done = {entry["id"]: entry for entry, _ in entries(file)}
-    for name, stamp in zip(rows["id"], rows[STAMP], strict=True):
-        if done.get(name, {}).get(STAMP, stamp) != stamp:  # older files have none
+    lines = {entry["id"]: entry for entry in _entries(file)}
+    for name, photo_hash in zip(rows["id"], rows[PHOTO_HASH], strict=True):
+        if lines.get(name, {}).get(PHOTO_HASH, photo_hash) != photo_hash:  # older files have none
             raise ValueError(
                 f"{file} was predicted with another photo {name} than is there now:"
                 " move that file away, or choose another --out"
             )
-    return [index for index, name in enumerate(rows["id"]) if name not in done]
+    return [index for index, name in enumerate(rows["id"]) if name not in lines]
 
 
-def entries(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Each line of a file, if there is one, as an object and as it is.
+@contextmanager
+def locked(file: Path, wait: bool = False) -> Iterator[IO[bytes]]:
+    """Opens a file to append to while no other process does; cuts off a half last line.
 
-    A last line that has no end is cut off. Raises ValueError for a line that is not ours.
+    Raises ValueError where another process has it open, unless this one is to `wait`.
     """
-    for number, line in enumerate(_whole_lines(file), 1):
+    with file.open("a+b") as stream:
+        if not _lock(stream, wait):
+            raise ValueError(
+                f"another command is writing to {file}: let it end, or choose another --out"
+            )
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1)
+        yield stream
+
+
+def as_line(entry: dict[str, Any]) -> bytes:
+    """One line of a predictions file."""
+    return json.dumps(entry).encode() + b"\n"
+
+
+def _entries(file: Path) -> Iterator[dict[str, Any]]:
+    """Every whole line; a half last line is one that a killed process left."""
+    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1] if file.exists() else [], 1):
         entry = _parsed(line)
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
             raise ValueError(f"{file}, line {number} is no prediction of ours: remove that line")
-        yield entry, line
+        yield entry
 
 
 def _parsed(line: bytes) -> Any:
-    """What a line says, None if that is no JSON."""
     try:
         return json.loads(line)
     except ValueError:
         return None
 
 
-def _whole_lines(file: Path) -> list[bytes]:
-    if not file.exists():
-        return []
-    content = file.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        with file.open("r+b") as stream:
-            stream.truncate(len(whole))
-    return whole.splitlines()
+def _lock(stream: IO[bytes], wait: bool) -> bool:
+    """Locks an open file until it is closed; False where another process has locked it."""
+    try:
+        import fcntl
+
+        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # on Windows, and on network file systems without locks
+        return True
+    return True

@@ -1,66 +1,61 @@
-"""What a sweep goes through: the base without adapter, then every checkpoint of every run."""
+"""Lists the rows of a sweep: the base without adapter, then every checkpoint of every run."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from eval.config import EvalConfig
-from eval.sweep.card_check import admit
-from nutrition_vl.models.checkpoints import CARD, Card, list_checkpoints, resolve
+from eval.sweep.provenance import key_of, provenance
+from nutrition_vl.models.checkpoints import Card, Checkpoint, list_checkpoints, read_card, resolve
 
-Admit = Callable[[Path], tuple[Path, Card, tuple[str, ...]]]
 BASE = "base"
-BARE = "none"  # what `Detector.detect` calls the base without adapter
+BARE = "none"  # the base without adapter, as `Detector.stream` names it
+QUANTIZATION = "nf4"  # of a base that comes without a card
 
 
 @dataclass(frozen=True)
 class Target:
-    """One row of the sweep: an adapter (or "none") on a base, its step, where predictions are kept.
+    """One row of the sweep: an adapter (or "none") on a quantized base.
 
-    `checkpoint` is loaded for the base; its processor is what the base without adapter is asked by.
-    `differs` says how it is asked otherwise than its card says, `perturb` how photos are spoilt.
+    `checkpoint` brings the base, and the processor for the base without adapter. `key` identifies
+    all that the predictions depend on; they lie in `folder`.
     """
 
     name: str
     run: str
     step: int | None
-    base: str
-    checkpoint: str
+    checkpoint: Checkpoint
     adapter: str
-    file: Path
+    quantization: str
+    folder: Path
     card: Card | None = None
-    differs: tuple[str, ...] = ()
+    key: str = ""
     perturb: str = ""
 
-    def perturbed(self, name: str) -> "Target":
-        """The same row on photos spoilt by one of `perturb.PERTURBATIONS`."""
-        file = self.file.with_name(f"{self.file.stem}+{name}.jsonl")
-        return replace(self, file=file, perturb=name)
+    @property
+    def model(self) -> tuple[str, str]:
+        """The base and its quantization, which several adapters share."""
+        return self.checkpoint.base, self.quantization
+
+    @property
+    def file(self) -> Path:
+        """The predictions file: NAME-KEY.jsonl, or NAME+PERTURBATION-KEY.jsonl."""
+        name = f"{self.name}+{self.perturb}" if self.perturb else self.name
+        return self.folder / f"{name}-{self.key}.jsonl"
 
 
-def targets(config: EvalConfig, scratch: Path) -> list[Target]:
+def targets(config: EvalConfig) -> list[Target]:
     """The base without adapter first, then each run's checkpoints in the order of their steps.
 
-    Raises FileNotFoundError or ValueError for what is no run or checkpoint of ours, and for what
-    `comparable.admit` refuses; `scratch` is its folder.
+    Raises FileNotFoundError or ValueError for a folder that is no run or checkpoint of ours.
     """
-    admitted = partial(admit, device=config.device, force=config.force, scratch=scratch)
-    if config.checkpoint is not None:
-        return _of_checkpoint(config.checkpoint, config.out, admitted)
-    names = [run.resolve().name for run in config.runs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"two of the runs have one name ({', '.join(names)}): rename one")
-    found: list[Target] = []
-    for run in config.runs:
-        known = {target.base for target in found}
-        found += [
-            target
-            for target in _rows(checkpoints(run), run, config.out, admitted)
-            if target.adapter != BARE or target.base not in known
-        ]
-    return found
+    rows: list[Target] = []
+    for run, models in _runs(config):
+        bases = {row.model for row in rows}
+        of_run = _rows(run, models, config)
+        rows += [row for row in of_run if row.adapter != BARE or row.model not in bases]
+    return [replace(row, key=key_of(provenance(row, config))) for row in rows]
 
 
 def checkpoints(run: Path) -> dict[str, Path]:
@@ -68,16 +63,16 @@ def checkpoints(run: Path) -> dict[str, Path]:
 
     Raises FileNotFoundError for a folder without any.
     """
-    found = list_checkpoints(run)
-    if not found:
+    folders = list_checkpoints(run)
+    if not folders:
         raise FileNotFoundError(
             f"{run} holds no checkpoint-N folder: name a run that python -m training has made"
         )
-    return {path.name: path for path in found}
+    return {path.name: path for path in folders}
 
 
-def home(config: EvalConfig) -> Path:
-    """The folder of the report: --out, RUN/eval, or `eval` beside several runs."""
+def report_folder(config: EvalConfig) -> Path:
+    """The folder of the report: --out, RUN/eval, or `eval` next to several runs."""
     if config.out is not None:
         return config.out
     if config.checkpoint is not None:
@@ -85,16 +80,43 @@ def home(config: EvalConfig) -> Path:
     return (config.runs[0] if len(config.runs) == 1 else config.runs[0].parent) / "eval"
 
 
-def _of_checkpoint(name: str, out: Path | None, admitted: Admit) -> list[Target]:
-    run = _run_of(name)
-    if (Path(name) / CARD).is_file():  # `resolve` would not let a card with another prompt pass
-        return _rows({Path(name).resolve().name: Path(name)}, run, out, admitted)
-    found = resolve(name)
-    if found.adapter is None:
-        file = _predictions(run, out) / f"{BASE}.jsonl"
-        return [Target(BASE, run.name, None, found.base, name, BARE, file)]
-    called = name if name == "demo" else found.adapter.name
-    return _rows({called: found.adapter}, run, out, admitted)
+def _runs(config: EvalConfig) -> Iterator[tuple[Path, dict[str, Checkpoint]]]:
+    """Each run's folder with the models to score by name."""
+    if name := config.checkpoint:
+        model = resolve(name, check_prompt=False)  # `mismatches` compares it
+        folder = model.adapter.resolve().name if model.adapter else BASE
+        yield _run_of(name), {name if name == "demo" else folder: model}
+    names = [run.resolve().name for run in config.runs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two of the runs have one name ({', '.join(names)}): rename one")
+    for run in config.runs:
+        folders = checkpoints(run).items()
+        yield run, {name: resolve(folder, check_prompt=False) for name, folder in folders}
+
+
+def _rows(run: Path, models: Mapping[str, Checkpoint], config: EvalConfig) -> list[Target]:
+    """Every model in each quantization, before them the base of the first without its adapter."""
+    rows: list[Target] = []
+    for name, model in models.items():
+        card = read_card(model.adapter, check_prompt=False) if model.adapter else None
+        own = card.quantization if card else QUANTIZATION
+        for quantization in dict.fromkeys(config.quantization or [own]):
+            suffix = "" if quantization == own else f"@{quantization}"
+            row = Target(
+                name=name + suffix,
+                run=run.resolve().name,
+                step=_step(name),
+                checkpoint=model,
+                adapter=str(model.adapter or BARE),
+                quantization=quantization,
+                folder=_predictions(run, config.out),
+                card=card,
+            )
+            if card and not rows:
+                bare = replace(row, name=BASE + suffix, step=None, adapter=BARE, card=None)
+                rows.append(bare)
+            rows.append(row)
+    return rows
 
 
 def _run_of(checkpoint: str) -> Path:
@@ -107,20 +129,6 @@ def _run_of(checkpoint: str) -> Path:
 
 def _predictions(run: Path, out: Path | None) -> Path:
     return run / "eval" / "predictions" if out is None else out / "predictions" / run.resolve().name
-
-
-def _rows(folders: dict[str, Path], run: Path, out: Path | None, admitted: Admit) -> list[Target]:
-    """The base of the first checkpoint, then the checkpoints under their names."""
-    files, called = _predictions(run, out), run.resolve().name
-    rows = []
-    for name, path in folders.items():
-        asked, card, differs = admitted(path)
-        base, folder, file = resolve(asked).base, str(asked), files / f"{name}.jsonl"
-        row = Target(name, called, _step(name), base, folder, folder, file, card, differs)
-        rows.append(row)
-    first = rows[0]
-    file = files / f"{BASE}.jsonl"
-    return [Target(BASE, called, None, first.base, first.checkpoint, BARE, file), *rows]
 
 
 def _step(name: str) -> int | None:

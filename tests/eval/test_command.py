@@ -1,17 +1,15 @@
 """The whole command on the embedded checkpoint: sweep, resume, bad input."""
 
-import errno
 import json
 import shutil
-import sys
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from eval.__main__ import main
 from eval.config import EvalConfig, parse
-from eval.sweep.processes import Sharing
-from eval.sweep.targets import home, targets
-from nutrition_vl.confidence import Calibration
+from eval.sweep.processes import Processes
+from eval.sweep.targets import report_folder, targets
 from nutrition_vl.detector import THRESHOLD
 from nutrition_vl.models.checkpoints import DEMO
 
@@ -41,6 +39,12 @@ def run(tmp_path_factory, data):
     return folder
 
 
+def predictions(run, name):
+    """The one predictions file of a row."""
+    (file,) = (run / "eval" / "predictions").glob(f"{name}-????????.jsonl")
+    return file
+
+
 def last_line(capsys):
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
@@ -67,7 +71,7 @@ def test_the_sweep_goes_from_the_base_to_the_last_step(run, data, capsys):
 
 
 def test_only_gaps_are_predicted_again(run, data):
-    file = run / "eval" / "predictions" / "checkpoint-9.jsonl"
+    file = predictions(run, "checkpoint-9")
     before = file.read_text().splitlines()
     file.write_text(f"{before[0]}\n{before[1]}\n{before[2][:30]}")  # killed while writing
     assert main(["--run", str(run), "--data", str(data), "--device", "cpu"]) == 0
@@ -81,98 +85,76 @@ def test_a_limit_scores_the_first_photos(run, data, capsys):
     assert {row["photos"] for row in last_line(capsys)["results"]} == {1}
 
 
-def test_other_photos_never_mix_with_what_is_there(run, data, tmp_path, capsys):
-    other = shutil.copytree(data, tmp_path / "other")
-    before = (run / "eval" / "report.md").read_text()
-    assert "was predicted with data" in refused(capsys, "--run", run, "--data", other)
-    assert (run / "eval" / "report.md").read_text() == before
+def lines_of(run):
+    """The content of all predictions files of a run."""
+    return {file.name: file.read_bytes() for file in run.glob("eval/predictions/*.jsonl")}
 
 
-def test_retrained_weights_are_noticed(run, data, tmp_path, capsys):
+def test_a_copied_run_scores_without_predicting_again(run, data, tmp_path):
+    copied, moved = shutil.copytree(run, tmp_path / "qlora"), tmp_path / "moved" / data.name
+    shutil.copytree(data, moved)
+    for file in copied.glob("*/adapter_model.safetensors"):
+        file.touch()  # as a copy without its times
+    assert main(["--run", str(copied), "--data", str(moved)]) == 0
+    assert lines_of(copied) == lines_of(run)
+
+
+def test_retrained_weights_are_predicted_anew_and_mix_with_nothing(run, data, tmp_path):
     copy = shutil.copytree(run, tmp_path / "qlora")
     weights = copy / "checkpoint-10" / "adapter_model.safetensors"
-    weights.write_bytes(weights.read_bytes() + b" ")
-    assert "was predicted with weights" in refused(capsys, "--run", copy, "--data", data)
-
-
-def test_a_calibration_in_between_is_noticed(run, data, tmp_path, capsys):
-    copy = shutil.copytree(run, tmp_path / "qlora")
-    options = ["--run", str(copy), "--data", str(data)]
-    note = copy / "eval" / "predictions" / "checkpoint-10.json"
-    older = json.loads(note.read_text())
-    older.pop("calibration", None)
-    note.write_text(json.dumps(older))
-    Calibration.load(copy / "checkpoint-10").save(copy / "checkpoint-10")  # the same once more
-    assert main(options) == 0
-    Calibration(2.0, 0.5, 9).save(copy / "checkpoint-10")
-    capsys.readouterr()
-    assert "checkpoint-10.jsonl was predicted with calibration" in refused(capsys, *options)
+    tensors = load_file(weights)
+    save_file({name: tensor * 0.5 for name, tensor in tensors.items()}, weights)
+    assert main(["--run", str(copy), "--data", str(data), "--limit", "1", "--device", "cpu"]) == 0
+    after = lines_of(copy)
+    assert {name: after[name] for name in lines_of(run)} == lines_of(run)
+    (new,) = after.keys() - lines_of(run).keys()
+    assert new.startswith("checkpoint-10-") and after[new].count(b"\n") == 1
 
 
 def test_photos_replaced_in_their_folder_are_noticed(run, data, tmp_path, capsys):
-    copy, other = shutil.copytree(run, tmp_path / "qlora"), shutil.copytree(data, tmp_path / "data")
-    for note in (copy / "eval" / "predictions").glob("*.json"):
-        note.write_text(json.dumps(json.loads(note.read_text()) | {"data": str(other)}))
+    copy, other = shutil.copytree(run, tmp_path / "qlora"), tmp_path / "other" / data.name
+    shutil.copytree(data, other)
     options = ["--run", str(copy), "--data", str(other)]
-    assert main(options) == 0
     shutil.copy(other / "0.png", other / "1.png")
-    capsys.readouterr()
     assert "predicted with another photo pack1" in refused(capsys, *options)
     assert main([*options, "--limit", "1"]) == 0  # that photo is the same
 
 
-def test_predictions_without_a_note_are_left_alone(run, data, tmp_path, capsys):
-    copy = shutil.copytree(run, tmp_path / "qlora")
-    (copy / "eval" / "predictions" / "base.json").write_text("[")
-    reason = refused(capsys, "--run", copy, "--data", data)
-    assert "nothing says what" in reason and "base.jsonl was predicted with" in reason
-
-
 def test_two_commands_never_write_to_one_place(run, data, capsys):
     place = run / "eval" / "predictions"
-    with Sharing("cpu").alone([place]):
+    with Processes("cpu").only_command([place]):
         reason = refused(capsys, "--run", run, "--data", data)
     assert f"another command is writing to {place}" in reason
     assert main(["--run", str(run), "--data", str(data)]) == 0
 
 
-def test_where_nothing_can_be_locked_one_goes_without(tmp_path, monkeypatch):
-    def unable(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    with monkeypatch.context() as patch, Sharing("cpu").alone([tmp_path]):
-        patch.setattr("fcntl.flock", unable)
-        with Sharing("cpu").alone([tmp_path]):
-            pass
-    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
-    with Sharing("cpu").alone([tmp_path]), Sharing("cpu").alone([tmp_path]):
-        pass
-
-
 def test_a_file_of_the_sweep_scores_like_the_sweep(run, data, capsys):
-    file = run / "eval" / "predictions" / "checkpoint-10.jsonl"
+    file = predictions(run, "checkpoint-10")
     assert main(["--run", str(run), "--data", str(data)]) == 0
     swept = last_line(capsys)["results"][2]
     assert swept["threshold"] == THRESHOLD
     shown = ["--threshold", str(THRESHOLD)]
     assert main(["--predictions", str(file), "--data", str(data), *shown]) == 0
-    assert last_line(capsys)["results"][0] == swept | {"run": "", "step": None, "seed": None}
+    assert last_line(capsys)["results"][0] == swept | {
+        "name": file.stem, "run": "", "step": None, "seed": None
+    }  # fmt: skip
 
 
-def test_a_single_checkpoint_is_named_after_its_folder(run, tmp_path):
-    (bare, tuned) = targets(EvalConfig(checkpoint=str(run / "checkpoint-10")), tmp_path)
+def test_a_single_checkpoint_is_named_after_its_folder(run):
+    (bare, tuned) = targets(EvalConfig(checkpoint=str(run / "checkpoint-10")))
     assert (bare.name, bare.adapter) == ("base", "none")
     assert (tuned.name, tuned.step) == ("checkpoint-10", 10)
-    assert tuned.file == run / "eval" / "predictions" / "checkpoint-10.jsonl"
+    assert tuned.file.parent == run / "eval" / "predictions"
+    assert tuned.file.name == f"checkpoint-10-{tuned.key}.jsonl"
 
 
 def test_runs_that_share_a_base_ask_it_once(run, tmp_path):
     second = shutil.copytree(run, tmp_path / "second")
     config = EvalConfig(runs=(run, second))
-    rows = [(target.run, target.name) for target in targets(config, tmp_path)]
+    rows = [(target.run, target.name) for target in targets(config)]
     assert rows[0] == ("qlora", "base")
     assert rows[3:] == [("second", "checkpoint-9"), ("second", "checkpoint-10")]
-    assert home(config) == run.parent / "eval"
+    assert report_folder(config) == run.parent / "eval"
 
 
 def test_a_run_without_checkpoints(tmp_path, capsys):
@@ -244,7 +226,7 @@ def test_worse_photos_are_shown_to_the_base_and_the_best(run, data, capsys):
     assert [(row["name"], row["perturb"]) for row in found["perturbed"]] == [
         (name, how) for name in asked for how in ("rotate90", "small")
     ]
-    lines = (run / "eval" / "predictions" / "base+rotate90.jsonl").read_text().splitlines()
+    lines = predictions(run, "base+rotate90").read_text().splitlines()
     sizes = [(row["width"], row["height"]) for row in map(json.loads, lines)]
     assert sizes == [(240, 180), (140, 320), (150, 150)]  # what was seen lay on its side
     assert "## on worse photos" in (run / "eval" / "report.md").read_text()

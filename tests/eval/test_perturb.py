@@ -28,7 +28,7 @@ def seen(photo):
 @pytest.mark.parametrize("name", sorted(PERTURBATIONS.keys() - {"glare", "perspective"}))
 def test_the_truth_moves_with_the_photo(name, size):
     perturbation = PERTURBATIONS[name]
-    photo = perturbation.spoil(panel(size, BOX))
+    photo = perturbation.apply(panel(size, BOX))
     assert photo.size == perturbation.size(size)
     (moved,) = perturbation.boxes([BOX], size)
     assert np.abs(np.subtract(seen(photo), moved)).max() <= 1
@@ -40,7 +40,7 @@ def test_perspective_moves_corners_where_it_shows_them(size):
     width, height = size
     for x, y in [(5, 7), (width - 9, 4), (width - 6, height - 8), (3, height - 5), (90, 60)]:
         dot = [x, y, x + 3, y + 3]
-        photo = np.asarray(perturbation.spoil(panel(size, dot)).convert("L")).astype(float)
+        photo = np.asarray(perturbation.apply(panel(size, dot)).convert("L")).astype(float)
         photo[photo == 128] = 0  # what lies beside the photo
         centre = (photo.sum(0) @ np.arange(0.5, width), photo.sum(1) @ np.arange(0.5, height))
         ((x0, y0, x1, y1),) = perturbation.boxes([dot], size)
@@ -67,6 +67,6 @@ def test_no_box_stays_no_box():
 
 @pytest.mark.parametrize("name", PERTURBATIONS)
 def test_a_photo_is_always_spoilt_alike(name, photo):
-    first, second = (np.asarray(PERTURBATIONS[name].spoil(photo)) for _ in range(2))
+    first, second = (np.asarray(PERTURBATIONS[name].apply(photo)) for _ in range(2))
     assert (first == second).all()
     assert first.shape != np.asarray(photo).shape or (first != np.asarray(photo)).any()

@@ -14,26 +14,26 @@ def counted(values) -> Tally:
     return Tally(above, np.ones_like(above))
 
 
-def drawn(counts):
+def resampled(counts):
     return counts, resample(counts)
 
 
 def test_the_interval_is_two_standard_errors_wide():
     values = np.random.default_rng(0).uniform(size=400)
-    found = interval(*drawn(counted(values)))
+    found = interval(*resampled(counted(values)))
     error = values.std() / np.sqrt(len(values))
     assert found.value == pytest.approx(values.mean())
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
 
 
 def test_equal_photos_leave_no_doubt():
-    found = interval(*drawn(counted([0.75] * 20)))
+    found = interval(*resampled(counted([0.75] * 20)))
     assert (found.low, found.high) == pytest.approx((0.75, 0.75))
 
 
 def test_a_pair_is_surer_than_its_two_intervals():
     values = np.random.default_rng(1).uniform(size=100)
-    first, second = drawn(counted(values)), drawn(counted(values - 0.05))
+    first, second = resampled(counted(values)), resampled(counted(values - 0.05))
     found = difference(first, second)
     assert (found.low, found.high) == pytest.approx((0.05, 0.05))
     assert not found.holds_zero
@@ -42,13 +42,13 @@ def test_a_pair_is_surer_than_its_two_intervals():
 
 def test_noise_is_not_distinguishable():
     draw = np.random.default_rng(2)
-    first, second = (drawn(counted(draw.uniform(size=100))) for _ in range(2))
+    first, second = (resampled(counted(draw.uniform(size=100))) for _ in range(2))
     assert difference(first, second).holds_zero
 
 
 def test_rows_about_other_photos_are_not_compared():
     with pytest.raises(ValueError, match="same photos"):
-        difference(drawn(counted([1.0])), drawn(counted([1.0, 0.5])))
+        difference(resampled(counted([1.0])), resampled(counted([1.0, 0.5])))
 
 
 def test_spread_over_seeds():

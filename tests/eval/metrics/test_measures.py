@@ -9,7 +9,7 @@ import pytest
 import supervision as sv
 from supervision.metrics import F1Score, MeanAveragePrecision, Precision, Recall
 
-from eval.metrics.average_precision import average_precision, unranked
+from eval.metrics.average_precision import ap_without_confidence, average_precision
 from eval.metrics.measures import tally
 from eval.metrics.pairing import pair
 from eval.metrics.slices import (
@@ -18,7 +18,6 @@ from eval.metrics.slices import (
     by_size,
     by_tables,
     by_threshold,
-    calibration,
     confusion,
     operating_points,
 )
@@ -333,19 +332,11 @@ def test_equally_sure_boxes_rank_as_they_come():
     # The wrong one comes first: 1 / 2 at every recall, where confidences put it last.
     row = answers(([], [FAR], [0.2]), ([LEFT], [LEFT], [0.9]))
     assert average_precision(*paired(row)).ap == pytest.approx(1)
-    assert unranked(row) == pytest.approx(0.5)
+    assert ap_without_confidence(row) == pytest.approx(0.5)
     assert row.predictions.confidence.tolist() == [0.2, 0.9]
 
 
-def test_calibration_holds_confidence_against_what_was_right():
-    row = answers(([LEFT], [LEFT, FAR], [0.92, 0.98]), ([LEFT], [LEFT], [0.31]))
-    low, high = calibration(*paired(row))
-    assert (low["boxes"], low["precision"]) == (1, 1)
-    assert (high["boxes"], high["precision"]) == (2, 0.5)
-    assert high["confidence"] == pytest.approx(0.95)
-
-
-def test_a_hundred_thousand_boxes_are_scored_while_one_waits():
+def test_scoring_100k_boxes_takes_less_than_10_s_of_cpu_time():
     draw = np.random.default_rng(0)
     corner = draw.uniform(0, 60, (100_000, 2))
     true = np.hstack([corner, corner + draw.uniform(10, 40, corner.shape)])
@@ -358,7 +349,7 @@ def test_a_hundred_thousand_boxes_are_scored_while_one_waits():
         Prediction(truth.id, [box], [TABLE], [float(confidence)], "here")
         for truth, box, confidence in zip(truths, found.tolist(), sure, strict=True)
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     result = evaluate(join("many", truths, told))
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert result.scores()["ap50"] > 0.8

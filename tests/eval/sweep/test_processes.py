@@ -1,27 +1,42 @@
-"""The parts of a shared sweep; test_distributed.py shares one for real."""
+"""One process among several; test_distributed.py shares a sweep for real."""
 
-import json
+import errno
+import sys
 
-from eval.sweep.processes import Sharing
+import pytest
 
-
-def test_parts_of_a_stopped_sweep_are_put_together_in_order(tmp_path):
-    file = tmp_path / "checkpoint-9.jsonl"
-    file.write_text('{"id": "b"}\n')
-    (tmp_path / "checkpoint-9.jsonl.part0").write_text('{"id": "d"}\n{"id": "b"}\n{"id": "e"')
-    (tmp_path / "checkpoint-9.jsonl.part1").write_text('{"id": "c"}\n{"id": "a"}\n')
-    Sharing("cpu").settle(file, ["a", "b", "c", "d", "e"])
-    assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == [
-        "b",
-        "a",
-        "c",
-        "d",
-    ]
-    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+from eval.sweep.processes import Processes
 
 
-def test_one_process_has_no_parts(tmp_path):
-    alone = Sharing("cpu")
-    assert alone.leads
-    assert alone.part(tmp_path / "base.jsonl") == tmp_path / "base.jsonl"
+def test_one_process_predicts_every_batch():
+    alone = Processes("cpu")
+    assert alone.is_main
     assert alone.share([[0, 1], [2]]) == [[0, 1], [2]]
+
+
+def test_processes_share_whole_batches():
+    alone = Processes("cpu")
+    alone.index, alone.count = 1, 2
+    assert alone.share([[0, 1], [2, 3], [4]]) == [[2, 3]]
+
+
+def test_two_commands_never_write_to_one_folder(tmp_path):
+    with Processes("cpu").only_command([tmp_path]):
+        other = Processes("cpu").only_command([tmp_path])
+        with pytest.raises(ValueError, match=f"another command is writing to {tmp_path}"), other:
+            pass
+    with Processes("cpu").only_command([tmp_path]):
+        pass
+
+
+def test_without_file_locks_nothing_is_locked(tmp_path, monkeypatch):
+    def unable(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch, Processes("cpu").only_command([tmp_path]):
+        patch.setattr("fcntl.flock", unable)
+        with Processes("cpu").only_command([tmp_path]):
+            pass
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    with Processes("cpu").only_command([tmp_path]), Processes("cpu").only_command([tmp_path]):
+        pass
