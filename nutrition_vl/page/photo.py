@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,10 @@ class PhotoTab:
         with gr.Row():
             self.button = gr.Button("Find nutrition tables", variant="primary")
             self.cancel = gr.Button("Cancel")
-        if pictures := sorted((DEMO / "examples").glob("*.jpg")):
-            labels = [f"Example {number}" for number in range(1, len(pictures) + 1)]
-            gr.Examples(
-                [str(p) for p in pictures], self.photo, label="Examples", example_labels=labels
-            )
+        with gr.Row():
+            for number, example in enumerate(sorted((DEMO / "examples").glob("*.jpg")), 1):
+                button = gr.Button(f"Example {number}", icon=example, size="sm", min_width=110)
+                button.click(partial(str, example), None, self.photo, api_visibility="private")
 
     def _outputs(self) -> None:
         self.line = gr.Markdown(WAITING, elem_id="photo-line", elem_classes="live")
