@@ -19,7 +19,6 @@ says
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -30,7 +29,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from nutrition_vl.cli import described, folder, guarded, positive, share
-from nutrition_vl.data.photos import FORMATS
+from nutrition_vl.data.photos import find_photos
 
 if TYPE_CHECKING:
     from nutrition_vl.answer import Answer
@@ -56,26 +55,6 @@ def parser() -> argparse.ArgumentParser:
     add("--threshold", type=share, metavar="P", help="leave out boxes less sure (default 0.4)")
     add("--free", action="store_true", help="let the model say anything, without the grammar")
     return options
-
-
-def find_photos(places: Sequence[Path]) -> list[Path]:
-    """Files as given, folders as the photos anywhere below, sorted; ValueError for one without."""
-    endings = {end for end, name in Image.registered_extensions().items() if name in FORMATS}
-    found: list[Path] = []
-    for place in places:
-        if not place.is_dir():
-            found.append(place)
-            continue
-        os.listdir(place)  # a folder that may not be read would look empty
-        inside = [
-            path
-            for path in sorted(place.rglob("[!.]*"))  # macOS writes ._pack.jpg beside pack.jpg
-            if path.suffix.lower() in endings and (path.is_file() or not path.exists())  # a link
-        ]
-        if not inside:
-            raise ValueError(f"there is no photo in {place}: give one of {', '.join(FORMATS)}")
-        found += inside
-    return found
 
 
 def _run(args: argparse.Namespace) -> int:

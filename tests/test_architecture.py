@@ -52,7 +52,7 @@ ROOMS = {
     "training.plan": "CORE settings examples fast_step",
     "training.run": "CORE settings examples plan",
     "training.memory": "CORE settings examples fast_step plan run",
-    "training.merge": "CORE run nutrition_vl.__main__ render.package",
+    "training.merge": "CORE run render.package",
     "training.__main__": "CORE settings plan run",
     "training.render.layout": "",
     "training.render.package": "render.layout",
@@ -70,7 +70,7 @@ ROOMS = {
     "eval.__main__": "CORE config report sweep",
     "nutrition_vl.crops": "data",
     "nutrition_vl.export": "boxes cli crops files",
-    "nutrition_vl.page": "CORE crops export nutrition_vl.__main__",
+    "nutrition_vl.page": "CORE crops export",
     "training.page": "CORE",
     "app": "CORE nutrition_vl.page training.page",
 }

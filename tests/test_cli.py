@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nutrition_vl.__main__ import find_photos, main
+from nutrition_vl.__main__ import main
+from nutrition_vl.data.photos import find_photos
 from nutrition_vl.detector import THRESHOLD, Detector
 from tests.helpers.labelled import label
 from tests.helpers.people import nobody

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from nutrition_vl.__main__ import find_photos
 from nutrition_vl.cli import described, guarded
-from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.photos import find_photos, open_photo
 
 if TYPE_CHECKING:
     from nutrition_vl.answer import Answer

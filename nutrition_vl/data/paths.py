@@ -4,26 +4,16 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from urllib.parse import unquote
 
-from PIL import Image
-
-from nutrition_vl.data.photos import FORMATS
+from nutrition_vl.data.photos import photo_suffixes
 from nutrition_vl.data.rows import ALIASES, choose
 
 # Written by macOS, Jupyter and Windows next to photos, under the photos' own names.
 IGNORED = ("__MACOSX", "@eaDir")
 _NOWHERE = re.compile(r"^(?:[A-Za-z]:/|/|~|[a-z0-9]+://|(?:.*/)?\.\./)")
-
-
-@cache
-def photo_suffixes() -> frozenset[str]:
-    """The lower-case suffixes of every format that `open_photo` reads."""
-    suffixes = Image.registered_extensions().items()
-    return frozenset(suffix for suffix, format_ in suffixes if format_ in FORMATS)
 
 
 def is_photo(file: str | Path) -> bool:

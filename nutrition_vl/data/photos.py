@@ -1,20 +1,23 @@
 """Opens any photo a person may have as one upright RGB picture, or says why it cannot."""
 
+import os
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from pillow_heif import register_heif_opener
 
 # Four times a phone's 16 megapixels; beyond, one small file could fill the memory.
 MAX_PIXELS = 64_000_000
 # Pillow reads more, among them EPS, which it hands to Ghostscript.
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "HEIF")
 # What Pillow itself expects of damaged files when it opens them, and what more they raise later.
 BROKEN = (
     SyntaxError,
@@ -77,6 +80,34 @@ def _orientation(photo: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def find_photos(places: Sequence[Path]) -> list[Path]:
+    """Files as given, folders as the photos anywhere below, sorted; ValueError for one without."""
+    photos: list[Path] = []
+    for place in places:
+        if not place.is_dir():
+            photos.append(place)
+            continue
+        os.listdir(place)  # a folder that may not be read would look empty
+        inside = [
+            path
+            for path in sorted(place.rglob("[!.]*"))  # macOS writes ._pack.jpg next to pack.jpg
+            if path.suffix.lower() in photo_suffixes()
+            and (path.is_file() or not path.exists())  # a dangling link is named later
+        ]
+        if not inside:
+            raise ValueError(f"there is no photo in {place}: give one of {', '.join(FORMATS)}")
+        photos += inside
+    return photos
+
+
+@cache
+def photo_suffixes() -> frozenset[str]:
+    """The lower-case suffixes of every format that `open_photo` reads."""
+    register_heif_opener()
+    suffixes = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, format_ in suffixes if format_ in FORMATS)
+
+
 @contextmanager
 def _opened(source: str | Path | bytes, name: str | None) -> Iterator[Image.Image]:
     name = name or ("the photo" if isinstance(source, bytes) else str(source))
@@ -106,6 +137,7 @@ def _open(source: str | Path | bytes) -> Image.Image:
     stream = BytesIO(source) if isinstance(source, bytes) else source
     with warnings.catch_warnings():  # MAX_PIXELS is stricter than Pillow's warning
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        register_heif_opener()  # iPhones' own format, which Pillow does not read
         return Image.open(stream, formats=FORMATS)
 
 

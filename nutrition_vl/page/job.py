@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nutrition_vl.__main__ import find_photos
-from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.photos import find_photos, open_photo
 from nutrition_vl.matching import iou
 from nutrition_vl.page.guard import own_upload, uploads
 from nutrition_vl.page.photo import above

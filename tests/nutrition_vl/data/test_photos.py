@@ -42,7 +42,7 @@ def oriented(value):
     return exif
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "HEIF"])
 def test_formats(kind, tmp_path):
     file = tmp_path / "photo"  # no suffix: contents decide
     two_halves().save(file, kind)
