@@ -33,7 +33,7 @@ from nutrition_vl.data.photos import find_photos
 
 if TYPE_CHECKING:
     from nutrition_vl.answer import Answer
-    from nutrition_vl.detector import Found
+    from nutrition_vl.detector import Detection
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
     add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
     add("--threshold", type=share, metavar="P", help="leave out boxes less sure (default 0.4)")
+    add("--quantization", metavar="Q", help="nf4, nf4-single, int8 or none (default: as trained)")
+    add("--decoder", default="fast", help="fast, or generate: plain transformers, the same boxes")
     add("--free", action="store_true", help="let the model say anything, without the grammar")
     return options
 
@@ -71,33 +73,38 @@ def _run(args: argparse.Namespace) -> int:
     if args.draw:
         args.draw.mkdir(parents=True, exist_ok=True)
     try:
-        detector = Detector.load(args.checkpoint, adapter=args.adapter or True, device=args.device)
-        found = detector.stream(
+        detector = Detector.load(
+            args.checkpoint,
+            adapter=args.adapter or True,
+            device=args.device,
+            quantization=args.quantization,
+            decoder=args.decoder,
+        )
+        detections = detector.stream(
             photos,
             batch_size=args.batch_size,
             threshold=THRESHOLD if args.threshold is None else args.threshold,
             free=args.free,
         )
-        return _tell(photos, found, args.draw)
+        return _print(photos, detections, args.draw)
     except torch.OutOfMemoryError as error:
         small = "the GPU's memory is too small for one photo: use --device cpu"
         raise ValueError(small) from error
 
 
-def _tell(paths: Sequence[Path], found: Iterator["Found"], draw: Path | None) -> int:
-    """Prints a line for each photo, as soon as it is answered, and then what is to be known."""
+def _print(paths: Sequence[Path], detections: Iterator["Detection"], draw: Path | None) -> int:
+    """Prints one line per photo as soon as it is answered; returns the exit code."""
     failed = changed = 0
-    for path, one in zip(tqdm(paths, unit="photo"), found, strict=True):
+    for path, one in zip(tqdm(paths, unit="photo"), detections, strict=True):
         line: dict[str, object] = {"photo": str(path)}
-        if isinstance(one, Exception):
+        if one.answer is None or one.photo is None:
             failed += 1
-            line |= {"error": str(one)}
+            line |= {"error": str(one.error)}
         else:
-            photo, answer = one
-            changed += answer.overruled > 0
-            line |= answer.record(photo.size)
+            changed += one.answer.overruled > 0
+            line |= one.answer.record(one.photo.size)
             if draw:
-                _draw(photo, answer, draw, path.stem)
+                _draw(one.photo, one.answer, draw, path.stem)
         tqdm.write(json.dumps(line))
         sys.stdout.flush()
     if changed:

@@ -1,4 +1,4 @@
-"""How photos flow past the model: prepared ahead of it, in batches that fit its memory."""
+"""Prefetches inputs in threads, and halves a batch that runs out of GPU memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,36 +8,39 @@ from typing import TypeVar
 
 import torch
 
-READERS = 8  # threads; reading and resizing a phone's photo takes a tenth of a second
+THREADS = 8  # reading and resizing a phone's photo takes 0.1 s
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def prefetched(make: Callable[[Item], Made], items: Iterable[Item], ahead: int) -> Iterator[Made]:
-    """What is made of each item, in order, in threads that are up to `ahead` items ahead."""
+def prefetch(
+    prepare: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """The results in order, prepared in threads, at most `ahead` items ahead."""
     items = iter(items)
-    with ThreadPoolExecutor(READERS) as readers:
-        waiting = deque(readers.submit(make, item) for item in islice(items, ahead))
+    with ThreadPoolExecutor(THREADS) as pool:
+        waiting = deque(pool.submit(prepare, item) for item in islice(items, ahead))
         while waiting:
-            made = waiting.popleft().result()
-            waiting.extend(readers.submit(make, item) for item in islice(items, 1))
-            yield made
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(prepare, item) for item in islice(items, 1))
+            yield result
 
 
-def halved(
-    work: Callable[[Sequence[Item]], list[Made]], items: Sequence[Item], forget: Callable[[], None]
-) -> list[Made]:
-    """All items' work in one go, or in halves where a GPU has no memory for that.
+def run_in_halves(
+    run: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], clear: Callable[[], None]
+) -> list[Result]:
+    """Runs all items in one batch, or in halves where a GPU has no memory for it.
 
-    `forget` frees what earlier work has left. One item that does not fit is torch.OutOfMemoryError.
+    `clear` frees memory of earlier batches. torch.OutOfMemoryError for a single item that is too
+    large.
     """
     try:
-        return work(items)
+        return run(items)
     except torch.OutOfMemoryError:
         if len(items) == 1:
             raise
-    forget()
+    clear()
     torch.cuda.empty_cache()
     half = len(items) // 2
-    return halved(work, items[:half], forget) + halved(work, items[half:], forget)
+    return run_in_halves(run, items[:half], clear) + run_in_halves(run, items[half:], clear)

@@ -1,7 +1,7 @@
-"""Photo in, boxes out: the same detector for the command, the page and the evaluation."""
+"""Photo in, boxes out: one detector for the command, the page and the evaluation."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -10,50 +10,66 @@ from time import perf_counter
 from typing import Literal, Self
 
 from PIL import Image
-from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-from nutrition_vl.answer import Answer, read
-from nutrition_vl.batching import halved, prefetched
+from nutrition_vl.answer import Answer
+from nutrition_vl.batching import prefetch, run_in_halves
 from nutrition_vl.confidence import Calibration
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.decoding.cuda_graphs import Eager, Graphs
+from nutrition_vl.decoding.decoded import Decoded
 from nutrition_vl.decoding.decoder import Decoder
-from nutrition_vl.decoding.draft import Token
-from nutrition_vl.decoding.generate import generate, greedy
+from nutrition_vl.decoding.generate import generate
 from nutrition_vl.decoding.grammar import Spelling, State
-from nutrition_vl.decoding.inputs import Question
-from nutrition_vl.decoding.overflow import watch
+from nutrition_vl.decoding.inputs import ModelInputs
 from nutrition_vl.models.adapters import NONE, Adapters, fitting
 from nutrition_vl.models.checkpoints import Checkpoint, resolve
+from nutrition_vl.models.family import Model, Processor
 from nutrition_vl.models.load import PixelBudget, budget_of, load_base, load_processor
-from nutrition_vl.models.runtime import Runtime, detect_runtime
+from nutrition_vl.models.quantization import check_quantization
+from nutrition_vl.models.runtime import detect_runtime
 
-# What command, page and eval show. F1 is highest when boxes count from half of it on (Lipton et al.
-# 2014, arXiv:1402.1892): 0.48 where it is 0.96. On 117 real photos the demo's boxes are all surer.
+# Shown by command, page and eval. F1 is highest when boxes count from half of it on (Lipton et al.
+# 2014, arXiv:1402.1892): 0.48 where it is 0.96. On 117 real photos all boxes of the demo are above.
 THRESHOLD = 0.4
+DECODERS = ("fast", "generate")
 Source = Image.Image | str | Path | Callable[[], Image.Image]  # called in a reading thread
-Refusal = ValueError | OSError
-Found = tuple[Image.Image, Answer] | Refusal
+Failure = ValueError | OSError
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The answer to one photo, or the error that prevented it; `photo` is None if unreadable."""
+
+    photo: Image.Image | None
+    answer: Answer | None = None
+    error: Failure | None = None
+
+    def unwrap(self) -> Answer:
+        """The answer; raises the error of a photo without one."""
+        if self.error:
+            raise self.error
+        assert self.answer is not None
+        return self.answer
 
 
 class Detector:
-    """One 4-bit base with any number of adapters on it, of which one or none is in use.
+    """One base with any number of adapters on it, of which one or none is in use.
 
-    Threads may share it: each answer comes wholly from the adapter it was asked of.
+    Thread-safe: each answer comes entirely from the adapter that the call names.
     """
 
     def __init__(
         self,
-        base: str,
-        model: Qwen2VLForConditionalGeneration,
-        processor: Qwen2VLProcessor,
-        runtime: Runtime,
+        base: str | None,
+        model: Model,
+        processor: Processor,
+        decoder: str = "fast",
         check_prompt: bool = True,
     ) -> None:
-        self.base, self.model, self.processor, self.runtime = base, model, processor, runtime
-        # Replaces the checkpoint's own, which would fill in whatever a call leaves open: the hub's
-        # Qwen2-VL asks for a repetition penalty, and that spoils repeated digits.
-        model.generation_config = greedy(processor.tokenizer)
+        if decoder not in DECODERS:
+            raise ValueError(f"unknown decoder {decoder!r}: use one of {', '.join(DECODERS)}")
+        self.base, self.model, self.processor = base, model, processor
+        self.plain = decoder == "generate"
         self._adapters = Adapters(base, model, processor, check_prompt)
         self._current = NONE
         self._lock = Lock()
@@ -65,34 +81,48 @@ class Detector:
         *,
         adapter: Literal[True] | str | Path = True,
         device: str = "auto",
-        quantization: str = "nf4",
+        quantization: str | None = None,
+        decoder: str = "fast",
         check_prompt: bool = True,
     ) -> Self:
         """The detector of a checkpoint; `adapter` is its own (True), another by name, or "none".
 
-        `quantization` is one of QUANTIZATIONS; `check_prompt` refuses adapters trained with another
-        prompt. Raises FileNotFoundError or ValueError, in one sentence, for what misfits.
+        `quantization` is one of QUANTIZATIONS, by default the one on the checkpoint's card.
+        `decoder` "generate" detects by plain transformers: the same boxes, slower. `check_prompt`
+        refuses adapters trained with another prompt. Raises FileNotFoundError or ValueError, in one
+        sentence, for anything missing or unfit.
         """
-        runtime, found = detect_runtime(device), resolve(checkpoint, check_prompt)
-        own = NONE if found.adapter is None else checkpoint
+        runtime, source = detect_runtime(device), resolve(checkpoint, check_prompt)
+        bits = check_quantization(quantization or source.quantization)
+        own = NONE if source.adapter is None else checkpoint
         chosen = str(own if adapter is True else adapter)
         if chosen != NONE:
-            fitting(chosen, found.base, check_prompt)  # before minutes of loading the base
-        model = load_base(found.base, runtime, found.revision, quantization)
-        detector = cls(found.base, model, _bare_processor(found), runtime, check_prompt)
+            fitting(chosen, source.base, check_prompt)  # before minutes of loading the base
+        model = load_base(source.base, runtime, source.revision, bits)
+        detector = cls(source.base, model, _base_processor(source), decoder, check_prompt)
         detector.use_adapter(chosen)
         return detector
 
+    @classmethod
+    def around(cls, model: Model, processor: Processor, decoder: str = "fast") -> Self:
+        """The detector of a model in memory, with the adapter that is active in it."""
+        return cls(None, model, processor, decoder)
+
     @property
     def adapters(self) -> list[str]:
-        """The names of the adapters that are loaded."""
+        """The names of the loaded adapters."""
         return [name for name in self._adapters.loaded if name != NONE]
 
     @cached_property
+    def start(self) -> State:
+        """The start of the grammar; ValueError for a tokenizer that cannot spell it."""
+        return State(Spelling.of(self.processor.tokenizer))
+
+    @cached_property
     def decoder(self) -> Decoder:
-        """What decodes inside the grammar; ValueError for a tokenizer that cannot spell in it."""
-        runner = Graphs() if self.runtime.device.type == "cuda" else Eager()
-        return Decoder(self.model, State(Spelling.of(self.processor.tokenizer)), runner)
+        """The fast decoder."""
+        runner = Graphs() if self.model.device.type == "cuda" else Eager()
+        return Decoder(self.model, self.start, runner)
 
     def use_adapter(self, checkpoint: str | Path | None) -> None:
         """Detects with this adapter from now on; None or "none" is the bare base.
@@ -106,7 +136,7 @@ class Detector:
             self._current = name
 
     def calibrate(self, calibration: Calibration) -> None:
-        """Judges what the adapter in use says by this calibration from now on."""
+        """Uses this calibration for the adapter in use from now on."""
         with self._lock:
             loaded = self._adapters.loaded
             loaded[self._current] = replace(loaded[self._current], calibration=calibration)
@@ -121,18 +151,17 @@ class Detector:
     ) -> list[Answer]:
         """One answer per upright RGB photo, in one batch, by the adapter in use or the one named.
 
-        Boxes less sure than `threshold` are left out; a `free` answer keeps to no grammar. Raises
+        Leaves out boxes below the confidence `threshold`; a `free` answer has no grammar. Raises
         ValueError for a photo that is too long and thin, or whose numbers overflow.
         """
-        size = max(1, len(images))
-        answers = []
-        for found in self.stream(
-            images, batch_size=size, adapter=adapter, threshold=threshold, free=free
-        ):
-            if isinstance(found, Exception):
-                raise found
-            answers.append(found[1])
-        return answers
+        detections = self.stream(
+            images,
+            batch_size=max(1, len(images)),
+            adapter=adapter,
+            threshold=threshold,
+            free=free,
+        )
+        return [detection.unwrap() for detection in detections]
 
     def stream(
         self,
@@ -142,101 +171,80 @@ class Detector:
         adapter: str | Path | None = None,
         threshold: float = 0.0,
         free: bool = False,
-    ) -> Iterator[Found]:
-        """Each photo with its answer, or why there is none, which is that photo's alone.
+    ) -> Iterator[Detection]:
+        """One detection per photo, in order; an error is that photo's alone.
 
-        Photos may be files or functions that open one: on a GPU the next ones are read and prepared
-        while the model works on these. A batch that does not fit the GPU's memory is halved.
+        Photos may be files or functions that open one: on a GPU the next ones are opened and
+        prepared while the model works. A batch that does not fit into the GPU's memory is halved.
         """
         with self._lock:
             name = self._current if adapter is None else str(adapter)
-            used = self._adapters[name]
-        asked = self._asked(sources, used.processor, 2 * batch_size)
-        while some := list(islice(asked, batch_size)):
-            yield from self._answers(some, name, threshold, free)
+            processor = self._adapters[name].processor
+        prepare = partial(_prepare, processor=processor, model=self.model)
+        on_cpu = self.model.device.type == "cpu"  # the model needs its cores
+        ahead = map(prepare, sources) if on_cpu else prefetch(prepare, sources, 2 * batch_size)
+        while batch := list(islice(ahead, batch_size)):
+            yield from self._detect_batch(batch, name, threshold, free)
 
-    def _asked(
-        self, sources: Iterable[Source], processor: Qwen2VLProcessor, ahead: int
-    ) -> Iterator[Question | Refusal]:
-        """The question about each photo, or why there is none, prepared ahead for a GPU."""
-
-        def ask(source: Source) -> Question | Refusal:
-            try:
-                return Question.about(_opened(source), processor, self.model)
-            except (ValueError, OSError) as error:
-                return error
-
-        on_cpu = self.runtime.device.type == "cpu"  # whose cores the model needs itself
-        return map(ask, sources) if on_cpu else prefetched(ask, sources, ahead)
-
-    def _answers(
-        self, asked: Sequence[Question | Refusal], name: str, threshold: float, free: bool
-    ) -> Iterator[Found]:
-        """What comes of a batch, in its order."""
-        questions = [question for question in asked if isinstance(question, Question)]
+    def _detect_batch(
+        self, batch: Sequence[ModelInputs | Detection], name: str, threshold: float, free: bool
+    ) -> Iterator[Detection]:
+        inputs = [one for one in batch if isinstance(one, ModelInputs)]
         start = perf_counter()
         with self._lock, self._adapters.switched_to(name):
-            said = iter(self._say(questions, name, free))
-        seconds = (perf_counter() - start) / max(1, len(questions))
-        for question in asked:
-            if isinstance(question, Question):
-                yield self._read(question, next(said), name, seconds, threshold)
+            decode = self._decoding(name, free)
+            answers = iter(run_in_halves(decode, inputs, self._clear) if inputs else [])
+        seconds = (perf_counter() - start) / max(1, len(inputs))
+        for one in batch:
+            if isinstance(one, ModelInputs):
+                yield self._detection(one, next(answers), name, seconds, threshold)
             else:
-                yield question
+                yield one
 
-    def _say(
-        self, questions: Sequence[Question], name: str, free: bool
-    ) -> list[list[Token] | ValueError]:
-        """The tokens of each answer by the adapter in use, or where its numbers overflowed."""
-        if not questions:
-            return []
-        say = partial(generate, self.model) if free else partial(self.decoder.decode, adapter=name)
-        said = halved(say, questions, self._forget)
-        return [
-            self._overflow(question) if tokens is None else tokens
-            for question, tokens in zip(questions, said, strict=True)
-        ]
+    def _decoding(self, name: str, free: bool) -> Callable[[Sequence[ModelInputs]], list[Decoded]]:
+        if free or self.plain:
+            start = None if free else self.start
+            return partial(generate, self.model, self.processor.tokenizer, start=start)
+        return partial(self.decoder.decode, adapter=name)
 
-    def _forget(self) -> None:
-        if "decoder" in vars(self):  # which a tokenizer that cannot spell does without
-            self.decoder.forget()
+    def _clear(self) -> None:
+        if "decoder" in vars(self):
+            self.decoder.clear()
 
-    def _overflow(self, question: Question) -> ValueError:
-        """Asks once more, looking at every layer, and says which one to suspect."""
-        end = self.processor.tokenizer.eos_token_id
-        with watch(self.model) as layers:
-            generate(self.model, [question], lambda said: [end])
-        first = f", first in {layers[0]}" if layers else ""
-        return ValueError(
-            f"the model overflowed in {self.model.dtype}{first}: use a newer GPU or the CPU"
-        )
-
-    def _read(
-        self,
-        question: Question,
-        said: list[Token] | ValueError,
-        name: str,
-        seconds: float,
-        threshold: float,
-    ) -> Found:
-        if isinstance(said, ValueError):
-            return said
-        used, photo = self._adapters[name], question.photo
-        seconds += question.seconds
-        answer = read(said, photo.size, used.processor.tokenizer, used.calibration, seconds)
-        return photo, answer.above(threshold)
+    def _detection(
+        self, inputs: ModelInputs, decoded: Decoded, name: str, seconds: float, threshold: float
+    ) -> Detection:
+        if decoded.overflowed:
+            dtype = self.model.dtype
+            error = ValueError(f"the model overflowed in {dtype}: use a newer GPU or the CPU")
+            return Detection(inputs.photo, error=error)
+        used, photo = self._adapters[name], inputs.photo
+        seconds += inputs.seconds
+        tokenizer = used.processor.tokenizer
+        answer = Answer.from_decoded(decoded, photo.size, tokenizer, used.calibration, seconds)
+        return Detection(photo, answer.above(threshold))
 
 
-def _opened(source: Source) -> Image.Image:
+def _open(source: Source) -> Image.Image:
     if isinstance(source, Image.Image):
         return source
     return open_photo(source) if isinstance(source, str | Path) else source()
 
 
-def _bare_processor(checkpoint: Checkpoint) -> Qwen2VLProcessor:
-    """What the base is asked with: the processor of the adapter it comes with, to compare them.
+def _prepare(source: Source, processor: Processor, model: Model) -> ModelInputs | Detection:
+    """The inputs for a photo, or the detection with the error."""
+    photo = None
+    try:
+        photo = _open(source)
+        return ModelInputs.from_photo(photo, processor, model.dtype)
+    except (ValueError, OSError) as error:
+        return Detection(photo, error=error)
 
-    The hub's own budget of 16,384 tokens a photo would take 256 GB of attention, so it is cut.
+
+def _base_processor(checkpoint: Checkpoint) -> Processor:
+    """The base's processor: that of the checkpoint's adapter, so that they can be compared.
+
+    The hub's own budget of 16,384 tokens per photo would take 256 GB of attention, so it is cut.
     """
     if checkpoint.adapter:
         return load_processor(checkpoint.adapter)

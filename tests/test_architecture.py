@@ -44,7 +44,7 @@ ROOMS = {
     "nutrition_vl.answer": "boxes confidence decoding",
     "nutrition_vl.detector": "answer batching confidence data decoding models",
     "nutrition_vl.__main__": "answer cli data detector draw",
-    "nutrition_vl.calibrate": "cli confidence data detector models",
+    "nutrition_vl.calibrate": "cli confidence data detector matching models",
     "nutrition_vl.bench": "cli files data decoding detector models",
     "training.settings": "CORE",
     "training.examples": "CORE",
@@ -79,8 +79,8 @@ ROOMS = {
 HOMES = {
     "BitsAndBytesConfig(": "nutrition_vl/models/quantization.py",
     "LoraConfig(": "training/settings/recipes.py",
-    "ForConditionalGeneration.from_pretrained(": "nutrition_vl/models/load.py",
-    "Processor.from_pretrained(": "nutrition_vl/models/load.py",
+    ".model.from_pretrained(": "nutrition_vl/models/load.py",
+    ".processor.from_pretrained(": "nutrition_vl/models/load.py",
     "CUDAGraph(": "nutrition_vl/decoding/cuda_graphs.py",
     "past_key_values": "nutrition_vl/decoding/decoder.py",
 }

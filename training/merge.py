@@ -40,9 +40,9 @@ def merge(run: str, out: Path, photos: Sequence[Image.Image], device: str = "aut
     (found, adapter), runtime = resolve_adapter(run), detect_runtime(device)
     _check(found, out)
     model = load_base(found.base, runtime, found.revision, quantization="none")
-    own, processor = model.generation_config, load_processor(adapter)
+    processor = load_processor(adapter)
     adapted = attach(model, adapter, "trained")
-    detector = Detector(found.base, model, processor, runtime)
+    detector = Detector.around(model, processor)
     before = detector.detect(photos)
     merged = adapted.merge_and_unload()
     for number, (old, new) in enumerate(zip(before, detector.detect(photos), strict=True), 1):
@@ -50,7 +50,6 @@ def merge(run: str, out: Path, photos: Sequence[Image.Image], device: str = "aut
             raise ValueError(
                 f"merged it answers {new.text!r} instead of {old.text!r} on photo {number}"
             )
-    merged.generation_config = own
     merged.save_pretrained(out)
     processor.save_pretrained(out)
     write_model_card(out, read_card(adapter), adapter.parent, merged=True)

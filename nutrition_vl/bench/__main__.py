@@ -30,9 +30,10 @@ from nutrition_vl.data.photos import open_photo
 from nutrition_vl.files import git_commit
 
 if TYPE_CHECKING:
+    import torch
+
     from nutrition_vl.bench.timing import Bench
     from nutrition_vl.detector import Detector
-    from nutrition_vl.models.runtime import Runtime
 
 PHONE = (1200, 1600)  # pixels the embedded photos are enlarged to, as a phone would send them
 WAYS = ("generate", "ours")
@@ -68,8 +69,8 @@ def _run(args: argparse.Namespace) -> int:
     # Here and not above, as below: they take seconds, which --help need not wait for.
     from nutrition_vl.bench.timing import Bench
 
-    with photos(args.photos) as files, opened(args.checkpoint, args.device) as detector:
-        for found in measure(args, Bench(detector, files)):
+    with photos(args.photos) as files:
+        for found in measure(args, Bench(opened(args.checkpoint, args.device), files)):
             if args.out:
                 save(found, args.out)
     print(page(found))
@@ -79,14 +80,14 @@ def _run(args: argparse.Namespace) -> int:
 
 def measure(args: argparse.Namespace, bench: "Bench") -> Iterator[dict[str, Any]]:
     """All that is known so far, after each measurement."""
-    (question,) = bench.questions(bench.photos[:1])
-    device = bench.detector.runtime.device.type
-    found = machine(bench.detector.runtime) | {
+    (inputs,) = bench.inputs(bench.photos[:1])
+    device = bench.detector.model.device.type
+    found = machine(bench.detector.model.device) | {
         "command": command(args, device),
         "checkpoint": args.checkpoint,
         "device": device,
-        "image_tokens": int(question.types.sum()),
-        "prompt_tokens": len(question.ids),
+        "image_tokens": int(inputs.types.sum()),
+        "prompt_tokens": len(inputs.ids),
         "answer_tokens": len(bench.script),
         "latency_s": {},
         "photos_per_s": {},
@@ -121,13 +122,13 @@ def save(found: dict[str, Any], folder: Path) -> None:
     file.with_suffix(".md").write_text(page(found), encoding="utf-8")
 
 
-def machine(runtime: "Runtime") -> dict[str, Any]:
+def machine(device: "torch.device") -> dict[str, Any]:
     """Hardware, versions and commit."""
     import torch
 
-    cuda = runtime.device.type == "cuda"
+    cuda = device.type == "cuda"
     return {
-        "hardware": torch.cuda.get_device_name(runtime.device) if cuda else _processor(),
+        "hardware": torch.cuda.get_device_name(device) if cuda else _processor(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
@@ -203,27 +204,24 @@ def _processor() -> str:
     return f"{len(names)} x {names[0]}" if names else platform.processor()
 
 
-@contextmanager
-def opened(checkpoint: str, device: str) -> Iterator["Detector"]:
-    """The detector of a checkpoint, or of random weights, made for the time being."""
+def opened(checkpoint: str, device: str) -> "Detector":
+    """The detector of a checkpoint, or of random weights with a random adapter."""
     from nutrition_vl.detector import Detector
     from nutrition_vl.models.checkpoints import DEMO
-    from nutrition_vl.models.load import PixelBudget
+    from nutrition_vl.models.load import PixelBudget, load_processor
     from nutrition_vl.models.random_weights import (
+        add_random_adapter,
         is_random,
-        random_adapter,
-        random_checkpoint,
+        random_base,
         skeleton,
     )
     from nutrition_vl.models.runtime import detect_runtime
 
     if not is_random(checkpoint):
-        yield Detector.load(checkpoint, device=device)
-        return
-    runtime, shape = detect_runtime(device), skeleton(checkpoint, DEMO, "main").config
-    with random_checkpoint(shape, runtime) as base:
-        detector = Detector.load(random_adapter(base, shape, PixelBudget()), device=device)
-        yield detector
+        return Detector.load(checkpoint, device=device)
+    shape = skeleton(checkpoint, DEMO, "main").config
+    model = add_random_adapter(random_base(shape, detect_runtime(device)))
+    return Detector.around(model, load_processor(DEMO, PixelBudget()))
 
 
 @contextmanager

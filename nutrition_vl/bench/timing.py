@@ -12,15 +12,14 @@ import numpy as np
 import psutil
 import torch
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.decoding.cuda_graphs import Eager
+from nutrition_vl.decoding.decoded import Decoded
 from nutrition_vl.decoding.decoder import Decoder
-from nutrition_vl.decoding.draft import Row, Token
-from nutrition_vl.decoding.generate import following, generate, inside
-from nutrition_vl.decoding.inputs import Question
+from nutrition_vl.decoding.generate import generate, next_logits
+from nutrition_vl.decoding.inputs import ModelInputs
 from nutrition_vl.detector import Detector
 from nutrition_vl.models.adapters import NONE
 
@@ -29,21 +28,16 @@ WARM = 3  # times a shape comes before it counts: the first is eager, the second
 ALIKE = 16  # photos whose answers are compared, at most
 
 
-class Rehearsed(Decoder):
-    """Decodes as ever, but finds each next word of `script`, if there is one, the likeliest."""
+class Scripted(Decoder):
+    """Decodes as ever, but every answer is the `script`."""
 
     script: Sequence[int] = ()
 
-    def _hear(self, rows: Sequence[Row], predictions: Tensor) -> None:
-        heard = predictions.cpu()
-        for row, prediction in zip(rows, heard, strict=False):
-            said, length = len(row.said), len(row.chain)
-            forks = [said + length - 1 + len(fork) for fork in row.forks]
-            for place, word in enumerate([*range(said, said + length), *forks]):
-                if word < len(self.script):
-                    following = self.start.spelling.alphabet.index(self.script[word])
-                    prediction[place, following] += 1e6
-        super()._hear(rows, heard)
+    def decode(
+        self, inputs: Sequence[ModelInputs], adapter: str, forced: Sequence[int] = ()
+    ) -> list[Decoded]:
+        """Answers that begin with the forced tokens, or are the script."""
+        return super().decode(inputs, adapter, forced or self.script)
 
 
 class Bench:
@@ -53,7 +47,8 @@ class Bench:
         self.detector, self.files = detector, files
         self.photos = [open_photo(file) for file in files]
         start, runner = detector.decoder.start, detector.decoder.runner
-        self.decoder = detector.decoder = Rehearsed(detector.model, start, runner)
+        self.tokenizer = detector.processor.tokenizer
+        self.decoder = detector.decoder = Scripted(detector.model, start, runner)
         self.script = [*start.spelling.spell(BOX), start.spelling.end]
         self.decoder.script = self.script
         detector.detect(self.photos[:1])  # after which the adapter stays in use
@@ -61,7 +56,7 @@ class Bench:
     def latency(self, way: str, repeats: int) -> dict[str, float]:
         """Seconds from an open photo to its boxes, and the memory it takes in GiB."""
         ask = self._by_generate if way == "generate" else self.detector.detect
-        watch = Stopwatch(self.detector.runtime.device)
+        watch = Stopwatch(self.detector.model.device)
         for photo in self.photos[:1] if way == "generate" else WARM * self.photos:
             ask([photo])
         for photo in tqdm(islice(cycle(self.photos), repeats), f"{way}, one photo", repeats):
@@ -73,7 +68,7 @@ class Bench:
 
     def rate(self, way: str, size: int) -> float:
         """Photos a second from files to boxes, in batches of this size."""
-        watch = Stopwatch(self.detector.runtime.device)
+        watch = Stopwatch(self.detector.model.device)
         count = max(4, size) if way == "generate" else 4 * max(2, size)
         files = list(islice(cycle(self.files), count))
         for _ in range(1 if way == "generate" else 2):  # the first of ours is the warm-up
@@ -88,14 +83,14 @@ class Bench:
 
     def split(self, size: int) -> dict[str, float]:
         """Seconds that a batch of ours spends in each stage, when none overlaps another."""
-        watch = Stopwatch(self.detector.runtime.device)
-        self.decoder.lap = watch.lap
+        watch = Stopwatch(self.detector.model.device)
+        self.decoder.on_stage = watch.lap
         for _ in range(2 * WARM):
             watch.start()
-            questions = self.questions(islice(cycle(self.photos), size))
+            inputs = self.inputs(islice(cycle(self.photos), size))
             watch.lap("preprocessing")
-            self.decode(questions)
-        self.decoder.lap = lambda stage: None
+            self.decode(inputs, self.script)
+        self.decoder.on_stage = lambda stage: None
         return {stage: round(float(np.median(t[WARM:])), 4) for stage, t in watch.laps.items()}
 
     def same(self) -> dict[str, float]:
@@ -108,42 +103,43 @@ class Bench:
         for an ordinary pass over what was said.
         """
         model, start = self.detector.model, replace(self.decoder.start, most=1)
-        questions, follow = self.questions(self.photos[:ALIKE]), inside(start)
-        theirs = partial(generate, model, follow=lambda s: follow(s) if s else self.script[:1])
-        plain = [said for asked in questions for said in theirs([asked])]
-        self.decoder.forget()  # its graphs know its slots, and no other's
-        ours, eager = (Rehearsed(model, start, run) for run in (self.decoder.runner, Eager()))
-        ours.script = eager.script = self.script[:1]
+        inputs, first = self.inputs(self.photos[:ALIKE]), self.script[:1]
+        theirs = partial(generate, model, self.tokenizer, start=start, forced=first)
+        plain = [answer for one in inputs for answer in theirs([one])]
+        self.decoder.clear()  # its graphs know its cache, and no other's
+        ours, eager = (Decoder(model, start, runner) for runner in (self.decoder.runner, Eager()))
         for _ in range(WARM):
-            alone = [said for asked in questions for said in self.decode([asked], ours)]
+            alone = [answer for one in inputs for answer in self.decode([one], first, ours)]
         for _ in range(WARM):
-            batch = self.decode(questions, ours)
-        single = [said for asked in questions for said in self.decode([asked], eager)]
+            batch = self.decode(inputs, first, ours)
+        single = [answer for one in inputs for answer in self.decode([one], first, eager)]
         ways = {"alone": alone, "batch": batch, "without_graphs": single}
-        ways["generate_in_a_batch"] = theirs(questions)
-        found = {way: sum(map(_equal, plain, said)) for way, said in ways.items()}
+        ways["generate_in_a_batch"] = theirs(inputs)
+        found = {way: sum(map(_equal, plain, answers)) for way, answers in ways.items()}
         apart = [
-            gap(model, asked, *both)
-            for said in ways.values()
-            for asked, *both in zip(questions, plain, said, strict=True)
+            gap(model, one, *both)
+            for answers in ways.values()
+            for one, *both in zip(inputs, plain, answers, strict=True)
         ]
-        return {"photos": len(questions), **found, "largest_gap": round(max(apart), 4)}
+        return {"photos": len(inputs), **found, "largest_gap": round(max(apart), 4)}
 
-    def questions(self, photos: Iterable[Image.Image]) -> list[Question]:
-        """The photos' questions, prepared."""
+    def inputs(self, photos: Iterable[Image.Image]) -> list[ModelInputs]:
+        """The photos, prepared."""
         model, processor = self.detector.model, self.detector.processor
-        return [Question.about(photo, processor, model) for photo in photos]
+        return [ModelInputs.from_photo(photo, processor, model.dtype) for photo in photos]
 
     def decode(
-        self, questions: Sequence[Question], decoder: Decoder | None = None
-    ) -> list[list[Token] | None]:
-        """Answers by our decoding."""
+        self,
+        inputs: Sequence[ModelInputs],
+        forced: Sequence[int],
+        decoder: Decoder | None = None,
+    ) -> list[Decoded]:
+        """Answers by our decoding, which begin with the forced tokens."""
         name = next(iter(self.detector.adapters), NONE)
-        return (decoder or self.decoder).decode(questions, name)
+        return (decoder or self.decoder).decode(inputs, name, forced)
 
     def _by_generate(self, photos: Sequence[Image.Image]) -> None:
-        questions = self.questions(photos)
-        generate(self.detector.model, questions, lambda said: [self.script[len(said)]])
+        generate(self.detector.model, self.tokenizer, self.inputs(photos), forced=self.script)
 
 
 class Stopwatch:
@@ -175,21 +171,19 @@ class Stopwatch:
         return round(bytes_ / 2**30, 2)
 
 
-def gap(
-    model: Any, question: Question, one: list[Token] | None, other: list[Token] | None
-) -> float:
+def gap(model: Any, inputs: ModelInputs, one: Decoded, other: Decoded) -> float:
     """How far the logits of two answers' tokens lie apart where they first differ, if they do."""
-    said = _ids(one)
-    for place, (first, second) in enumerate(zip(said, _ids(other), strict=False)):
+    tokens = _ids(one)
+    for place, (first, second) in enumerate(zip(tokens, _ids(other), strict=False)):
         if first != second:
-            logits = following(model, question, said[:place])
+            logits = next_logits(model, inputs, tokens[:place])
             return abs(float(logits[first] - logits[second]))
     return 0.0
 
 
-def _ids(said: list[Token] | None) -> list[int]:
-    return [token.id for token in said or []]
+def _ids(answer: Decoded) -> list[int]:
+    return [token.id for token in answer.tokens]
 
 
-def _equal(one: list[Token] | None, other: list[Token] | None) -> bool:
+def _equal(one: Decoded, other: Decoded) -> bool:
     return _ids(one) == _ids(other)

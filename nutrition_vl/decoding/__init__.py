@@ -1,1 +1,1 @@
-"""Tokens out of the model: the grammar of answers, and the steps that say them."""
+"""Prompt and photo -> tokens and boxes, inside the grammar of boxes."""

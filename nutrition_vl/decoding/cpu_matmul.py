@@ -1,8 +1,9 @@
-"""Products of float32 matrices on a CPU, by oneDNN.
+"""Products of float32 matrices on a CPU, by oneDNN instead of MKL.
 
-PyTorch leaves them to MKL, which seems to do without AVX-512 on AMD's processors: 1,200 patches by
-a layer from 256 to 1,024 take 2.9 ms, and 1.3 by oneDNN, on 2 cores of an AMD EPYC (Zen 5). On an
-Intel Xeon both take the same.
+MKL seems to do without AVX-512 on AMD's processors: 1,200 patches by a layer from 256 to 1,024 take
+2.9 ms, and 1.3 by oneDNN, on 2 cores of an AMD EPYC (Zen 5). On an Intel Xeon both take the same.
+Off with `--decoder generate`; equal by test_cpu_matmul.py. Can go when torch.nn.functional.linear
+chooses oneDNN on AMD by itself (https://github.com/pytorch/builder/issues/504).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +17,15 @@ from torch.overrides import TorchFunctionMode
 
 
 def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """What `linear` makes of (rows, in) and (out, in), by oneDNN where that is the faster one."""
+    """`linear` of (rows, in) and (out, in), by oneDNN and without gradient where that is faster."""
     if not _faster(rows, weight):
         return linear(rows, weight, bias)
-    # The operator that torch.compile makes of a layer; it has no gradient.
+    # The private operator that torch.compile puts in place of a linear layer.
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
-def multiplying(device: torch.device) -> AbstractContextManager[Any]:
-    """Within it every `linear` of this thread is a `product`, if the model is on a CPU."""
+def onednn_linear(device: torch.device) -> AbstractContextManager[Any]:
+    """Within it every `linear` of this thread is a `product`, for a model on a CPU."""
     return _Products() if device.type == "cpu" else nullcontext()
 
 

@@ -1,7 +1,8 @@
-"""Runs functions of tensors as they are, or replayed as CUDA graphs, whose launch costs nothing.
+"""Runs functions of tensors eagerly, or replays them as CUDA graphs, whose launch costs nothing.
 
-A 7B's decoding step is some 2,500 small kernels: the CPU needs 40 ms to launch what the GPU does in
-9. The price is that shapes must come again, hence the rounding.
+A 7B decoding step is about 2,500 small kernels: the CPU takes 40 ms to launch what the GPU computes
+in 9 (H100). The price: shapes must repeat, hence the padding. `Eager` replaces `Graphs`; equal by
+test_cuda_graphs.py. Can go once torch.compile captures a step with bitsandbytes' kernels in it.
 """
 
 from collections import OrderedDict
@@ -14,74 +15,67 @@ Function = Callable[..., Tensor]
 
 
 class Eager:
-    """Shapes as they come, functions called.
+    """Calls functions directly, with shapes as they are."""
 
-    A step of up to `spare` tokens takes little longer than one of a single token.
-    """
+    static_shapes = False  # True: tensors that functions read and write must keep their addresses
 
-    spare = 16
-    fixed = False  # whether what a function reads and writes has to stay where it is
-
-    def rows(self, photos: int) -> int:
-        """How many rows a batch of so many photos gets."""
+    def pad_batch(self, photos: int) -> int:
+        """Rows of a batch of so many photos."""
         return photos
 
-    def width(self, tokens: int) -> int:
-        """How many tokens a step of at most so many gets."""
+    def pad_tokens(self, tokens: int) -> int:
+        """Tokens per row of a step of at most so many."""
         return tokens
 
-    def extent(self, slots: int) -> int:
-        """How many slots are looked at where so many are filled."""
+    def pad_cache(self, slots: int) -> int:
+        """Slots that attention reads where so many are filled."""
         return slots
 
     def run(self, key: Hashable, function: Function, *inputs: Tensor) -> Tensor:
-        """The function's value; under one key it does the same with any inputs of one shape."""
+        """The function's value; one key always stands for the same computation."""
         return function(*inputs)
 
-    def forget(self) -> None:
-        """Lets go of everything kept."""
+    def clear(self) -> None:
+        """Frees all captured graphs."""
 
 
 class Rounded(Eager):
-    """Rounds up, so that few shapes come again and again."""
+    """Rounds shapes up, so that a few of them repeat."""
 
-    # A step of a 7B on an H100 took 20 ms for one photo's 32 tokens, 53 ms for the 512 of sixteen.
-    spare = 64
-    fixed = True
+    static_shapes = True
 
-    def rows(self, photos: int) -> int:
+    def pad_batch(self, photos: int) -> int:
         return _power_of_two(photos)
 
-    def width(self, tokens: int) -> int:
+    def pad_tokens(self, tokens: int) -> int:
         if tokens <= 4:
             return _power_of_two(tokens)
         step = 8 if tokens <= 64 else 64
         return step * -(-tokens // step)
 
-    def extent(self, slots: int) -> int:
+    def pad_cache(self, slots: int) -> int:
         return 256 * -(-slots // 256)
 
 
 class Graphs(Rounded):
-    """Captures what comes a second time; the first time is the warm-up that a capture needs.
+    """Captures a call when it comes a second time; the first is the warm-up that a capture needs.
 
-    `keep` graphs are kept, the ones used last; they share one pool of memory, because they never
-    run at once.
+    Keeps the `keep` graphs used last. They share one memory pool, because they never run at once.
     """
 
     def __init__(self, keep: int = 64) -> None:
         self.keep = keep
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
-        self.seen: set[Hashable] = set()
+    def clear(self) -> None:
+        self.warm: set[Hashable] = set()
         self.graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self.pool = torch.cuda.graph_pool_handle()
 
     def run(self, key: Hashable, function: Function, *inputs: Tensor) -> Tensor:
         key = (key, *(tuple(tensor.shape) for tensor in inputs))
-        if key not in self.seen:
-            self.seen.add(key)
+        if key not in self.warm:
+            self.warm.add(key)
             return function(*inputs)
         if key not in self.graphs:
             self.graphs[key] = Graph(function, inputs, self.pool)
@@ -92,19 +86,19 @@ class Graphs(Rounded):
 
 
 class Graph:
-    """One captured call, with the places its inputs and its value stay at."""
+    """One captured call with its input and output buffers."""
 
     def __init__(self, function: Function, inputs: tuple[Tensor, ...], pool: tuple[int, int]):
         self.inputs = tuple(tensor.clone() for tensor in inputs)
         self.graph = torch.cuda.CUDAGraph()
-        # Thread local: else a thread that only pins memory for the next batch ends the capture.
+        # Thread local: otherwise a thread that pins memory for the next batch ends the capture.
         with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
             self.value = function(*self.inputs)
 
     def replay(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """The value for these inputs, valid until the next replay."""
-        for place, tensor in zip(self.inputs, inputs, strict=True):
-            place.copy_(tensor)
+        for buffer, tensor in zip(self.inputs, inputs, strict=True):
+            buffer.copy_(tensor)
         self.graph.replay()
         return self.value
 

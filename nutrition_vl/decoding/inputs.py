@@ -1,4 +1,7 @@
-"""A photo as the model is asked about it: the words' tokens, the photo's patches, their places."""
+"""Model inputs for one photo, made on the CPU from the processor alone.
+
+No model is needed, so another process or machine can prepare photos.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,71 +12,82 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import BatchFeature, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+from transformers import BatchFeature
 from transformers.vision_utils import get_vision_position_ids
 
 from nutrition_vl import prompts
+from nutrition_vl.models.family import Processor
 from nutrition_vl.models.load import budget_of
 
 
 @dataclass(frozen=True)
-class Question:
-    """The prompt about a photo, on the CPU: token `ids` and `types` (1 where the photo is), their
-    rotary `positions` (3, tokens), `pixels` (patches, values) in the model's dtype, their `places`
-    in the photo (patches, 2), its `grid` of patches (1, 3), and the seconds that all this took."""
+class ModelInputs:
+    """The prompt for one photo: token `ids` (tokens,), their `types` (1 for image tokens), rotary
+    `positions` (3, tokens), `pixels` (patches, values), `patch_positions` (patches, 2) and `grid`
+    (1, 3) of the patches; `seconds` is the time that preprocessing took."""
 
     photo: Image.Image
     ids: Tensor
     types: Tensor
     positions: Tensor
     pixels: Tensor
-    places: Tensor
+    patch_positions: Tensor
     grid: Tensor
     seconds: float
 
     @classmethod
-    def about(
-        cls,
-        photo: Image.Image,
-        processor: Qwen2VLProcessor,
-        model: Qwen2VLForConditionalGeneration,
+    def from_photo(
+        cls, photo: Image.Image, processor: Processor, dtype: torch.dtype = torch.float32
     ) -> Self:
-        """The question about an upright RGB photo; ValueError for one too long and thin."""
+        """The inputs for an upright RGB photo, pixels in the model's `dtype`; ValueError for a
+        photo that is too long and thin."""
         start = perf_counter()
-        asked = _ask(photo, processor)
-        grid, ids, types = (
-            asked[key] for key in ("image_grid_thw", "input_ids", "mm_token_type_ids")
+        prompt = processor.apply_chat_template(
+            prompts.ask(), tokenize=False, add_generation_prompt=True
         )
-        positions, _ = model.model.get_rope_index(ids, types, grid)
-        places = get_vision_position_ids(grid, processor.image_processor.merge_size)
-        pixels = asked["pixel_values"].to(model.dtype)
-        seconds = perf_counter() - start
-        return cls(photo, ids[0], types[0], positions[:, 0], pixels, places, grid, seconds)
+        resized = budget_of(processor).fit(photo, processor.image_processor)
+        inputs = processor(text=[prompt], images=[resized], return_tensors="pt")
+        grid, merge = inputs["image_grid_thw"], processor.image_processor.merge_size
+        (ids,), (types,) = inputs["input_ids"], inputs["mm_token_type_ids"]
+        positions = rotary_positions(types, grid[0], merge)
+        patches = get_vision_position_ids(grid, merge)
+        pixels = inputs["pixel_values"].to(dtype)
+        return cls(photo, ids, types, positions, pixels, patches, grid, perf_counter() - start)
 
     @property
-    def shift(self) -> int:
-        """From a token's place in the sequence to its rotary position, after the prompt."""
+    def rope_offset(self) -> int:
+        """The rotary position of a token after the prompt minus its place in the sequence."""
         return int(self.positions.max()) + 1 - len(self.ids)
 
 
-def collate(questions: Sequence[Question], padding: int) -> BatchFeature:
-    """The questions as transformers' `generate` takes them, padded on the left with this id."""
+def rotary_positions(types: Tensor, grid: Tensor, merge: int) -> Tensor:
+    """Positions (3, tokens) of a prompt with one photo: text counts on, image tokens count rows and
+    columns from where the text stops (Qwen2-VL, arXiv:2409.12191, section 2.1).
+
+    transformers' `get_rope_index` gives the same but is a method of the loaded model.
+    """
+    rows, columns = (grid[1:] // merge).tolist()
+    first = int(types.argmax())
+    last = first + rows * columns
+    positions = torch.arange(len(types)).repeat(3, 1)
+    image = torch.meshgrid(torch.zeros(1), torch.arange(rows), torch.arange(columns), indexing="ij")
+    positions[:, first:last] = first + torch.stack(image).flatten(1).long()
+    positions[:, last:] += first + max(rows, columns) - last
+    return positions
+
+
+def collate(inputs: Sequence[ModelInputs], padding: int) -> BatchFeature:
+    """The batch that transformers' `generate` takes, padded on the left with this token id."""
 
     def padded(rows: list[Tensor], value: int) -> Tensor:
         return pad_sequence(rows, batch_first=True, padding_value=value, padding_side="left")
 
     return BatchFeature(
         {
-            "input_ids": padded([asked.ids for asked in questions], padding),
-            "attention_mask": padded([torch.ones_like(asked.ids) for asked in questions], 0),
-            "mm_token_type_ids": padded([asked.types for asked in questions], 0),
-            "pixel_values": torch.cat([asked.pixels for asked in questions]),
-            "image_grid_thw": torch.cat([asked.grid for asked in questions]),
+            "input_ids": padded([one.ids for one in inputs], padding),
+            "attention_mask": padded([torch.ones_like(one.ids) for one in inputs], 0),
+            "mm_token_type_ids": padded([one.types for one in inputs], 0),
+            "pixel_values": torch.cat([one.pixels for one in inputs]),
+            "image_grid_thw": torch.cat([one.grid for one in inputs]),
         }
     )
-
-
-def _ask(photo: Image.Image, processor: Qwen2VLProcessor) -> BatchFeature:
-    asked = processor.apply_chat_template(prompts.ask(), tokenize=False, add_generation_prompt=True)
-    shown = budget_of(processor).fit(photo, processor.image_processor)
-    return processor(text=[asked], images=[shown], return_tensors="pt")

@@ -1,4 +1,4 @@
-"""What the vision tower makes of one photo."""
+"""Encodes one photo by the vision tower."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,26 +9,27 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 from transformers.activations import QuickGELUActivation
 
-from nutrition_vl.decoding.cpu_matmul import multiplying
+from nutrition_vl.decoding.cpu_matmul import onednn_linear
 
 
-def see(tower: Any, pixels: Tensor, places: Tensor, grid: Tensor) -> Tensor:
-    """The photo's image tokens (tokens, width) of its patches (patches, values), their places in it
-    (patches, 2) and its grid of them (1, 3).
+def encode_image(tower: Any, pixels: Tensor, positions: Tensor, grid: Tensor) -> Tensor:
+    """The image tokens (tokens, width) of patches (patches, values), their positions (patches, 2)
+    and the grid (1, 3).
 
-    One photo by itself, exact as if alone; nothing here waits for a GPU, so it can be captured, and
-    on a CPU nothing has a gradient.
+    One photo per call, so that a batch changes nothing. Never waits for a GPU, so it can be
+    captured. On a CPU there is no gradient.
     """
-    whole = torch.tensor([0, len(pixels)])  # on the CPU, where the tower reads its ends
-    faster = _flat(tower) | (_in_place(tower) if pixels.is_cpu else {})
-    with _instead(faster), multiplying(pixels.device):
-        seen = tower(pixels, grid_thw=grid, position_ids=places, cu_seqlens=whole)
-    return seen.pooler_output
+    ends = torch.tensor([0, len(pixels)])  # on the CPU, where the tower reads them
+    faster = _linear_patches(tower) | (_in_place(tower) if pixels.is_cpu else {})
+    with _replaced(faster), onednn_linear(pixels.device):
+        output = tower(pixels, grid_thw=grid, position_ids=positions, cu_seqlens=ends)
+    return output.pooler_output
 
 
-def _flat(tower: Any) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
-    """Embeds patches by a product of matrices, which a convolution that takes each patch as a whole
-    is: in a third of the time on a CPU, and on GPUs see transformers#45750."""
+def _linear_patches(tower: Any) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+    """Embeds patches by a matrix product instead of a convolution over whole patches, in a third of
+    the time on a CPU; for GPUs see https://github.com/huggingface/transformers/issues/45750. Can go
+    when transformers does so itself."""
     embed = tower.patch_embed
     if type(embed.proj) is not nn.Conv3d:  # an adapter is on it
         return {}
@@ -37,8 +38,8 @@ def _flat(tower: Any) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
 
 
 def _in_place(tower: Any) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
-    """Activations x * sigmoid(1.702 x) that write over x, which nothing else needs: three new
-    tensors of 5 MB in each of the demo's 8 blocks took up to a third of its time on a CPU."""
+    """Activations x * sigmoid(1.702 x) that overwrite x: three new tensors of 5 MB in each of the
+    demo's 8 blocks took up to a third of its time on a CPU."""
     activations = [block.mlp.act for block in tower.blocks]
     return {
         activation: lambda x: silu(x.mul_(1.702), inplace=True).div_(1.702)
@@ -48,8 +49,8 @@ def _in_place(tower: Any) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
 
 
 @contextmanager
-def _instead(forwards: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """These run instead of the modules' own."""
+def _replaced(forwards: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Runs these functions instead of the modules' own `forward`."""
     for module, forward in forwards.items():
         module.forward = forward
     try:

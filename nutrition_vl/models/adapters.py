@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peft import PeftModel
-from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from nutrition_vl.confidence import Calibration
 from nutrition_vl.models.checkpoints import resolve_adapter
+from nutrition_vl.models.family import Model, Processor
 from nutrition_vl.models.load import attach, load_processor
 
 NONE = "none"
@@ -17,32 +17,29 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Adapter:
-    """What an adapter is asked with and judged by; `key` is PEFT's name for it."""
+    """An adapter's processor and calibration; `key` is PEFT's name for it."""
 
     key: str
-    processor: Qwen2VLProcessor
+    processor: Processor
     calibration: Calibration
 
 
 class Adapters:
-    """The adapters on `model`, which is of the base named `base`, by the names they are asked for.
+    """The adapters on one model by name; "none" is the model as given, with this processor.
 
-    "none" is the base alone, asked with the processor given. Not for several threads at once.
+    `base` is the name of the model's base; without it no other adapter can be loaded. Not
+    thread-safe.
     """
 
     def __init__(
-        self,
-        base: str,
-        model: Qwen2VLForConditionalGeneration,
-        processor: Qwen2VLProcessor,
-        check_prompt: bool = True,
+        self, base: str | None, model: Model, processor: Processor, check_prompt: bool = True
     ) -> None:
         self.base, self.model, self.check_prompt = base, model, check_prompt
         self.loaded = {NONE: Adapter(NONE, processor, Calibration())}
         self._peft: PeftModel | None = None  # switches the adapters inside `model`
 
     def __getitem__(self, name: str) -> Adapter:
-        """The adapter of this name, which is put on the model unless it is there."""
+        """The adapter of this name, loaded on first use."""
         if name not in self.loaded:
             folder = fitting(name, self.base, self.check_prompt)
             key = f"adapter{len(self.loaded)}"
@@ -53,7 +50,7 @@ class Adapters:
 
     @contextmanager
     def switched_to(self, name: str) -> Iterator[None]:
-        """The model answers by this adapter, which is loaded, inside the context."""
+        """The model uses this loaded adapter inside the context."""
         if self._peft is None:
             yield
         elif name == NONE:
@@ -64,9 +61,11 @@ class Adapters:
             yield
 
 
-def fitting(name: str, base: str, check_prompt: bool = True) -> Path:
-    """The folder of an adapter that was made for the base at hand; ValueError if it was not."""
-    found, folder = resolve_adapter(name, check_prompt)
-    if found.base != base:
-        raise ValueError(f"{name} is an adapter of {found.base}, but the base loaded is {base}")
+def fitting(name: str, base: str | None, check_prompt: bool = True) -> Path:
+    """The folder of an adapter that was trained on this base; ValueError if it was not."""
+    checkpoint, folder = resolve_adapter(name, check_prompt)
+    if checkpoint.base != base:
+        raise ValueError(
+            f"{name} is an adapter of {checkpoint.base}, but the base loaded is {base}"
+        )
     return folder

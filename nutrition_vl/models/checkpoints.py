@@ -1,4 +1,4 @@
-"""What a checkpoint is, where checkpoints are, and what to say when one is not there.
+"""Checkpoints: their cards, their names, and error messages for those that are missing.
 
 A checkpoint folder explains itself: adapter, processor and a card. A run folder holds
 `checkpoint-N` folders and, once they have been compared, a text file `best` that names one.
@@ -6,9 +6,10 @@ A checkpoint folder explains itself: adapter, processor and a card. A run folder
 
 import json
 import re
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 from nutrition_vl import prompts
 
@@ -21,7 +22,7 @@ MODEL_CONFIG = "config.json"  # transformers' file name
 
 @dataclass(frozen=True)
 class Card:
-    """How an adapter was made; `prompt` is its fingerprint, `max_tokens` the budget of a photo."""
+    """How an adapter was trained; `prompt` is a fingerprint, `max_tokens` the budget per photo."""
 
     base_model: str
     recipe: str
@@ -40,16 +41,18 @@ class Card:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a name stands for: a base (folder or hub id, at a revision), perhaps with an adapter."""
+    """A base (folder or hub id, at a revision), perhaps with an adapter, whose card names the
+    quantisation."""
 
     name: str
     base: str
     adapter: Path | None = None
     revision: str = "main"
+    quantization: str = "nf4"
 
 
 def write_card(folder: Path, card: Card) -> None:
-    """Puts the card into a checkpoint folder."""
+    """Writes the card into a checkpoint folder."""
     (folder / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
 
 
@@ -57,7 +60,7 @@ def read_card(folder: Path, check_prompt: bool = True) -> Card:
     """The card of a checkpoint folder.
 
     Raises FileNotFoundError without one, ValueError for a broken one and, unless `check_prompt` is
-    False, for one that was trained with another prompt than this version's.
+    False, for one whose adapter was trained with another prompt than this version's.
     """
     path = folder / CARD
     if not path.is_file():
@@ -82,26 +85,27 @@ def _read_json(path: Path) -> Any:
 
 
 def _checked(entries: Any, path: Path) -> dict[str, Any]:
-    """The entries of a card, all of them known, all required ones there, each of its type."""
+    """The entries of a card: all known, all required ones there, each of its type."""
     if not isinstance(entries, dict):
         raise ValueError(f"{path} holds a {type(entries).__name__} instead of a JSON object")
-    types = {entry.name: get_origin(entry.type) or entry.type for entry in fields(Card)}
-    optional = {
-        entry.name
-        for entry in fields(Card)
-        if entry.default is not MISSING or entry.default_factory is not MISSING
-    }
+    example, defaults = asdict(Card("", "", 0, "", 0)), signature(Card).parameters
     wrong = {
-        "lacks": types.keys() - entries.keys() - optional,
-        "has the unknown": entries.keys() - types.keys(),
-        "has a wrong type of": {
-            key for key, value in entries.items() if key in types and type(value) is not types[key]
-        },
+        "lacks": [key for key in example.keys() - entries.keys() if not _optional(defaults[key])],
+        "has the unknown": entries.keys() - example.keys(),
+        "has a wrong type of": [
+            key
+            for key in entries.keys() & example.keys()
+            if type(entries[key]) is not type(example[key])
+        ],
     }
     for problem, keys in wrong.items():
         if keys:
             raise ValueError(f"{path} {problem} {', '.join(sorted(keys))}")
     return entries
+
+
+def _optional(parameter: Parameter) -> bool:
+    return parameter.default is not Parameter.empty
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -117,7 +121,7 @@ def list_checkpoints(run: Path) -> list[Path]:
 def discover(runs: Path, base: str | None = None) -> list[str]:
     """Names of the adapters to choose from: the demo's and every checkpoint of the runs in `runs`.
 
-    With `base`, only those made for it; what cannot be read stays, and choosing it says why.
+    With `base`, only those trained on it. An unreadable one stays: choosing it shows the error.
     """
     folders = [runs, *sorted(path for path in runs.glob("*") if path.is_dir())]
     names = ["demo", *(str(path) for run in folders for path in list_checkpoints(run))]
@@ -132,9 +136,9 @@ def _may_fit(name: str, base: str) -> bool:
 
 
 def resolve(name: str | Path, check_prompt: bool = True) -> Checkpoint:
-    """What a name stands for: demo, a run (its best checkpoint or last), a checkpoint, a base.
+    """The checkpoint of a name: demo, a run (its best checkpoint or last), a checkpoint, a base.
 
-    Raises FileNotFoundError or ValueError with what is missing, what is there and what to do.
+    Raises FileNotFoundError or ValueError, which say what is missing, what is there, what to do.
     """
     name = str(name)
     if name == "demo":
@@ -152,11 +156,11 @@ def resolve(name: str | Path, check_prompt: bool = True) -> Checkpoint:
 
 
 def resolve_adapter(name: str | Path, check_prompt: bool = True) -> tuple[Checkpoint, Path]:
-    """What a name of a run or a checkpoint stands for, and its adapter's folder; raises like
-    `resolve`, and ValueError for a base."""
-    found = resolve(name, check_prompt)
-    if found.adapter:
-        return found, found.adapter
+    """The checkpoint of a name and its adapter's folder; raises like `resolve`, and ValueError for
+    a base."""
+    checkpoint = resolve(name, check_prompt)
+    if checkpoint.adapter:
+        return checkpoint, checkpoint.adapter
     if not Path(name).exists():  # `resolve` takes it for a base on the hub
         raise FileNotFoundError(f"there is no checkpoint {name}: {_advice(Path(name).parent)}")
     raise ValueError(f"{name} is a base without an adapter: name a run or a checkpoint")
@@ -166,7 +170,8 @@ def _with_adapter(name: str, folder: Path, check_prompt: bool) -> Checkpoint:
     if not (folder / ADAPTER_CONFIG).is_file():
         raise FileNotFoundError(f"{folder} lacks {ADAPTER_CONFIG}: {_advice(folder)}")
     card = read_card(folder, check_prompt)
-    return Checkpoint(name, _base(card.base_model), folder, card.base_revision)
+    base = _base(card.base_model)
+    return Checkpoint(name, base, folder, card.base_revision, card.quantization)
 
 
 def _base(name: str) -> str:
@@ -194,7 +199,7 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _advice(folder: Path) -> str:
-    """What is in a folder instead, and the next command."""
+    """The content of a folder, and the next command."""
     here = sorted(path.name for path in folder.glob("*")) if folder.is_dir() else []
     there = f"{folder} holds {', '.join(here[:8]) or 'nothing'}" + (
         ", ..." if len(here) > 8 else ""

@@ -1,4 +1,4 @@
-"""Loads Qwen2-VL in 4 bit, its processor and its adapters, and checks what was loaded."""
+"""Loads bases, processors and adapters, and checks them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +10,17 @@ from PIL import Image
 from qwen_vl_utils.vision_process import MAX_RATIO, fetch_image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import (
-    PreTrainedConfig,
-    PreTrainedModel,
-    Qwen2VLConfig,
-    Qwen2VLForConditionalGeneration,
-    Qwen2VLImageProcessor,
-    Qwen2VLProcessor,
-)
+from transformers import PreTrainedModel
 
+from nutrition_vl.models.family import QWEN2_VL, Family, ImageProcessor, Model, Processor, family_of
 from nutrition_vl.models.quantization import (
-    QUANTIZATIONS,
+    FOUR_BIT,
+    NF4,
     check_quantized,
-    exact,
-    places,
-    quantized,
-    unhooked,
+    device_map,
+    keep_float32_matmul,
+    quantization_config,
+    remove_offload_hooks,
 )
 from nutrition_vl.models.runtime import Runtime
 
@@ -35,19 +30,19 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's file name
 
 @dataclass(frozen=True)
 class PixelBudget:
-    """How many tokens of the language model one photo may take; a token shows 28 x 28 pixels."""
+    """Tokens of the language model that one photo may take; a token covers 28 x 28 pixels."""
 
     min_tokens: int = 4
     max_tokens: int = 600
 
-    def size(self, image_processor: Qwen2VLImageProcessor) -> dict[str, int]:
+    def size(self, image_processor: ImageProcessor) -> dict[str, int]:
         """The budget in pixels, under the names of the image processor's `size`."""
         pixels = _pixels_per_token(image_processor)
         least = min(self.min_tokens, self.max_tokens)
         return {"shortest_edge": least * pixels, "longest_edge": self.max_tokens * pixels}
 
-    def fit(self, photo: Image.Image, image_processor: Qwen2VLImageProcessor) -> Image.Image:
-        """The photo resized to whole tokens within the budget, its aspect kept as nearly as may be.
+    def fit(self, photo: Image.Image, image_processor: ImageProcessor) -> Image.Image:
+        """The photo resized to whole tokens within the budget, its aspect nearly unchanged.
 
         The processor's own resize then changes nothing. ValueError for photos too narrow to fit.
         """
@@ -67,7 +62,7 @@ class PixelBudget:
         return fetch_image(element, image_patch_size=image_processor.patch_size)
 
 
-def budget_of(processor: Qwen2VLProcessor) -> PixelBudget:
+def budget_of(processor: Processor) -> PixelBudget:
     """The budget a processor was saved with."""
     image_processor = processor.image_processor
     pixels, size = _pixels_per_token(image_processor), image_processor.size
@@ -76,17 +71,17 @@ def budget_of(processor: Qwen2VLProcessor) -> PixelBudget:
 
 def load_processor(
     source: str | Path, budget: PixelBudget | None = None, revision: str = "main"
-) -> Qwen2VLProcessor:
+) -> Processor:
     """The processor of a folder or hub model, with its own pixel budget or the one given."""
     _check_source(source)
     try:
-        processor = Qwen2VLProcessor.from_pretrained(source, revision=revision)
+        processor = QWEN2_VL.processor.from_pretrained(source, revision=revision)
         budget_of(processor)  # its numbers are there
     except OSError as error:
         raise FileNotFoundError(_unreadable(source, error)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _broken(source, error) from error
-    _check_words(processor, Path(source))
+    _check_texts(processor, Path(source))
     if budget is not None:
         processor.image_processor.size = budget.size(processor.image_processor)
     return processor
@@ -96,49 +91,60 @@ def load_base(
     source: str | Path,
     runtime: Runtime,
     revision: str = "main",
-    quantization: str = "nf4",
-    spare: bool = False,
-) -> Qwen2VLForConditionalGeneration:
-    """The base model of a folder or hub id, ready to detect; in 4 bit unless QUANTIZATIONS says.
+    quantization: str = NF4,
+    offload_embeddings: bool = False,
+) -> Model:
+    """The base model of a folder or hub id, ready to detect.
 
-    With `spare` it is for training alone (see storage.py). FileNotFoundError where it cannot be
-    had, ValueError where it is no Qwen2-VL in safetensors.
+    With `offload_embeddings` it can only be trained (see quantization.py). FileNotFoundError where
+    there is none, ValueError where it is of another family or not in safetensors.
     """
     _check_source(source)
     _check_pickles(source)
     try:
-        _check_family(source, revision)
+        family = family_of(source, revision)
         return materialize(
-            runtime, quantization, spare, source, revision=revision, use_safetensors=True
+            family,
+            runtime,
+            quantization,
+            offload_embeddings,
+            source,
+            revision=revision,
+            use_safetensors=True,
         )
     except (OSError, SafetensorError) as error:
         raise FileNotFoundError(_unreadable(source, error)) from error
 
 
 def materialize(
-    runtime: Runtime, quantization: str, spare: bool, source: Any, **where: Any
-) -> Qwen2VLForConditionalGeneration:
-    """transformers' own loading, weight by weight; ValueError where weights are missing."""
-    spare = spare and runtime.device.type != "cpu"
-    loaded: Any = Qwen2VLForConditionalGeneration.from_pretrained(
+    family: Family,
+    runtime: Runtime,
+    quantization: str,
+    offload_embeddings: bool,
+    source: Any,
+    **options: Any,
+) -> Model:
+    """Loads weight by weight through transformers; ValueError where weights are missing."""
+    offload = offload_embeddings and runtime.device.type != "cpu"
+    loaded: Any = family.model.from_pretrained(
         source,
         dtype=runtime.dtype,
-        device_map=places(str(runtime.device), spare),
-        quantization_config=quantized(runtime, quantization, spare),
+        device_map=device_map(str(runtime.device), offload, family),
+        quantization_config=quantization_config(runtime, quantization, offload, family),
         attn_implementation=runtime.attention,
         output_loading_info=True,
-        **where,
+        **options,
     )
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"the weights of {source} lack {missing[0]} and {len(missing) - 1} more")
-    if quantization in QUANTIZATIONS[:2]:
+    if quantization in FOUR_BIT:
         check_quantized(model)
-    return exact(unhooked(model)).eval()
+    return keep_float32_matmul(remove_offload_hooks(model)).eval()
 
 
 def attach(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftModel:
-    """The model with the adapter saved in `folder` added as `name`, beside those it already has.
+    """The model with the adapter of `folder` added as `name` to those it already has.
 
     FileNotFoundError without weights in safetensors; ValueError where the adapter does not fit the
     model or changes nothing. The model is then as before.
@@ -164,7 +170,7 @@ def attach(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftM
 
 
 def _lora_config(folder: Path) -> LoraConfig:
-    """How the adapter in a folder is built; ValueError where that cannot be read."""
+    """The LoRA settings of an adapter; ValueError where they cannot be read."""
     try:
         config = LoraConfig.from_pretrained(str(folder))
     except (ValueError, KeyError, TypeError) as error:  # KeyError: PEFT knows no such peft_type
@@ -174,14 +180,14 @@ def _lora_config(folder: Path) -> LoraConfig:
 
 
 def _fill(model: PeftModel, folder: Path, name: str) -> str | None:
-    """Gives the adapter its saved weights; what is wrong with them, if anything is."""
+    """Loads the adapter's weights; returns the problem, or None."""
     try:
-        # Not load_adapter: it spreads a model on the CPU anew, over whatever GPU there is.
+        # Not load_adapter: it moves a model from the CPU to a GPU if there is one.
         weights = load_file(folder / ADAPTER_WEIGHTS, device=str(model.device))
         report: Any = set_peft_model_state_dict(model, weights, adapter_name=name)
     except SafetensorError as error:
         return f"has damaged weights: {error}"
-    except RuntimeError as error:  # PyTorch's answer to tensors of another shape
+    except RuntimeError as error:  # tensors of another shape
         return f"was made for a model of another size: {str(error).splitlines()[-1].strip()}"
     missing = [key for key in report.missing_keys if f".{name}." in key]
     if strays := [*missing, *report.unexpected_keys]:
@@ -194,18 +200,18 @@ def _fill(model: PeftModel, folder: Path, name: str) -> str | None:
     return None
 
 
-def _pixels_per_token(image_processor: Qwen2VLImageProcessor) -> int:
+def _pixels_per_token(image_processor: ImageProcessor) -> int:
     return (image_processor.patch_size * image_processor.merge_size) ** 2
 
 
 def _check_source(source: str | Path) -> None:
-    """A hub id is `owner/name`; what looks otherwise can only be a folder: do not ask the hub."""
+    """A hub id is `owner/name`; anything else is a folder, and the hub is not tried."""
     if not Path(source).is_dir() and (isinstance(source, Path) or source.count("/") != 1):
         raise FileNotFoundError(f"there is no model folder {source}")
 
 
-def _check_words(processor: Qwen2VLProcessor, source: Path) -> None:
-    """transformers makes up an empty tokenizer, and reads the template when first asked."""
+def _check_texts(processor: Processor, source: Path) -> None:
+    """transformers makes up an empty tokenizer, and reads the template only on first use."""
     if processor.tokenizer.vocab_size < 256:  # not even a token for each byte
         raise FileNotFoundError(f"{source} lacks tokenizer.json: copy the whole folder again")
     ask = [{"role": "user", "content": [{"type": "image"}]}]
@@ -226,15 +232,8 @@ def _check_pickles(source: str | Path) -> None:
     folder = Path(source)
     if folder.is_dir() and not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for path in folder.glob("*.bin"))
-        found = f"only {', '.join(pickles)}, pickles that could run any code" if pickles else "none"
-        raise ValueError(f"{source} must hold its weights as *.safetensors; found {found}")
-
-
-def _check_family(source: str | Path, revision: str) -> None:
-    config, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
-    family = config.get("model_type")
-    if family != Qwen2VLConfig.model_type:
-        raise ValueError(f"{source} is not a Qwen2-VL model: its config.json says {family!r}")
+        files = f"only {', '.join(pickles)}, pickles that could run any code" if pickles else "none"
+        raise ValueError(f"{source} must hold its weights as *.safetensors; found {files}")
 
 
 def _unreadable(source: str | Path, error: Exception) -> str:

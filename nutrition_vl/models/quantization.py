@@ -1,4 +1,4 @@
-"""How a base lies in memory: which weights in how many bits, and which of them on the GPU."""
+"""Quantisation of a base: which weights in how many bits, and which of them off the GPU."""
 
 from collections import Counter
 
@@ -7,80 +7,92 @@ from accelerate.utils import parse_flag_from_env
 from bitsandbytes.nn import Linear4bit
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
+from nutrition_vl.models.family import QWEN2_VL, Family
 from nutrition_vl.models.runtime import Runtime
 
-# Full names: "visual" alone matches nothing since transformers 4.52; a list replaces the default
-# exception, "lm_head".
-FULL_PRECISION = ("model.visual", "lm_head")
-QUANTIZATIONS = ("nf4", "nf4-single", "int8", "none")  # single: the scales stay in float32
-
-# To train on a small GPU: words are looked up, and multiplied with in slices, where these lie.
-SPARED = ("model.language_model.embed_tokens", "lm_head")  # 1.09 GB each of a 7B
-REST = (
-    "model.visual",
-    "model.language_model.layers",
-    "model.language_model.norm",
-    "model.language_model.rotary_emb",
-)
+NF4 = "nf4"  # with double quantisation (QLoRA, arXiv:2305.14314): the scales are quantised too
+NF4_SINGLE = "nf4-single"  # the scales stay in float32
+INT8 = "int8"
+NONE = "none"
+FOUR_BIT = (NF4, NF4_SINGLE)
+QUANTIZATIONS = (*FOUR_BIT, INT8, NONE)
 
 
-def nf4_config(runtime: Runtime, double: bool = True) -> BitsAndBytesConfig:
-    """NF4 with double quantisation (QLoRA, arXiv:2305.14314) for all but FULL_PRECISION."""
+def check_quantization(name: str) -> str:
+    """The name, if it is one of QUANTIZATIONS; ValueError otherwise."""
+    if name not in QUANTIZATIONS:
+        raise ValueError(f"unknown quantization {name!r}: use one of {', '.join(QUANTIZATIONS)}")
+    return name
+
+
+def nf4_config(
+    runtime: Runtime, double: bool = True, family: Family = QWEN2_VL
+) -> BitsAndBytesConfig:
+    """NF4 for all parts but the family's `not_quantized`."""
     wanted = {
         "load_in_4bit": True,
         "bnb_4bit_quant_type": "nf4",
         "bnb_4bit_use_double_quant": double,
         "bnb_4bit_compute_dtype": runtime.dtype,
-        "llm_int8_skip_modules": list(FULL_PRECISION),
+        "llm_int8_skip_modules": list(family.not_quantized),
     }
     if parse_flag_from_env("ACCELERATE_USE_FSDP"):
-        # Only floating-point numbers are spread over several cards: the packed bits pose as such.
+        # FSDP shards floating-point tensors alone: the packed bits pretend to be some.
         wanted["bnb_4bit_quant_storage"] = runtime.dtype
     config = BitsAndBytesConfig(**wanted)
-    # BitsAndBytesConfig swallows keywords it does not know, and the model would be another one.
-    if swallowed := [key for key, value in wanted.items() if getattr(config, key, None) != value]:
-        raise TypeError(f"BitsAndBytesConfig ignored {', '.join(swallowed)}")
+    # BitsAndBytesConfig ignores keywords that it does not know, and the model would be another one.
+    if ignored := [key for key, value in wanted.items() if getattr(config, key, None) != value]:
+        raise TypeError(f"BitsAndBytesConfig ignored {', '.join(ignored)}")
     return config
 
 
-def quantized(runtime: Runtime, quantization: str, spare: bool) -> BitsAndBytesConfig | None:
+def quantization_config(
+    runtime: Runtime, quantization: str, offload_embeddings: bool, family: Family = QWEN2_VL
+) -> BitsAndBytesConfig | None:
     """transformers' settings for one of QUANTIZATIONS."""
-    if quantization == "none":
+    if check_quantization(quantization) == NONE:
         return None
-    if quantization == "int8":
-        config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=list(FULL_PRECISION))
+    if quantization == INT8:
+        skipped = list(family.not_quantized)
+        config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
     else:
-        config = nf4_config(runtime, double=quantization == "nf4")
-    config.llm_int8_enable_fp32_cpu_offload = spare  # else a CPU among `places` is an error
+        config = nf4_config(runtime, double=quantization == NF4, family=family)
+    # Without it transformers refuses a CPU in the device map.
+    config.llm_int8_enable_fp32_cpu_offload = offload_embeddings
     return config
 
 
-def places(device: str, spare: bool) -> dict[str, str]:
-    """Which part is loaded where: transformers' `device_map`."""
-    return dict.fromkeys(REST, device) | dict.fromkeys(SPARED, "cpu") if spare else {"": device}
+def device_map(device: str, offload_embeddings: bool, family: Family = QWEN2_VL) -> dict[str, str]:
+    """The device of each part; offloaded embeddings and output matrix (1.09 GB each of a 7B) stay
+    in CPU memory, to train on a small GPU."""
+    if not offload_embeddings:
+        return {"": device}
+    language = [f"{family.language_model}.{part}" for part in family.language_parts]
+    offloaded = dict.fromkeys((family.embeddings, family.head), "cpu")
+    return dict.fromkeys((family.vision, *language), device) | offloaded
 
 
-def unhooked(model: PreTrainedModel) -> PreTrainedModel:
-    """The model without accelerate's hooks, which bring SPARED to the GPU whole in each forward.
+def remove_offload_hooks(model: PreTrainedModel) -> PreTrainedModel:
+    """The model without accelerate's hooks, which copy offloaded parts to the GPU in each forward.
 
-    It then says that all of it is on the GPU: told of several places the trainer refuses it, and
-    told of none it moves SPARED there.
+    Its `hf_device_map` then names the GPU alone: with several devices the trainer refuses the
+    model, and with none it moves the offloaded parts there.
     """
-    used = {*getattr(model, "hf_device_map", {}).values()}
-    if len(used) > 1:
+    devices = {*getattr(model, "hf_device_map", {}).values()}
+    if len(devices) > 1:
         remove_hook_from_submodules(model)
         for module in model.modules():
             vars(module).pop("forward", None)
-        (model.hf_device_map,) = ({"": place} for place in used - {"cpu"})
+        (model.hf_device_map,) = ({"": device} for device in devices - {"cpu"})
     return model
 
 
-def exact(model: PreTrainedModel) -> PreTrainedModel:
-    """The model, whose 4-bit layers now multiply on a CPU in the type they were told to.
+def keep_float32_matmul(model: PreTrainedModel) -> PreTrainedModel:
+    """The model, whose 4-bit layers now multiply in their compute dtype on every CPU.
 
-    With AVX512-BF16 bitsandbytes repacks them, which leaves them without a gradient, to multiply in
-    bfloat16: of 117 photos 8 then got other words than in float32, and 2 other words token by token
-    than in fewer steps. In float32 all 117 agree, and the demo takes 0.02 s longer.
+    With AVX512-BF16 bitsandbytes repacks them to multiply in bfloat16, and they lose the gradient.
+    Of 117 photos 8 then got other answers than in float32, and 2 other answers token by token than
+    in fewer steps. In float32 all 117 agree, and the demo takes 0.02 s longer.
     """
     for layer in model.modules():
         if isinstance(layer, Linear4bit):
@@ -89,7 +101,7 @@ def exact(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def linear4bit_layers(model: PreTrainedModel) -> Counter[str]:
-    """How many 4-bit layers each part of the model has: language_model, visual, lm_head."""
+    """The number of 4-bit layers per part of the model: language_model, visual, lm_head."""
     parts = ("language_model", "visual", "lm_head")
     names = [name for name, layer in model.named_modules() if isinstance(layer, Linear4bit)]
     return Counter(part for name in names for part in parts if part in name.split("."))

@@ -1,4 +1,4 @@
-"""Looks at the machine once and says what it chose and why: device, dtype, attention, optimiser."""
+"""Chooses device, dtype, attention and optimiser for this machine, once, with the reason."""
 
 import os
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 
 @dataclass(frozen=True)
 class Runtime:
-    """How to run here; `optimizer` is None where training is impossible, `reason` says why so."""
+    """How to run here, and the `reason`; `optimizer` is None where training is impossible."""
 
     device: torch.device
     dtype: torch.dtype
@@ -20,17 +20,18 @@ class Runtime:
     reason: str
 
 
-def grow_blocks() -> None:
-    """Has PyTorch's GPU allocator grow its blocks instead of keeping odd ones, unless the
-    environment sets it up: a 7B's training step in graphs then reserved 8.1 GB of an H100 and not
-    10.1, and was no slower (docs/benchmarks/low-memory.json).
+def use_expandable_segments() -> None:
+    """Enables PyTorch's expandable segments, unless the environment configures the allocator.
+
+    A 7B's training step in CUDA graphs then reserved 8.1 GB of an H100 instead of 10.1, at equal
+    speed (docs/benchmarks/low-memory.json).
     """
     if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
         torch._C._accelerator_setAllocatorSettings("expandable_segments:True")
 
 
 def detect_runtime(device: str = "auto", attention: str = "sdpa") -> Runtime:
-    """The best this machine offers, or what was asked for; ValueError where it cannot be had."""
+    """The best settings for this machine and these options; ValueError for impossible ones."""
     if device not in DEVICES:
         raise ValueError(f"unknown device {device!r}: use one of {', '.join(DEVICES)}")
     if attention not in ATTENTIONS:
@@ -53,12 +54,12 @@ def _on_cuda(attention: str) -> Runtime:
     # torchrun and accelerate give each process of a machine its own LOCAL_RANK.
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     major, minor = torch.cuda.get_device_capability(device)
-    found = f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}"
+    gpu = f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}"
     if major >= 8:
-        reason = f"bfloat16 on {found}"
+        reason = f"bfloat16 on {gpu}"
         return Runtime(device, torch.bfloat16, attention, "paged_adamw_8bit", reason)
     if attention == "flash_attention_2":
-        raise ValueError(f"flash_attention_2 needs compute capability 8.0, found {found}")
+        raise ValueError(f"flash_attention_2 needs compute capability 8.0, found {gpu}")
     # TRL casts the adapters of quantised models to bfloat16, which these GPUs do not have.
-    reason = f"float16 on {found}: detection only, training needs bfloat16 (8.0 or newer)"
+    reason = f"float16 on {gpu}: detection only, training needs bfloat16 (8.0 or newer)"
     return Runtime(device, torch.float16, attention, None, reason)

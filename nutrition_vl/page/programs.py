@@ -96,7 +96,7 @@ def row(box: Record) -> list[Any]:
 
 def memory(queue: DetectionQueue) -> str:
     """The memory in use: the GPU's peak, or this process's."""
-    device = queue.detector.runtime.device
+    device = queue.detector.model.device
     if device.type == "cuda":
         import torch
 

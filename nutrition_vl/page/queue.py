@@ -35,7 +35,7 @@ class DetectionQueue:
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
         # On a CPU larger batches gain 20 % and make others wait; a GPU is filled by 16.
-        self.batch_size = 16 if detector.runtime.device.type == "cuda" else 2
+        self.batch_size = 16 if detector.model.device.type == "cuda" else 2
         self._waiting: list[Request] = []
         self._changed, self._numbers = Condition(), count()
         self._urgent_batches, self._open = 0, True
@@ -91,13 +91,15 @@ class DetectionQueue:
     def _detect(self, batch: Sequence[Request]) -> None:
         photos = [request.photo for request in batch]
         try:
-            answers: list[Any] = list(
+            detections = list(
                 self.detector.stream(photos, batch_size=len(batch), adapter=batch[0].adapter)
             )
-        except (ValueError, OSError, RuntimeError) as error:  # an adapter that does not load, or
-            answers = [error] * len(batch)  # a GPU without memory: this batch's, not the queue's
-        for request, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, Exception):
-                request.answer.set_exception(answer)
+        except (ValueError, OSError, RuntimeError) as error:  # an adapter that does not load, or a
+            for request in batch:  # GPU without memory: this batch's, not the queue's
+                request.answer.set_exception(error)
+            return
+        for request, detection in zip(batch, detections, strict=True):
+            if detection.error:
+                request.answer.set_exception(detection.error)
             else:
-                request.answer.set_result(answer[1])
+                request.answer.set_result(detection.unwrap())

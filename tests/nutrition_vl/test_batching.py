@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from nutrition_vl.batching import halved, prefetched
+from nutrition_vl.batching import prefetch, run_in_halves
 
 
 def test_what_is_made_ahead_comes_in_order():
@@ -14,7 +14,7 @@ def test_what_is_made_ahead_comes_in_order():
         time.sleep(0.02 if number % 3 == 0 else 0)
         return number, threading.current_thread()
 
-    made = list(prefetched(make, range(20), ahead=6))
+    made = list(prefetch(make, range(20), ahead=6))
     assert [number for number, _ in made] == list(range(20))
     assert threading.main_thread() not in {thread for _, thread in made}
 
@@ -22,14 +22,14 @@ def test_what_is_made_ahead_comes_in_order():
 def test_no_more_is_taken_than_asked_for_and_ahead():
     taken = []
     items = (taken.append(number) or number for number in range(100))
-    made = prefetched(lambda number: number, items, ahead=4)
+    made = prefetch(lambda number: number, items, ahead=4)
     assert [next(made), next(made)] == [0, 1]
     assert len(taken) == 6
     made.close()
 
 
 def test_nothing_in_nothing_out():
-    assert list(prefetched(lambda item: item, [], ahead=4)) == []
+    assert list(prefetch(lambda item: item, [], ahead=4)) == []
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,8 @@ def test_what_does_not_fit_is_halved_and_stays_in_order(fits, sizes):
             raise torch.OutOfMemoryError
         return [item * 10 for item in items]
 
-    assert halved(work, range(7), lambda: freed.append(1)) == [item * 10 for item in range(7)]
+    assert run_in_halves(work, range(7), lambda: freed.append(1)) == [
+        item * 10 for item in range(7)
+    ]
     assert tried == sizes
     assert len(freed) == sum(size > fits for size in sizes)

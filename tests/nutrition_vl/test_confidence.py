@@ -9,24 +9,25 @@ import pytest
 from PIL import Image
 
 from nutrition_vl.boxes import make_detections
-from nutrition_vl.calibrate import crossed, is_right, main
+from nutrition_vl.calibrate import cross_calibrated, main
 from nutrition_vl.confidence import (
     CALIBRATION,
     Calibration,
     calibration_error,
+    raw_score,
     reliability,
-    sureness,
 )
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.detector import Detector
+from nutrition_vl.matching import iou, is_right
 from nutrition_vl.models.checkpoints import DEMO
 
 
 def test_a_box_is_as_sure_as_its_first_token():
-    assert sureness(math.log(0.7)) == pytest.approx(0.7)
+    assert raw_score(math.log(0.7)) == pytest.approx(0.7)
 
 
-def test_without_a_fit_confidence_is_sureness():
+def test_without_a_fit_confidence_is_raw_score():
     sure = np.array([0.0, 0.02, 0.5, 0.97, 1.0])
     assert Calibration()(sure) == pytest.approx(sure, abs=2e-6)
 
@@ -93,9 +94,11 @@ def test_one_box_is_right_for_one_true_box():
     found = make_detections(
         [[0, 0, 100, 60], [0, 0, 100, 90], [200, 0, 249, 100], [9, 9, 9.5, 9.5]]
     )
-    assert is_right(found, true).tolist() == [False, True, False, False]
-    assert is_right(found, make_detections([])).tolist() == [False] * 4
-    assert is_right(make_detections([]), true).tolist() == []
+    confidence = np.array([0.5, 0.9, 0.8, 0.7])
+    assert is_right(iou(true.xyxy, found.xyxy), confidence).tolist() == [False, True, False, False]
+    none = make_detections([])
+    assert is_right(iou(none.xyxy, found.xyxy), confidence).tolist() == [False] * 4
+    assert is_right(iou(true.xyxy, none.xyxy), none.confidence).tolist() == []
 
 
 @pytest.fixture
@@ -139,7 +142,7 @@ def test_too_few_boxes_leave_a_calibration_as_it_was(adapter, capsys):
 @pytest.mark.parametrize("photos", [np.zeros(30), 2 * np.arange(30) + 1])
 def test_a_fit_is_measured_on_photos_it_has_not_seen(photos):
     with pytest.raises(ValueError, match="some on each half of the photos, so give more of them"):
-        crossed(np.full(30, 0.9), np.ones(30, dtype=bool), photos)
+        cross_calibrated(np.full(30, 0.9), np.ones(30, dtype=bool), photos)
 
 
 def test_what_is_detected_is_judged_by_the_calibration(adapter):

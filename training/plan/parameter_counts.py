@@ -8,7 +8,7 @@ import torch
 from peft import get_peft_model
 from torch import nn
 
-from nutrition_vl.models.quantization import FULL_PRECISION
+from nutrition_vl.models.family import QWEN2_VL
 from training.settings.recipes import Recipe, lora_config, pattern
 
 PARTS = ("language_model", "visual", "lm_head")
@@ -25,7 +25,7 @@ def quantizable(model: nn.Module) -> Counter[str]:
         {
             name: layer.weight.numel()
             for name, layer in model.named_modules()
-            if isinstance(layer, nn.Linear) and not name.startswith(FULL_PRECISION)
+            if isinstance(layer, nn.Linear) and not name.startswith(QWEN2_VL.not_quantized)
         }
     )
 

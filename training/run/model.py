@@ -5,7 +5,7 @@ from transformers import PreTrainedModel, Qwen2VLConfig
 
 from nutrition_vl.models.load import load_base
 from nutrition_vl.models.random_weights import is_random, random_base
-from nutrition_vl.models.runtime import grow_blocks
+from nutrition_vl.models.runtime import use_expandable_segments
 from training.run.folder import base_source
 from training.settings.config import TrainConfig
 from training.settings.recipes import lora_config
@@ -14,7 +14,7 @@ from training.settings.recipes import lora_config
 def load(config: TrainConfig, shape: Qwen2VLConfig) -> PreTrainedModel:
     """The base that the settings ask for; with low memory part of it never reaches the GPU."""
     if config.runtime.device.type == "cuda":
-        grow_blocks()
+        use_expandable_segments()
     name = config.model_name_or_path
     # Validation detects with the base as it is.
     offload = config.low_memory and not config.validation_photos

@@ -104,12 +104,11 @@ class Validation(TrainerCallback):
     def _detect(self, model: PeftModel) -> list[sv.Detections]:
         """The boxes that the page would show, from the model in training as it is now."""
         base = model.get_base_model()
-        generation, training = base.generation_config, model.training
-        detector = Detector("", base, self.processor, self.config.runtime)
+        training = model.training
+        detector = Detector.around(base, self.processor)
         model.eval()
         batches = [self.rows[at : at + BATCH]["image"] for at in range(0, len(self.rows), BATCH)]
         answers = [answer for photos in batches for answer in detector.detect(photos)]
-        base.generation_config = generation
         model.train(training)
         return [answer.detections for answer in answers]
 

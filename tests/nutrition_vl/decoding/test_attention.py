@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import Qwen2VLConfig
 
-from nutrition_vl.decoding.attention import GROUPED, ROWS, attend, attending
+from nutrition_vl.decoding.attention import GROUPED, ROWS, grouped_attention, math_attention
 
 
 def draw(*shape, seed=0):
@@ -20,7 +20,7 @@ def test_it_is_the_attention_of_pytorch(masked, tokens, groups):
     slots = draw(2, 2, 2, 20, 16, seed=1)
     key, value = slots[:, :, :, :9]  # of longer slots, as they are kept
     unseen = (draw(2, 1, tokens, 9, seed=2) > 0) & (torch.arange(9) > 0) if masked else None
-    seen, _ = attend(torch.nn.Identity(), query, key, value, unseen, 0.25)
+    seen, _ = grouped_attention(torch.nn.Identity(), query, key, value, unseen, 0.25)
     wide = [part.repeat_interleave(groups, dim=1) for part in (key, value)]
     with sdpa_kernel(SDPBackend.MATH):
         own = scaled_dot_product_attention(
@@ -31,8 +31,10 @@ def test_it_is_the_attention_of_pytorch(masked, tokens, groups):
 
 def test_strided_keys_and_values_are_read_as_they_are():
     query, key, value = draw(3, 2, 7, 4, 16).transpose(2, 3)
-    seen, _ = attend(torch.nn.Identity(), query, key, value, None, 0.25)
-    same, _ = attend(torch.nn.Identity(), query, key.contiguous(), value.contiguous(), None, 0.25)
+    seen, _ = grouped_attention(torch.nn.Identity(), query, key, value, None, 0.25)
+    same, _ = grouped_attention(
+        torch.nn.Identity(), query, key.contiguous(), value.contiguous(), None, 0.25
+    )
     assert torch.equal(seen, same)
 
 
@@ -40,7 +42,7 @@ def test_the_models_own_attention_is_back_afterwards():
     config = Qwen2VLConfig()
     parts = config.text_config, config.vision_config
     before = [part._attn_implementation for part in parts]
-    with pytest.raises(ZeroDivisionError), attending(*parts):
+    with pytest.raises(ZeroDivisionError), math_attention(*parts):
         assert [part._attn_implementation for part in parts] == [GROUPED, GROUPED]
         1 / 0  # noqa: B018
     assert [part._attn_implementation for part in parts] == before

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import linear
 
 from nutrition_vl.decoding import cpu_matmul as products
-from nutrition_vl.decoding.cpu_matmul import multiplying, product
+from nutrition_vl.decoding.cpu_matmul import onednn_linear, product
 
 CPU = torch.device("cpu")
 
@@ -41,9 +41,9 @@ def test_layers_multiply_by_it_within_and_only_within(
 ) -> None:
     ours = Mock(side_effect=product)
     monkeypatch.setattr(products, "product", ours)
-    with multiplying(CPU):
+    with onednn_linear(CPU):
         layer(torch.randn(3, 256))
     layer(torch.randn(3, 256))
-    with multiplying(torch.device("cuda")):
+    with onednn_linear(torch.device("cuda")):
         layer(torch.randn(3, 256))
     ours.assert_called_once()

@@ -8,8 +8,8 @@ import torch
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.decoding import cuda_graphs as graphs
 from nutrition_vl.decoding.decoder import Decoder
-from nutrition_vl.decoding.generate import generate, inside
-from nutrition_vl.decoding.inputs import Question
+from nutrition_vl.decoding.generate import generate
+from nutrition_vl.decoding.inputs import ModelInputs
 from nutrition_vl.detector import Detector
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.runtime import detect_runtime
@@ -40,7 +40,9 @@ def asked(detector):
     """The questions about the embedded packs, after which the demo's adapter stays in use."""
     packs = [open_photo(file) for file in sorted((DEMO / "examples").glob("*.jpg"))]
     detector.detect(packs[:1])
-    return [Question.about(photo, detector.processor, detector.model) for photo in packs]
+    return [
+        ModelInputs.from_photo(photo, detector.processor, detector.model.dtype) for photo in packs
+    ]
 
 
 def double(tensor):
@@ -67,16 +69,16 @@ def test_the_graphs_used_last_are_kept(runner):
 def test_what_is_forgotten_is_warmed_up_anew(runner):
     for _ in range(2):
         runner.run("double", double, torch.ones(1))
-    runner.forget()
+    runner.clear()
     runner.run("double", double, torch.ones(1))
     assert Tape.made == ((1,),)
 
 
 def test_few_shapes_come_of_many():
     rounded = graphs.Rounded()
-    assert [rounded.rows(n) for n in (1, 2, 3, 9, 16)] == [1, 2, 4, 16, 16]
-    assert [rounded.width(n) for n in (1, 3, 5, 33, 65, 700)] == [1, 4, 8, 40, 128, 704]
-    assert [rounded.extent(n) for n in (1, 256, 257)] == [256, 256, 512]
+    assert [rounded.pad_batch(n) for n in (1, 2, 3, 9, 16)] == [1, 2, 4, 16, 16]
+    assert [rounded.pad_tokens(n) for n in (1, 3, 5, 33, 65, 700)] == [1, 4, 8, 40, 128, 704]
+    assert [rounded.pad_cache(n) for n in (1, 256, 257)] == [256, 256, 512]
 
 
 @pytest.mark.gpu
@@ -84,13 +86,15 @@ def test_few_shapes_come_of_many():
 def test_captured_answers_are_those_of_single_launches():
     detector = Detector.load("demo", device="cuda")
     some = asked(detector)
-    eager = Decoder(detector.model, detector.decoder.start, graphs.Rounded())
+    eager = Decoder(detector.model, detector.start, graphs.Rounded())
     for batch in ([[one] for one in some], [some]):
         for part in batch:
             plain = eager.decode(part, "demo")
             for _ in range(3):  # warmed up, captured, replayed
                 captured = detector.decoder.decode(part, "demo")
-                assert [[t.id for t in a] for a in captured] == [[t.id for t in a] for a in plain]
+                assert [[t.id for t in a.tokens] for a in captured] == [
+                    [t.id for t in a.tokens] for a in plain
+                ]
 
 
 @pytest.mark.gpu
@@ -101,9 +105,11 @@ def test_in_float32_a_gpu_says_the_words_of_transformers(monkeypatch):
     monkeypatch.setattr("nutrition_vl.detector.detect_runtime", lambda device: exact)
     detector = Detector.load("demo", device="cuda")
     some = asked(detector)
-    start = detector.decoder.start
-    plain = [said for one in some for said in generate(detector.model, [one], inside(start))]
+    tokenizer, start = detector.processor.tokenizer, detector.start
+    plain = [said for one in some for said in generate(detector.model, tokenizer, [one], start)]
     for batch in ([[one] for one in some], [some]):
         for _ in range(3):  # warmed up, captured, replayed
             said = [a for part in batch for a in detector.decoder.decode(part, "demo")]
-            assert [[t.id for t in a] for a in said] == [[t.id for t in a] for a in plain]
+            assert [[t.id for t in a.tokens] for a in said] == [
+                [t.id for t in a.tokens] for a in plain
+            ]

@@ -7,11 +7,12 @@ from accelerate.utils import OffloadedWeightsLoader, extract_submodules_state_di
 
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.load import load_base
-from nutrition_vl.models.quantization import SPARED, places, unhooked
+from nutrition_vl.models.quantization import device_map, remove_offload_hooks
 from nutrition_vl.models.random_weights import random_base, skeleton
 from nutrition_vl.models.runtime import detect_runtime
 
 CPU = detect_runtime("cpu")
+SPARED = ("model.language_model.embed_tokens", "lm_head")
 
 
 @pytest.mark.parametrize("name", ["random:7b", "random:2b"])
@@ -19,16 +20,18 @@ def test_a_spared_base_has_a_place_for_every_weight(name):
     found = {}
     for weight, _ in skeleton(name, DEMO, "main").named_parameters():
         (found[weight],) = [
-            place for part, place in places("cuda:0", spare=True).items() if weight.startswith(part)
+            place
+            for part, place in device_map("cuda:0", offload_embeddings=True).items()
+            if weight.startswith(part)
         ]
     away = {weight for weight, place in found.items() if place == "cpu"}
     assert away <= {f"{part}.weight" for part in SPARED} and away
-    assert places("cuda:0", spare=False) == {"": "cuda:0"}
+    assert device_map("cuda:0", offload_embeddings=False) == {"": "cuda:0"}
 
 
 def test_without_hooks_a_spared_base_is_whole():
     base, wanted = (load_base(DEMO, CPU) for _ in range(2))
-    parts = places("cpu", spare=True)
+    parts = device_map("cpu", offload_embeddings=True)
     weights = OffloadedWeightsLoader(extract_submodules_state_dict(base.state_dict(), list(SPARED)))
     attach_align_device_hook_on_blocks(  # as transformers does where a GPU is among the places
         base,
@@ -39,7 +42,7 @@ def test_without_hooks_a_spared_base_is_whole():
     )
     assert base.lm_head.weight.is_meta
     base.hf_device_map = {"model.visual": "cuda:0", "lm_head": "cpu"}
-    unhooked(base)
+    remove_offload_hooks(base)
     ids = torch.arange(9)[None]
     assert base(input_ids=ids).logits.equal(wanted(input_ids=ids).logits)
     assert base.hf_device_map == {"": "cuda:0"}

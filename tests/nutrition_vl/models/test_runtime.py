@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nutrition_vl.models.runtime import detect_runtime, grow_blocks
+from nutrition_vl.models.runtime import detect_runtime, use_expandable_segments
 
 
 @pytest.fixture
@@ -94,5 +94,5 @@ def test_blocks_grow_unless_the_environment_sets_the_allocator_up(name, monkeypa
         monkeypatch.delenv(variable, raising=False)
     if name:
         monkeypatch.setenv(name, "max_split_size_mb:64")
-    grow_blocks()
+    use_expandable_segments()
     assert said == ([] if name else ["expandable_segments:True"])

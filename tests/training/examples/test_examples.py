@@ -4,7 +4,7 @@ import pytest
 
 from nutrition_vl import prompts
 from nutrition_vl.data import load_split
-from nutrition_vl.decoding.inputs import Question
+from nutrition_vl.decoding.inputs import ModelInputs
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.load import PixelBudget, load_processor
 from tests.helpers.labelled import label
@@ -72,7 +72,7 @@ def test_all_text_trains_every_word_but_no_image_token(examples, processor):
 
 def test_training_and_detection_see_the_very_same_question(rows, examples, processor, demo):
     batch = Collator(processor, completion_only_loss=True)(examples[:1])
-    asked = Question.about(rows[0]["image"], processor, demo.model)
+    asked = ModelInputs.from_photo(rows[0]["image"], processor)
     question = len(asked.ids)
     assert batch["input_ids"][0, :question].tolist() == asked.ids.tolist()
     assert (batch["labels"][0, :question] == -100).all()
