@@ -70,8 +70,8 @@ def rotary_positions(types: Tensor, grid: Tensor, merge: int) -> Tensor:
     first = int(types.argmax())
     last = first + rows * columns
     positions = torch.arange(len(types)).repeat(3, 1)
-    image = torch.meshgrid(torch.zeros(1), torch.arange(rows), torch.arange(columns), indexing="ij")
-    positions[:, first:last] = first + torch.stack(image).flatten(1).long()
+    image = torch.cartesian_prod(torch.tensor([0]), torch.arange(rows), torch.arange(columns))
+    positions[:, first:last] = first + image.T
     positions[:, last:] += first + max(rows, columns) - last
     return positions
 
