@@ -5,7 +5,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Condition, Thread
-from typing import Any
 
 from PIL import Image
 
