@@ -40,10 +40,9 @@ def _lines(
     photos = (partial(_photo, rows, index, target.perturb) for index in indices)
     stream = detector.stream(photos, batch_size=batch_size, adapter=target.adapter)
     names = rows.remove_columns("image")
-    for index, result in zip(indices, stream, strict=True):
-        if isinstance(result, Exception):
-            raise result
-        photo, answer = result
+    for index, detection in zip(indices, stream, strict=True):
+        answer, photo = detection.unwrap(), detection.photo
+        assert photo is not None
         named = {key: names[index][key] for key in ("id", PHOTO_HASH)}
         yield as_line(named | answer.record(photo.size) | {"malformed": answer.malformed})
 
