@@ -53,7 +53,7 @@ class Decoded:
     boxes: list[DecodedBox] = field(default_factory=list)
     malformed: int = 0
     overflowed: bool = False
-    box_start: int = 0  # index of the first token of the box under way
+    box_begin: int = 0  # index of the first token of the box under way
 
     def append(self, state: State, prediction: np.ndarray, forced: int | None = None) -> State:
         """Adds the likeliest token after `state`, or the `forced` one; returns the next state.
@@ -65,11 +65,11 @@ class Decoded:
         after = state.after(token.id)
         if len(after.boxes) > len(state.boxes):
             self.boxes.append(self._box(state.spelling.heads.index(state.head), after.boxes[-1]))
-            self.box_start = len(self.tokens)
+            self.box_begin = len(self.tokens)
         return after
 
     def _box(self, label: int, corners: Box) -> DecodedBox:
-        tokens = self.tokens[self.box_start :]
+        tokens = self.tokens[self.box_begin :]
         runs = groupby(tokens, key=lambda token: token.mean is not None)
         digits = [list(run) for is_number, run in runs if is_number]
         x0, y0, x1, y1 = (refine(*pair) for pair in zip(corners, digits, strict=True))
