@@ -32,8 +32,7 @@ from nutrition_vl.cli import described, folder, guarded, positive, share
 from nutrition_vl.data.photos import find_photos
 
 if TYPE_CHECKING:
-    from nutrition_vl.answer import Answer
-    from nutrition_vl.detector import Detection
+    from nutrition_vl.answer import Answer, Detection
 
 
 def main(argv: list[str] | None = None) -> int:

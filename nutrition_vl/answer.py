@@ -1,10 +1,11 @@
-"""An answer: boxes in pixels with confidence, and as JSON."""
+"""Answers: boxes in pixels with confidence, as JSON, or the error in their place."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import supervision as sv
+from PIL import Image
 
 from nutrition_vl.boxes import GRID, LABELS, make_detections
 from nutrition_vl.confidence import Calibration, raw_score
@@ -78,3 +79,19 @@ class Answer:
             "seconds": round(self.seconds, 3),
             "overruled": self.overruled,
         }
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The answer to one photo, or the error that prevented it; `photo` is None if unreadable."""
+
+    photo: Image.Image | None
+    answer: Answer | None = None
+    error: ValueError | OSError | None = None
+
+    def unwrap(self) -> Answer:
+        """The answer; raises the error of a photo without one."""
+        if self.error:
+            raise self.error
+        assert self.answer is not None
+        return self.answer

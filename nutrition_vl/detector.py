@@ -1,7 +1,7 @@
 """Photo in, boxes out: one detector for the command, the page and the evaluation."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from PIL import Image
 
-from nutrition_vl.answer import Answer
+from nutrition_vl.answer import Answer, Detection
 from nutrition_vl.batching import prefetch, run_in_halves
 from nutrition_vl.confidence import Calibration
 from nutrition_vl.data.photos import open_photo
@@ -33,23 +33,6 @@ from nutrition_vl.models.runtime import detect_runtime
 THRESHOLD = 0.4
 DECODERS = ("fast", "generate")
 Source = Image.Image | str | Path | Callable[[], Image.Image]  # called in a reading thread
-Failure = ValueError | OSError
-
-
-@dataclass(frozen=True)
-class Detection:
-    """The answer to one photo, or the error that prevented it; `photo` is None if unreadable."""
-
-    photo: Image.Image | None
-    answer: Answer | None = None
-    error: Failure | None = None
-
-    def unwrap(self) -> Answer:
-        """The answer; raises the error of a photo without one."""
-        if self.error:
-            raise self.error
-        assert self.answer is not None
-        return self.answer
 
 
 class Detector:
