@@ -1,160 +1,130 @@
-"""The rows of the memory report, foreseen or measured one after the other on one base."""
+"""The rows of the memory report: each is forecast here and measured in a process of its own."""
 
-import argparse
-import json
-import math
-import platform
-import shlex
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from importlib.metadata import version
-from itertools import groupby
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from nutrition_vl.data import load_split
-from nutrition_vl.files import git_commit
+from nutrition_vl.files import read_jsonl, write_jsonl
 from nutrition_vl.models.load import budget_of
 from nutrition_vl.models.random_weights import skeleton
-from training.fast_step.kernels import compiles
-from training.memory import report as memory_report
-from training.memory.measure import WARM, Bench, Row, release, reset_peak
-from training.memory.techniques import PLAIN, TECHNIQUES, Technique
-from training.plan.parameter_counts import quantizable
-from training.plan.usage import peak_memory
-from training.run import folder as runs
-from training.run.model import load
+from training.examples.examples import length, patches, said
+from training.memory.techniques import COMMON, TECHNIQUES
+from training.plan.choose import choose
+from training.plan.parameter_counts import trainable
+from training.plan.plan import Workload
+from training.plan.usage import GIB
+from training.run.callbacks import METRICS
+from training.run.folder import base_source, load_fitting_processor
 from training.settings.cli import parse
 from training.settings.config import TrainConfig
 
+# Not timed: kernels are compiled in the first step, the layers' graphs captured in the second and
+# first replayed in the third.
+WARM_UP = 3
 PHOTOS = 16
-PARTS = ("weights", "adapters", "activations", "workspace")
 BOXES = [[0.25, 0.25, 0.5, 0.75], [0.5, 0.1, 0.75, 0.4]]  # y0, x0, y1, x1
 
 
-class Report:
-    """The rows that were asked for, on one base and the same photos."""
+@dataclass
+class Row:
+    """One technique, its forecast and its measurements: GB are 10^9 bytes, `seconds` a median."""
 
-    def __init__(self, options: argparse.Namespace, rest: Sequence[str], folder: Path) -> None:
-        known = {row.key: row for row in TECHNIQUES}
-        keys = options.rows.split(",")
-        if strangers := [key for key in keys if key not in known]:
-            raise ValueError(f"there is no row {strangers[0]}: use {', '.join(known)}")
-        self.options, self.rest, self.folder = options, rest, folder
-        self.settings: list[tuple[Technique, TrainConfig]] = []
-        self.refused: list[Row] = []
-        for technique in (known[key] for key in keys):
-            try:
-                self.settings.append((technique, self._settings(technique)))
-            except ValueError as error:  # what this machine has not
-                row = Row(technique.key, technique.name, technique.words, problem=str(error))
-                self.refused.append(row)
-        if not self.settings:
-            raise ValueError(self.refused[0].problem)
-        self.first = self.settings[0][1]
-        base = runs.base_source(self.first.model_name_or_path)
-        self.skeleton = skeleton(self.first.model_name_or_path, base, self.first.model_revision)
-
-    def foresee(self) -> list[Row]:
-        """Prints the forecast of each row, without a GPU, in GB by part."""
-        table, rows = Table("technique", "GB", *PARTS, "plan"), []
-        for technique, config in self.settings:
-            self._as_on_gpu(technique, config)
-            row, _ = self._bench(config).foresee(technique, config)
-            parts = [f"{size / 1e9:.2f}" for size in row.forecast.values()]
-            table.add_row(row.name, f"{sum(row.forecast.values()) / 1e9:.2f}", *parts, row.plan)
-            rows.append(row)
-        Console(width=160).print(table)
-        return rows
-
-    def measure(self) -> list[Row]:
-        """Measures each row and writes the report anew as soon as it is known."""
-        found: list[Row] = []
-        for _, group in groupby(self.settings, lambda pair: _base_of(pair[1])):
-            pairs = list(group)
-            config = pairs[0][1]
-            reset_peak(config.runtime.device)
-            model = load(config, self.skeleton.config)
-            loading = peak_memory(config.runtime.device)
-            for technique, config in pairs:
-                row = self._bench(config).measure(technique, config, model)
-                row.before = max(row.before, loading)
-                found.append(row)
-                memory_report.write(self._facts(found), self.options.out)
-                told = row.problem or f"{row.peak / 1e9:.2f} GB, {row.seconds:.3f} s a step"
-                print(f"{row.name:50} {told}", flush=True)
-            del model
-            release()
-        found += self.refused
-        memory_report.write(self._facts(found), self.options.out)
-        memory_report.show([asdict(row) for row in found])
-        print(f"written: {self.options.out}")
-        return found
-
-    def _settings(self, technique: Technique) -> TrainConfig:
-        fixed = (
-            f"--output_dir {self.folder}/run --max_steps {WARM + self.options.steps} "
-            "--save_strategy no --logging_steps 1 --disable_tqdm True"
-        )
-        words = (*fixed.split(), *PLAIN.split(), *self.rest, *technique.words.split())
-        return parse(words)
-
-    def _as_on_gpu(self, technique: Technique, config: TrainConfig) -> None:
-        """Undoes what parsing on a CPU changed."""
-        device = torch.device("cuda")
-        config.runtime = replace(config.runtime, device=device, dtype=torch.bfloat16)
-        if "--optim" not in (*self.rest, *technique.words.split()):
-            config.optim = TrainConfig.optim
-        if not config.low_memory:
-            config.memory_limit = min(config.memory_limit or math.inf, self.options.forecast)
-
-    def _bench(self, config: TrainConfig) -> Bench:
-        batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        processor = runs.load_fitting_processor(config)
-        rows = load_split(_photos(self.folder, budget_of(processor).max_tokens), "train")
-        rows = rows.select([at % len(rows) for at in range(config.max_steps * batch)])
-        return Bench(rows, processor, self.skeleton)
-
-    def _facts(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """The report as it is written to memory.json."""
-        given = ("--rows", self.options.rows, "--steps", str(self.options.steps), *self.rest)
-        return {
-            "command": shlex.join(("python", "-m", "training.memory", *given)),
-            "base": self.first.model_name_or_path,
-            "machine": self.first.runtime.reason,
-            "python": platform.python_version(),
-            "commit": git_commit(),
-            "compiled": self.first.runtime.device.type == "cuda" and compiles(),
-            "versions": {name: version(name) for name in runs.PACKAGES},
-            "notes": [],
-            "multiplied": quantizable(self.skeleton).total(),
-            "rows": [asdict(row) for row in rows],
-        }
+    key: str
+    words: list[str]
+    plan: str = ""
+    forecast_gb: Mapping[str, float] = field(default_factory=dict)
+    peak_gb: float = 0.0
+    reserved_gb: float = 0.0
+    seconds: float = 0.0
+    photos_per_second: float = 0.0
+    losses: Sequence[float] = ()
+    problem: str = ""
 
 
-def _base_of(config: TrainConfig) -> tuple[str, bool]:
-    """What rows must have in common to train on the same loaded base."""
-    return config.quantization, config.low_memory
+def forecast(key: str, settings: Sequence[str], folder: Path, gpu: float | None = None) -> Row:
+    """Returns a technique's row with its forecast, for this machine or for a GPU of so many GB.
+
+    The row has a `problem` where this machine cannot do it.
+    """
+    words = [*COMMON.split(), *settings, *TECHNIQUES[key][1].split()]
+    row = Row(key, [*words, "--output_dir", str(folder / key)])
+    try:
+        config = parse(row.words)
+    except ValueError as error:
+        row.problem = str(error)
+        return row
+    config = config if gpu is None else _on_gpu(config, words, gpu)
+    processor = load_fitting_processor(config)
+    photos = _noise(folder, budget_of(processor).max_tokens)
+    row.words += ["--data_path", str(photos)]
+    rows = load_split(str(photos), "train").remove_columns("image")
+    name, count = config.model_name_or_path, patches(rows[0], processor)
+    model = skeleton(name, base_source(name), config.model_revision)
+    work = Workload(
+        model,
+        trainable(model, config.lora, config.lora_bias),
+        tokens=length(rows[0], processor),
+        patches=count,
+        labels=len(processor.tokenizer(said(rows[0]))["input_ids"]) + 2,  # with the answer's end
+        image_tokens=count // processor.image_processor.merge_size**2 * len(rows),
+    )
+    plan = choose(config, work)
+    row.plan = str(plan)
+    row.forecast_gb = {part: round(size / 1e9, 3) for part, size in plan.forecast.items()}
+    return row
 
 
-def _photos(folder: Path, budget: int) -> Path:
-    """A folder in it of noise: photos that take just so many tokens, with two boxes each."""
-    folder = folder / str(budget)
+def measure(row: Row) -> None:
+    """Trains in a new process, so that rows share no memory, and reads the run's log."""
+    module = "training.memory.transformers_trainer" if row.key == "transformers" else "training"
+    command = [sys.executable, "-m", module, *row.words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    config = parse(row.words)
+    log = read_jsonl(Path(str(config.output_dir)) / METRICS)
+    if done.returncode or len(log) <= WARM_UP:
+        row.problem = [*done.stderr.strip().splitlines(), "it wrote no log"][-1]
+        return
+    photos = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    ends = [photos * line["step"] / line["photos_per_second"] for line in log][WARM_UP - 1 :]
+    row.seconds = statistics.median(after - before for before, after in pairwise(ends))
+    row.photos_per_second = photos / row.seconds
+    row.peak_gb = max(line["peak_gib"] for line in log) * GIB / 1e9
+    row.reserved_gb = max(line["reserved_gib"] for line in log) * GIB / 1e9
+    row.losses = [line["loss"] for line in log]
+
+
+def _on_gpu(config: TrainConfig, words: Sequence[str], gpu: float) -> TrainConfig:
+    """A copy of the settings as they would be on a GPU of so many GB."""
+    config, limit = copy(config), config.memory_limit or gpu
+    config.runtime = replace(config.runtime, device=torch.device("cuda"), dtype=torch.bfloat16)
+    config.optim = config.optim if "--optim" in words else TrainConfig.optim
+    config.memory_limit = config.memory_limit if config.low_memory else min(limit, gpu)
+    return config
+
+
+def _noise(folder: Path, budget: int) -> Path:
+    """A folder of noise: photos that take exactly the token budget, with two boxes each."""
+    folder = folder / f"photos-{budget}"
     if folder.exists():
         return folder
-    folder.mkdir()
+    folder.mkdir(parents=True)
     rows = max(side for side in range(1, int(budget**0.5) + 1) if budget % side == 0)
-    noise, lines = np.random.default_rng(0), []
-    for number in range(PHOTOS):
-        pixels = noise.integers(0, 255, (28 * rows, 28 * (budget // rows), 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png", compress_level=1)
-        objects = {"bbox": BOXES, "category_name": ["nutrition-table"] * len(BOXES)}
-        lines.append(json.dumps({"file_name": f"{number}.png", "objects": objects}) + "\n")
-    (folder / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
+    noise, shape = np.random.default_rng(0), (28 * rows, 28 * (budget // rows), 3)
+    objects = {"bbox": BOXES, "category_name": ["nutrition-table"] * len(BOXES)}
+    names = [f"{number}.png" for number in range(PHOTOS)]
+    for name in names:
+        pixels = noise.integers(0, 255, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name, compress_level=1)
+    lines = [{"file_name": name, "objects": objects} for name in names]
+    write_jsonl(folder / "metadata.jsonl", lines)
     return folder

@@ -1,65 +1,40 @@
-"""The techniques that the memory report compares: words of training's command line."""
+"""The techniques that the memory report compares, as words of training's command line."""
 
-from dataclasses import dataclass
-from typing import Literal
-
-# What the published recipe does: one photo at a time, four a step, everything anew in each epoch.
-PLAIN = (
-    "--cache_features False --lean_layers False --regroup_batches False "
-    "--per_device_train_batch_size 1 --gradient_accumulation_steps 4"
+# The published recipe takes four photos per step, one at a time.
+COMMON = (
+    "--per_device_train_batch_size 1 --gradient_accumulation_steps 4 --regroup_batches False "
+    "--save_strategy no --logging_steps 1 --log_memory True --disable_tqdm True"
 )
+TRL = "--plain True"  # TRL's own trainer
+EAGER = f"{TRL} --attention eager --gradient_checkpointing False --optim adamw_torch"
+FOUR = "--per_device_train_batch_size 4 --gradient_accumulation_steps 1"
+WHOLE = f"{FOUR} --gradient_checkpointing False"
+LIGER = "--use_liger_kernel True"
+BATCH = "--lean_layers False --regroup_batches True --memory_limit 40"
+FAST = "--regroup_batches True --memory_limit 7.9"
 
-
-@dataclass(frozen=True)
-class Technique:
-    """A row of the report: the settings it adds to PLAIN, and whose trainer it runs in.
-
-    `transformers` computes all logits, `trl` those of labelled tokens, with adapters in bfloat16.
-    """
-
-    key: str
-    name: str
-    words: str
-    trainer: Literal["transformers", "trl", "ours"] = "ours"
-
-
-EAGER = "--attention eager --gradient_checkpointing False --optim adamw_torch"
-SDPA = "--gradient_checkpointing False --optim adamw_torch"
-SEEN = "--cache_features True"
-BATCH = f"{SEEN} --regroup_batches True"
-LEAN = f"{BATCH} --lean_layers True"
-FAST = f"{LEAN} --memory_limit 7.9"
-
-TECHNIQUES = (
-    Technique("bf16", "16-bit base", f"{EAGER} --quantization none", "transformers"),
-    Technique("nf4-single", "NF4", f"{EAGER} --quantization nf4-single", "transformers"),
-    Technique("nf4", "double quantisation", EAGER, "transformers"),
-    Technique("sdpa", "SDPA attention", SDPA, "transformers"),
-    Technique("checkpoint", "checkpointing", "--optim adamw_torch", "transformers"),
-    Technique("adamw8", "paged 8-bit AdamW", "", "transformers"),
-    Technique("trl", "logits of answers only: TRL's recipe", "", "trl"),
-    Technique("precise", "adapters in float32", ""),
-    Technique("seen", "visual features once, tower and words off the GPU", SEEN),
-    Technique("batch", "micro-batch of 4", f"{BATCH} --memory_limit 40"),
-    Technique("fast", "lean layers, within 8 GB", FAST),
-    Technique("most", "lean layers, 40 GB", f"{LEAN} --memory_limit 40"),
-    Technique(
-        "trl-batch",
-        "TRL's recipe, 4 x 1",
-        "--per_device_train_batch_size 4 --gradient_accumulation_steps 1",
-        "trl",
-    ),
-    Technique(
-        "trl-flash", "TRL's recipe, flash attention 2", "--attention flash_attention_2", "trl"
-    ),
-    Technique("fused", "fast, 32-bit fused AdamW", f"{FAST} --optim adamw_torch_fused"),
-    Technique(
-        "all-linear",
+# key -> name, settings
+TECHNIQUES = {
+    "bf16": ("16-bit base", f"{EAGER} --quantization none"),
+    "nf4-single": ("NF4", f"{EAGER} --quantization nf4-single"),
+    "nf4": ("double quantisation", EAGER),
+    "sdpa": ("SDPA attention", f"{EAGER} --attention sdpa"),
+    "adamw32": ("checkpointing", f"{TRL} --optim adamw_torch"),
+    "transformers": ("transformers' Trainer, all logits", TRL),
+    "trl": ("TRL, checkpointing, paged 8-bit AdamW", TRL),
+    "trl-batch": ("TRL, checkpointing, 4 x 1", f"{TRL} {FOUR}"),
+    "trl-whole": ("TRL, no checkpointing, 4 x 1", f"{TRL} {WHOLE}"),
+    "trl-liger": ("TRL, no checkpointing, Liger, 4 x 1", f"{TRL} {WHOLE} {LIGER}"),
+    "seen": ("visual features once", "--lean_layers False"),
+    "batch": ("visual features once, micro-batch of 4", BATCH),
+    "batch-whole": ("the same, no checkpointing", f"{BATCH} --gradient_checkpointing False"),
+    "batch-liger": ("and Liger", f"{BATCH} --gradient_checkpointing False {LIGER}"),
+    "fast": ("fast layers, within 8 GB", FAST),
+    "most": ("fast layers, 40 GB", "--regroup_batches True --memory_limit 40"),
+    "all-linear": (
         "fast, LoRA on all linear layers",
         f"{FAST} --lora_target_modules [qkvo]_proj (gate|up|down)_proj",
     ),
-    Technique("vision", "fast, LoRA in the vision tower too", f"{FAST} --recipe exp2"),
-    Technique("tokens-300", "fast, 300 image tokens", f"{FAST} --max_image_tokens 300"),
-    Technique("tokens-1200", "fast, 1200 image tokens", f"{FAST} --max_image_tokens 1200"),
-    Technique("low", "low memory", f"{LEAN} --low_memory True"),
-)
+    "vision": ("fast, LoRA in the vision tower too", f"{FAST} --recipe exp2"),
+    "low": ("low memory", "--regroup_batches True --low_memory True"),
+}
