@@ -8,7 +8,9 @@ from typing import Self
 import numpy as np
 
 from eval.audit.duplicates import near
+from nutrition_vl.data.photos import Frame
 from nutrition_vl.data.rows import Sample
+from nutrition_vl.data.sizes import placed
 from nutrition_vl.matching import best_iou, iou
 
 TINY = 0.01  # of the photo's width or height: in a photo of 1000 pixels a line of text is 15 high
@@ -32,11 +34,11 @@ class Photo:
 
     @classmethod
     def of(
-        cls, split: str, sample: Sample, size: tuple[int, int], found: list[list[float]] | None
+        cls, split: str, sample: Sample, frame: Frame, found: list[list[float]] | None
     ) -> Self:
-        """The photo of a sample, whose upright size is this."""
-        scale = (1, 1, 1, 1) if sample.normalized else (*size, *size)
-        xyxy = np.array(sample.xyxy, dtype=float).reshape(-1, 4) / scale
+        """The photo of a sample; ValueError where its boxes were drawn on another photo."""
+        size = frame.size
+        xyxy = placed(sample, frame).reshape(-1, 4) / (*size, *size)
         told = None if found is None else np.array(found, dtype=float).reshape(-1, 4)
         return cls(split, sample, size, xyxy, told)
 
@@ -101,7 +103,7 @@ def out_of_range(photo: Photo) -> Iterator[Finding]:
 
 
 def tiny(photo: Photo) -> Iterator[Finding]:
-    """Boxes too small to hold a table, or without area, which the loader leaves out."""
+    """Boxes too small to hold a table; the loader leaves out photos with one without area."""
     sides = photo.xyxy[:, 2:] - photo.xyxy[:, :2]
     for index in np.flatnonzero((sides < TINY).any(1)):
         width, height = sides[index] * photo.size

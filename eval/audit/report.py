@@ -22,7 +22,8 @@ from eval.report.html import Picture, Section, picture, render
 from eval.report.table import Sheet
 from nutrition_vl.boxes import LABELS, make_detections
 from nutrition_vl.data import load_split
-from nutrition_vl.data.rows import Skipped, attempt
+from nutrition_vl.data.photos import photo_frame
+from nutrition_vl.data.rows import Sample, Skipped, attempt, stored
 from nutrition_vl.data.sources import photo_of, read_samples
 from nutrition_vl.draw import annotate
 
@@ -61,9 +62,10 @@ class Inspection:
         unreadable: list[Skipped] = []
         for split, boxes in zip(splits, found, strict=True):
             for sample in tqdm(read_samples(data, split, unreadable), desc=split, unit="photo"):
-                if image := attempt(unreadable, sample.id, photo_of, sample):
-                    photos.append(Photo.of(split, sample, image.size, boxes.get(sample.id)))
-                    hashes.append(dhash(image))
+                opened = attempt(unreadable, sample.id, _opened, split, sample, boxes)
+                if opened:
+                    photos.append(opened[0])
+                    hashes.append(opened[1])
         if not photos:
             raise ValueError(f"{data} holds no photo that can be read")
         findings = [finding for check in CHECKS for photo in photos for finding in check(photo)]
@@ -117,6 +119,12 @@ class Inspection:
     def _pictures(self, check: str) -> list[Picture]:
         found = self._of(check)[:SHOWN]
         return [picture(_drawn(at.photo), f"{at.photo.id}: {at.what}") for at in found]
+
+
+def _opened(split: str, sample: Sample, boxes: dict[str, list]) -> tuple[Photo, np.ndarray]:
+    frame = photo_frame(*stored(sample.image))
+    photo = Photo.of(split, sample, frame, boxes.get(sample.id))
+    return photo, dhash(photo_of(sample))
 
 
 def told(args: argparse.Namespace, split: str, file: Path | None) -> dict[str, list]:

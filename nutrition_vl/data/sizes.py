@@ -14,17 +14,21 @@ def upright(sample: Sample, frame: Frame) -> np.ndarray:
 
     Raises ValueError for boxes of another photo, and for a box that is no box.
     """
-    corners = np.array(sample.xyxy, dtype=float).reshape(-1, 2, 2)
-    size = np.array(frame.size)
-    corners = corners * size if sample.normalized else _drawn(corners, sample, frame)
-    corners = np.sort(corners, axis=1)
-    clipped = corners.clip(0, size)
+    corners = np.sort(placed(sample, frame), axis=1)
+    clipped = corners.clip(0, frame.size)
     _require_boxes(sample, corners, clipped, frame)
     return clipped
 
 
-def _drawn(corners: np.ndarray, sample: Sample, frame: Frame) -> np.ndarray:
+def placed(sample: Sample, frame: Frame) -> np.ndarray:
+    """The corners (n, 2, 2) of a sample's boxes in pixels of the upright photo, as they are.
+
+    Raises ValueError for boxes that were drawn on another photo.
+    """
+    corners = np.array(sample.xyxy, dtype=float).reshape(-1, 2, 2)
     stored, size = sample.stored_size, frame.size
+    if sample.normalized:
+        return corners * size
     if stored is None or stored == size:
         return corners
     turned = frame.sideways and _same_aspect(stored, frame.raw)
