@@ -33,9 +33,7 @@ class Photo:
     found: np.ndarray | None = None
 
     @classmethod
-    def of(
-        cls, split: str, sample: Sample, frame: Frame, found: list[list[float]] | None
-    ) -> Self:
+    def of(cls, split: str, sample: Sample, frame: Frame, found: list[list[float]] | None) -> Self:
         """The photo of a sample; ValueError where its boxes were drawn on another photo."""
         size = frame.size
         xyxy = placed(sample, frame).reshape(-1, 4) / (*size, *size)

@@ -14,15 +14,14 @@ from nutrition_vl.data.rows import read_jsonl, require
 logger = logging.getLogger(__name__)
 
 
-def correct(rows: Dataset, file: Path, split: str, whole: bool) -> Dataset:
-    """The rows of a split with boxes replaced and photos left out as the file lists them.
+def correct(
+    rows: Dataset, entries: dict[str, dict], file: Path, split: str, whole: bool
+) -> Dataset:
+    """The rows of a split with boxes replaced and photos left out as the entries of `file` list.
 
-    One JSON line per photo, as `python -m eval.audit` writes it: `id`, `split`, and either `xyxy`
-    and `label`, the true boxes in pixels of the upright photo, or `leave_out`. Raises ValueError
-    for anything else, and for photos that are not among the rows if these are the `whole` split.
-    Entries of other splits change nothing.
+    Raises ValueError for boxes outside their photo, and for photos that are not among the rows if
+    these are the `whole` split.
     """
-    entries = _read(file, split)
     ids = rows["id"]
     if whole and (unknown := sorted(entries.keys() - set(ids))):
         raise ValueError(f"{file} corrects {unknown[0]}, and there is no such photo in the split")
@@ -52,8 +51,13 @@ def _corrected(row: dict, entry: dict, file: Path) -> dict:
     return row | entry
 
 
-def _read(file: Path, split: str) -> dict[str, dict]:
-    """The entries of the split by photo, including those that name no split."""
+def read_corrections(file: Path, split: str) -> dict[str, dict]:
+    """The entries of the split by photo, including those that name no split.
+
+    One JSON line per photo, as `python -m eval.audit` writes it: `id`, `split`, and either `xyxy`
+    and `label`, the true boxes in pixels of the upright photo, or `leave_out`. Raises ValueError
+    for anything else. Entries of other splits change nothing.
+    """
     lines = read_jsonl(file)
     for line in lines:
         require(("id",), line, file)

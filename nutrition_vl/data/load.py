@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from nutrition_vl.boxes import make_detections
 from nutrition_vl.data.classes import renaming
-from nutrition_vl.data.corrections import correct
+from nutrition_vl.data.corrections import correct, read_corrections
 from nutrition_vl.data.formats.hub_schema import declared_classes, objects_of, sample_of, undecoded
 from nutrition_vl.data.photos import open_photo, photo_frame
 from nutrition_vl.data.rows import Sample, Skipped, attempt, numbered, require, stored
@@ -63,18 +63,21 @@ def load_split(
     `source` is a hub id, a folder (metadata.jsonl, parquet, YOLO, Pascal VOC or COCO) or a file
     (parquet, COCO, Label Studio or conversation JSON); one without splits serves as any. Raises
     ValueError or FileNotFoundError with the reason; with a list `skipped`, single rows that cannot
-    be read are put there instead. `corrections` is a file for `corrections.correct`. `label` names
+    be read are put there instead. `corrections` is a file for `read_corrections`. `label` names
     the class that is the nutrition table; boxes of other classes are left out.
     """
     before = len(skipped or ())
+    entries = {} if corrections is None else read_corrections(corrections, split)
     found = read_source(source, split, skipped)
     read = _rows_of_table if isinstance(found, Dataset) else _rows
-    rows = read(found, limit, source, skipped, label) if len(found) else None
+    rows = read(found, limit, source, skipped, label, entries.keys()) if len(found) else None
     if rows is None:
         raise ValueError(_no_rows(source, (skipped or [])[before:]))
     _warn_of_others(rows, source)
     rows = rows.remove_columns(_OTHERS)
-    return rows if corrections is None else correct(rows, corrections, split, limit is None)
+    return (
+        rows if corrections is None else correct(rows, entries, corrections, split, limit is None)
+    )
 
 
 def truth(row: Mapping) -> sv.Detections:
@@ -88,8 +91,9 @@ def _rows(
     source: str | Path,
     skipped: list[Skipped] | None,
     label: str | None,
+    corrected: Set[str],
 ) -> Dataset | None:
-    samples = with_ids(found)
+    samples = [_without_boxes(sample, corrected) for sample in with_ids(found)]
     used = {name for sample in samples for name in sample.labels}
     declared = frozenset().union(*{sample.classes for sample in samples})
     names = renaming(used, declared, source, label)
@@ -104,6 +108,7 @@ def _rows_of_table(
     source: str | Path,
     skipped: list[Skipped] | None,
     label: str | None,
+    corrected: Set[str],
 ) -> Dataset | None:
     require(("image", "objects"), table.features, source)
     used = {
@@ -117,7 +122,16 @@ def _rows_of_table(
     table = undecoded(table).select(range(len(table))[:limit])
     # Not Dataset.map: it would copy all photos into its cache, and find old rows there later.
     read = [
-        attempt(skipped, row.get("image_id"), _row_of_table, row, names, f"{source}, row {n}", seen)
+        attempt(
+            skipped,
+            row.get("image_id"),
+            _row_of_table,
+            row,
+            names,
+            f"{source}, row {n}",
+            seen,
+            corrected,
+        )
         for n, row in enumerate(table, 1)
     ]
     if not any(read):
@@ -129,10 +143,17 @@ def _rows_of_table(
     return rows.select_columns(list(_READ))
 
 
-def _row_of_table(row: Mapping, names: dict[str, str], source: str, seen: Counter[str]) -> dict:
+def _row_of_table(
+    row: Mapping, names: dict[str, str], source: str, seen: Counter[str], corrected: Set[str]
+) -> dict:
     sample = sample_of(row, row["image"], source)
-    sample = replace(sample, id=numbered(sample.id, seen))
+    sample = _without_boxes(replace(sample, id=numbered(sample.id, seen)), corrected)
     return _row(sample, names) | {"image": None}
+
+
+def _without_boxes(sample: Sample, corrected: Set[str]) -> Sample:
+    """A sample whose boxes a correction replaces, so that bad ones are no reason to refuse it."""
+    return replace(sample, xyxy=[], labels=[]) if sample.id in corrected else sample
 
 
 def _row(sample: Sample, names: dict[str, str]) -> dict:

@@ -317,6 +317,23 @@ def test_a_row_with_a_box_without_area_is_left_out_and_named(box, tmp_path):
     assert [row.id for row in skipped] in (["a"], ["images/a.jpg"])
 
 
+@pytest.mark.parametrize("write", [metadata, parquet])
+def test_a_correction_saves_a_photo_with_a_bad_box(write, tmp_path):
+    objects = {"bbox": [[0.5, 0.5, 0.5, 0.6]], "category_name": [TABLE]}
+    source = metadata(tmp_path, objects)
+    if write is parquet:
+        source = parquet(tmp_path)
+        table = pandas.read_parquet(source)
+        table.at[0, "objects"] = objects
+        table.to_parquet(source)
+    with pytest.raises(ValueError, match="no area"):
+        load_split(source)
+    file = tmp_path / "corrections.jsonl"
+    write_lines(file, [{"id": "a", "split": "val", "xyxy": [BOXES[0]], "label": [TABLE]}])
+    rows = load_split(source, corrections=file)
+    assert (list(rows["id"]), rows[0]["xyxy"], rows[0]["label"]) == (["a", "b"], BOXES[:1], [TABLE])
+
+
 def test_an_only_class_is_the_nutrition_table_whatever_its_name(tmp_path, caplog):
     objects = OFFICIAL | {"category_name": ["tableau", "tableau"]}
     assert load_split(metadata(tmp_path, objects))[0]["label"] == [TABLE, TABLE]
