@@ -37,6 +37,7 @@ def build_app(
     # Here and not above: they take seconds, which --help need not wait for.
     import gradio as gr
 
+    from eval.page import EvaluateTab
     from nutrition_vl.page.choices import AdapterChoices
     from nutrition_vl.page.correct import CorrectTab
     from nutrition_vl.page.links import link
@@ -57,9 +58,17 @@ def build_app(
                 many = ManyTab(queue, choices, photos)
             with gr.Tab("Correct", id="correct"):
                 correct = CorrectTab(labels)
+            with gr.Tab("Evaluate", id="evaluate"):
+                evaluate = EvaluateTab(runs, data, choices)
             with gr.Tab("Runs", id="runs"):
                 RunsTab(runs)
         link(page, tabs, choices, photo, many, correct)
+        evaluate.table.select(
+            evaluate.selected,
+            [evaluate.state, evaluate.remark],
+            [photo.photo, photo.truth, photo.adapters],
+            api_visibility="private",
+        ).then(lambda: gr.Tabs(selected="photo"), None, tabs, api_visibility="private")
     return page
 
 
@@ -71,7 +80,15 @@ def serve(page: "gr.Blocks", hosts: tuple[str, ...] = (), **options: Any) -> str
     from nutrition_vl.page.guard import Guard
 
     page.queue(max_size=64, api_open=False)  # or POSTs would pass the queue by
-    theme = Soft(primary_hue="green", font=FONT, font_mono=FONT)
+    # Soft's own green on light green is too faint to read: WCAG asks for a contrast of 4.5.
+    theme = Soft(primary_hue="green", font=FONT, font_mono=FONT).set(
+        block_label_text_color="*primary_800",
+        block_title_text_color="*primary_800",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        checkbox_label_background_fill_selected="*primary_700",
+        link_text_color="*primary_800",
+    )
     guard = {"middleware": [Middleware(Guard, hosts=hosts)]}
     looks = dict(theme=theme, css_paths=CSS, head=f"<script>{JS.read_text()}</script>")
     _, address, _ = page.launch(

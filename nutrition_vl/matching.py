@@ -40,6 +40,14 @@ def is_right(overlap: np.ndarray, confidence: np.ndarray, threshold: float = 0.5
     return match(overlap[None], confidence[None], thresholds=[threshold])[0, :, 0] != UNMATCHED
 
 
+def same_boxes(one: np.ndarray, other: np.ndarray, threshold: float = 0.5) -> bool:
+    """True where both (n, 4) and (m, 4) have as many boxes, each on one of the other's."""
+    if len(one) != len(other) or not len(one):
+        return len(one) == len(other)
+    overlap = iou(one, other)
+    return bool((overlap.max(0) >= threshold).all() and (overlap.max(1) >= threshold).all())
+
+
 def match(
     overlap: np.ndarray,
     confidence: np.ndarray,

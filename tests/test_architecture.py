@@ -72,7 +72,8 @@ ROOMS = {
     "nutrition_vl.export": "boxes cli crops files",
     "nutrition_vl.page": "CORE crops export",
     "training.page": "CORE",
-    "app": "CORE nutrition_vl.page training.page",
+    "eval.page": "CORE config report sweep",
+    "app": "CORE nutrition_vl.page training.page eval.page",
 }
 
 # What only one file may say.

@@ -38,12 +38,17 @@ class CorrectTab:
     def __init__(self, labels: Path) -> None:
         self.folder = LabelFolder(labels)
         self.line = gr.Markdown(EMPTY, elem_classes="live")
+        with gr.Row():
+            self.save = gr.Button("Save boxes", variant="primary")
+            self.none = gr.Button("No table here")
+            self.undo = gr.Button("Undo last save")
+            self.next = gr.Button("Next photo")
         self.editor = image_annotator(
             label_list=list(LABELS),
             label_colors=COLOURS,
             sources=[],
             boxes_alpha=0.15,
-            height=560,
+            height=480,
             label="Boxes: drag to draw, double-click to change the label, Delete to remove",
             show_download_button=False,
             show_share_button=False,
@@ -52,11 +57,6 @@ class CorrectTab:
         self.editor.preprocess = lambda value: (
             self.editor.preprocess_boxes(value.boxes) if value else []
         )
-        with gr.Row():
-            self.save = gr.Button("Save boxes", variant="primary")
-            self.none = gr.Button("No table here")
-            self.undo = gr.Button("Undo last save")
-            self.next = gr.Button("Next photo")
         self.draft = gr.State(Draft())
         gr.on(
             [self.save.click],

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nutrition_vl.data.photos import find_photos, open_photo
-from nutrition_vl.matching import iou
+from nutrition_vl.matching import same_boxes
 from nutrition_vl.page.guard import own_upload, uploads
 from nutrition_vl.page.photo import above
 from nutrition_vl.page.queue import DetectionQueue
@@ -22,7 +22,6 @@ from nutrition_vl.page.queue import DetectionQueue
 MOST_UNPACKED = 4 * 2**30  # bytes out of one zip
 THUMBNAIL = 360  # pixels
 DOUBT = 0.7  # a box below it is worth a look
-SAME = 0.5  # IoU from which two adapters mean one table
 FILTERS = ["all", "no table", "several tables", "low confidence", "adapters disagree", "errors"]
 Record = dict[str, Any]
 
@@ -130,12 +129,11 @@ def kinds(answers: Sequence[Record]) -> set[str]:
 
 
 def agree(one: Sequence[Record], other: Sequence[Record]) -> bool:
-    """Whether two answers have the same number of boxes, each on one of the other's."""
-    if len(one) != len(other) or not one:
-        return len(one) == len(other)
-    corners = [np.array([box["xyxy"] for box in boxes], dtype=float) for boxes in (one, other)]
-    overlap = iou(*corners)
-    return bool((overlap.max(0) >= SAME).all() and (overlap.max(1) >= SAME).all())
+    """True where two answers have the same tables."""
+    first, second = (
+        np.array([box["xyxy"] for box in boxes], float).reshape(-1, 4) for boxes in (one, other)
+    )
+    return same_boxes(first, second)
 
 
 def doubt(answers: Sequence[Record]) -> float:
