@@ -158,10 +158,11 @@ def photo_of(sample: Sample) -> Image.Image:
 def photo_hashes(rows: Dataset) -> list[str]:
     """SHA-256 of each photo's file, in the rows' order; FileNotFoundError names a lost one."""
     photos = undecoded(rows.select_columns("image"))
-    return [sha256(_file(row["image"])).hexdigest() for row in photos]
+    return [sha256(photo_bytes(row["image"])).hexdigest() for row in photos]
 
 
-def _file(image: dict) -> bytes:
+def photo_bytes(image: dict) -> bytes:
+    """A photo's file, from an undecoded image column; FileNotFoundError names a lost one."""
     photo, _ = stored(image)
     if isinstance(photo, bytes):
         return photo
@@ -169,3 +170,5 @@ def _file(image: dict) -> bytes:
         return Path(photo).read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no photo {photo}") from error
+    except PermissionError as error:
+        raise PermissionError(f"{photo} may not be read: change its permissions") from error

@@ -1,4 +1,4 @@
-"""Rows become what TRL trains on: the very prompt of detection, the answer, the resized photo."""
+"""Rows as TRL's examples: the prompt of detection, the answer, the resized photo."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -15,12 +15,13 @@ from nutrition_vl.boxes import to_text
 from nutrition_vl.data import truth
 from nutrition_vl.models.load import budget_of
 
-IGNORED = -100  # PyTorch's cross-entropy does not look at this label
+IGNORED = -100  # PyTorch's cross-entropy skips this label
+PHOTO = "photo"  # the column with the SHA-256 of a row's photo
 ROWS = ("input_ids", "labels", "mm_token_type_ids")  # of a batch, as long as its longest example
 
 
-def said(row: Mapping) -> str:
-    """The answer that a row teaches: its boxes as text."""
+def answer_text(row: Mapping) -> str:
+    """A row's boxes as the text of an answer."""
     return to_text(truth(row), (row["width"], row["height"]))
 
 
@@ -30,26 +31,27 @@ def to_example(row: Mapping, processor: Qwen2VLProcessor) -> dict[str, Any]:
     return {
         "id": row["id"],
         "prompt": prompts.ask(),
-        "completion": prompts.answer(said(row)),
+        "completion": prompts.answer(answer_text(row)),
         "images": [photo],
     }
 
 
 def length(row: Mapping, processor: Qwen2VLProcessor) -> int:
-    """How many tokens a row takes, prompt, photo and answer, told without opening the photo."""
-    chat = processor.apply_chat_template(prompts.ask() + prompts.answer(said(row)), tokenize=False)
+    """Tokens of a row: prompt, photo and answer; computed without opening the photo."""
+    turns = prompts.ask() + prompts.answer(answer_text(row))
+    chat = processor.apply_chat_template(turns, tokenize=False)
     words = len(processor.tokenizer(chat)["input_ids"]) - 1  # the photo's one placeholder
     return words + patches(row, processor) // processor.image_processor.merge_size**2
 
 
 def patches(row: Mapping, processor: Qwen2VLProcessor) -> int:
-    """How many patches a row's photo is to the vision tower, told without opening it."""
+    """Patches of a row's photo in the vision tower; computed without opening it."""
     pictures = processor.image_processor
     return pictures.get_number_of_image_patches(row["height"], row["width"], {})
 
 
 def to_examples(rows: Dataset, processor: Qwen2VLProcessor) -> Dataset:
-    """The rows as examples, each photo opened only when it is asked for."""
+    """The rows as examples; a photo is opened when its example is read."""
     return rows.with_transform(partial(_columns, processor=processor))
 
 
@@ -62,9 +64,8 @@ def _columns(batch: Mapping, processor: Qwen2VLProcessor) -> dict[str, list]:
 class Collator(DataCollatorForVisionLanguageModeling):
     """TRL's collator, which never trains image tokens and names the photos of the batch.
 
-    TRL masks them with the prompt; without that (`completion_only_loss=False`) it would not. It
-    also pads prompts on the left, where causal attention would need a mask; here all is on the
-    right.
+    TRL masks them as part of the prompt, but not with `completion_only_loss=False`. It also pads
+    prompts on the left, where causal attention needs a mask; this collator pads on the right.
     """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -80,5 +81,5 @@ class Collator(DataCollatorForVisionLanguageModeling):
 
 
 def trained_tokens(batch: Mapping) -> list[torch.Tensor]:
-    """Of each row of a batch just the tokens that count in the loss."""
+    """The tokens of each row of a batch that count in the loss."""
     return [row[row != IGNORED] for row in batch["labels"]]

@@ -1,15 +1,17 @@
 """Each photo's visual features, computed once and mapped from a file in every epoch.
 
-A frozen vision tower says the same of a photo each time. What it says lies in a folder named after
-everything it depends on, so that features of another tower, budget or processor are never used.
+A frozen vision tower gives the same features for a photo each time. They lie in a folder named
+after everything they depend on, so that those of another tower, budget or processor are never used.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zlib import crc32
 
 import torch
 from datasets import Dataset
@@ -20,60 +22,94 @@ from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 from nutrition_vl import prompts
 from nutrition_vl.files import read_jsonl
 from nutrition_vl.models.load import budget_of
-from training.examples.examples import said
+from training.examples.examples import PHOTO, answer_text
+from training.examples.resized_photos import ResizedPhotos
 
+FORMAT = 2  # of the files below
 DATA, INDEX = "features.bin", "index.jsonl"
-BATCH = 2  # photos in the tower at once: 0.2 GB of a 7B beside the weights, 0.7 of eight
+BATCH = 2  # photos in the tower at once: 0.2 GB of a 7B next to the weights, 0.7 of eight
+
+logger = logging.getLogger(__name__)
 
 
 class Features:
-    """The features of photos (tokens, width) by the photo's hash: all that lie in a folder.
+    """The features of photos (tokens, width) by the photo's hash: all blocks in a folder.
 
-    What is added goes to a subfolder of its own, so that runs at one time cannot write over each
-    other's, on any file system. There `index.jsonl` says where each photo's rows lie and is written
-    after them: what a run has seen until it is killed is there for the next.
+    New blocks go to a subfolder of their own, so that concurrent runs cannot overwrite each
+    other's, on any file system. Its `index.jsonl` has one line per block, written after the block:
+    a killed run leaves its finished blocks to the next.
     """
 
-    def __init__(self, folder: Path, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, width: int, dtype: torch.dtype, merge_size: int = 2) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.width, self.dtype = folder, width, dtype
+        self.folder, self.width, self.dtype, self.merge_size = folder, width, dtype, merge_size
         self.data = folder / uuid4().hex[:12] / DATA
         self.index, self.end = self.data.with_name(INDEX), 0
-        self.places: dict[str, tuple[Path, dict[str, Any]]] = {
-            place["photo"]: (index.with_name(DATA), place)
-            for index in sorted(folder.rglob(INDEX))
-            for place in read_jsonl(index)
+        indices = sorted(folder.rglob(INDEX), key=lambda index: index.stat().st_mtime)
+        self.blocks: dict[str, tuple[Path, dict[str, Any]]] = {
+            block["photo"]: (index.with_name(DATA), block)
+            for index in indices  # of two blocks of a photo the later one
+            for block in read_jsonl(index)
         }
         self._mapped: dict[Path, Tensor] = {}
 
     def __contains__(self, photo: str) -> bool:
-        return photo in self.places
+        return photo in self.blocks
 
     def __getitem__(self, photo: str) -> tuple[Tensor, Tensor]:
         """Features (tokens, width) and grid (3) of a photo; KeyError if they were not computed."""
-        data, place = self.places[photo]
+        data, block = self.blocks[photo]
         if data not in self._mapped:
             count = data.stat().st_size // self.dtype.itemsize
             self._mapped[data] = torch.from_file(str(data), size=count, dtype=self.dtype)
-        rows = self._mapped[data][place["start"] * self.width : place["end"] * self.width]
-        return rows.view(-1, self.width), torch.tensor(place["grid"])
+        rows = self._mapped[data][block["start"] * self.width : block["end"] * self.width]
+        return rows.view(-1, self.width), torch.tensor(block["grid"])
 
     def add(self, photos: Sequence[str], features: Sequence[Tensor], grids: Tensor) -> None:
         """Appends the features of photos."""
         self.data.parent.mkdir(exist_ok=True)
         self.data.touch()
+        plain = [rows.detach().to("cpu", self.dtype).contiguous() for rows in features]
         with self.data.open("r+b") as file:
-            file.seek(self.end * self.width * self.dtype.itemsize)  # over what Ctrl-C left
-            for rows in features:
-                plain = rows.detach().to("cpu", self.dtype).contiguous()
-                file.write(plain.view(torch.uint8).numpy().data)
+            file.seek(self.end * self.width * self.dtype.itemsize)  # over a half-written block
+            for rows in plain:
+                file.write(_bytes(rows))
         with self.index.open("a", encoding="utf-8") as file:
-            for photo, rows, grid in zip(photos, features, grids.tolist(), strict=True):
+            for photo, rows, grid in zip(photos, plain, grids.tolist(), strict=True):
                 start, self.end = self.end, self.end + len(rows)
-                place = {"photo": photo, "start": start, "end": self.end, "grid": grid}
-                file.write(json.dumps(place) + "\n")
-                self.places[photo] = self.data, place
+                block = {"photo": photo, "start": start, "end": self.end, "grid": grid}
+                block["crc32"] = crc32(_bytes(rows))
+                file.write(json.dumps(block) + "\n")
+                self.blocks[photo] = self.data, block
         self._mapped.pop(self.data, None)
+
+    def drop_damaged(self, photos: Iterable[str]) -> dict[str, str]:
+        """Drops the blocks of these photos that cannot be used; returns the reasons by photo."""
+        reasons = {photo: self._damage(photo) for photo in {*photos} if photo in self}
+        damaged = {photo: reason for photo, reason in reasons.items() if reason}
+        for photo in damaged:
+            del self.blocks[photo]
+        return damaged
+
+    def _damage(self, photo: str) -> str:
+        """How the block differs from its line in the index; empty if it does not."""
+        data, block = self.blocks[photo]
+        try:
+            start, end, grid, checksum = (block[key] for key in ("start", "end", "grid", "crc32"))
+            if (end - start) * self.merge_size**2 != grid[0] * grid[1] * grid[2]:
+                return "not as many as the photo has tokens"
+            if not data.exists() or data.stat().st_size < end * self.width * self.dtype.itemsize:
+                return "truncated"
+        except (KeyError, TypeError, IndexError):
+            return "indexed by a damaged line"
+        rows, _ = self[photo]
+        if crc32(_bytes(rows)) != checksum:
+            return "damaged"
+        return "" if rows.isfinite().all() else "not finite"
+
+
+def _bytes(rows: Tensor) -> memoryview:
+    return rows.view(torch.uint8).numpy().data
 
 
 def open_features(
@@ -81,13 +117,15 @@ def open_features(
 ) -> Features:
     """The features that this tower and this processor make, in a folder of their own."""
     facts = {
+        "format": FORMAT,
         "tower": _digest(model.model.visual),
         "dtype": str(model.dtype),
         "processor": processor.image_processor.to_dict(),
     }
     text = json.dumps(facts, indent=2, sort_keys=True, default=str)
     own = folder / hashlib.sha256(text.encode()).hexdigest()[:12]
-    features = Features(own, model.config.text_config.hidden_size, model.dtype)
+    width, merge_size = model.config.text_config.hidden_size, processor.image_processor.merge_size
+    features = Features(own, width, model.dtype, merge_size)
     (own / "made_by.json").write_text(text + "\n", encoding="utf-8")
     return features
 
@@ -107,32 +145,61 @@ def _digest(tower: nn.Module) -> list[int]:
 def compute(
     features: Features,
     rows: Dataset,
-    photos: Sequence[str],
     model: Qwen2VLForConditionalGeneration,
     processor: Qwen2VLProcessor,
+    resized: ResizedPhotos | None = None,
 ) -> None:
-    """Sees every photo that has not been seen yet; `photos` are the hashes of the rows' photos."""
-    missing = list({photo: at for at, photo in enumerate(photos) if photo not in features}.values())
-    budget, pictures = budget_of(processor), processor.image_processor
+    """Computes the features that are missing or damaged; `rows` have their photos' hashes.
+
+    Photos come from `resized` where they are there. FloatingPointError names a photo whose features
+    are not finite.
+    """
+    _report(features.drop_damaged(rows[PHOTO]), rows)
+    missing = list({one: at for at, one in enumerate(rows[PHOTO]) if one not in features}.values())
     settings = {"desc": "visual features", "unit": "photo", "disable": not missing}
     with tqdm(total=len(missing), leave=False, **settings) as bar:
         for start in range(0, len(missing), BATCH):
-            batch = missing[start : start + BATCH]
-            fitted = [budget.fit(rows[at]["image"], pictures) for at in batch]
-            seen = pictures(images=fitted, return_tensors="pt").to(model.model.visual.device)
-            grids = seen["image_grid_thw"]
-            found = model.get_image_features(seen["pixel_values"], grids).pooler_output
-            features.add([photos[at] for at in batch], found, grids)
+            batch = rows.select(missing[start : start + BATCH])
+            found, grids = _encode(batch, model, processor, resized)
+            features.add(batch[PHOTO], found, grids)
             bar.update(len(batch))
 
 
-def to_seen(rows: Dataset, photos: Sequence[str]) -> Dataset:
+def _encode(
+    rows: Dataset,
+    model: Qwen2VLForConditionalGeneration,
+    processor: Qwen2VLProcessor,
+    resized: ResizedPhotos | None,
+) -> tuple[Sequence[Tensor], Tensor]:
+    """Each photo's features (tokens, width), and all grids (photos, 3)."""
+    pictures, budget = processor.image_processor, budget_of(processor)
+    kept = [resized.get(one) if resized else None for one in rows[PHOTO]]
+    photos = [photo or budget.fit(rows[at]["image"], pictures) for at, photo in enumerate(kept)]
+    inputs = pictures(images=photos, return_tensors="pt").to(model.model.visual.device)
+    grids = inputs["image_grid_thw"]
+    features = model.get_image_features(inputs["pixel_values"], grids).pooler_output
+    for name, one in zip(rows["id"], features, strict=True):
+        if not one.isfinite().all():
+            raise FloatingPointError(
+                f"the vision tower gives numbers for {name} that are not finite: leave that photo "
+                "out, or check the base's weights"
+            )
+    return features, grids
+
+
+def _report(damaged: dict[str, str], rows: Dataset) -> None:
+    """Names the photos whose features have to be computed again."""
+    names = dict(zip(rows[PHOTO], rows["id"], strict=True))
+    for name, reason in sorted((names[photo], reason) for photo, reason in damaged.items()):
+        logger.warning("the cached features of %s are %s: computing them again", name, reason)
+
+
+def with_features(rows: Dataset) -> Dataset:
     """The rows as examples that name their photo's features instead of opening the photo.
 
     TRL takes a data set for one of photos by its column `images`.
     """
-    named = rows.remove_columns("image").add_column("photo", list(photos))
-    return named.with_transform(_columns)
+    return rows.remove_columns("image").with_transform(_columns)
 
 
 def _columns(batch: Mapping) -> dict[str, list]:
@@ -140,7 +207,7 @@ def _columns(batch: Mapping) -> dict[str, list]:
     return {
         "id": batch["id"],
         "prompt": [prompts.ask() for _ in rows],
-        "completion": [prompts.answer(said(row)) for row in rows],
+        "completion": [prompts.answer(answer_text(row)) for row in rows],
         "images": [[] for _ in rows],
-        "photo": batch["photo"],
+        PHOTO: batch[PHOTO],
     }

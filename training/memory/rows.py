@@ -17,7 +17,7 @@ from nutrition_vl.data import load_split
 from nutrition_vl.files import read_jsonl, write_jsonl
 from nutrition_vl.models.load import budget_of
 from nutrition_vl.models.random_weights import skeleton
-from training.examples.examples import length, patches, said
+from training.examples.examples import answer_text, length, patches
 from training.memory.techniques import COMMON, TECHNIQUES
 from training.plan.choose import choose
 from training.plan.parameter_counts import trainable
@@ -75,7 +75,7 @@ def forecast(key: str, settings: Sequence[str], folder: Path, gpu: float | None 
         trainable(model, config.lora, config.lora_bias),
         tokens=length(rows[0], processor),
         patches=count,
-        labels=len(processor.tokenizer(said(rows[0]))["input_ids"]) + 2,  # with the answer's end
+        labels=len(processor.tokenizer(answer_text(rows[0]))["input_ids"]) + 2,  # with the answer's end
         image_tokens=count // processor.image_processor.merge_size**2 * len(rows),
     )
     plan = choose(config, work)

@@ -15,10 +15,10 @@ from transformers import (
     TrainingArguments,
 )
 
-from nutrition_vl.data.sources import photo_hashes
 from training.examples import feature_cache as features
 from training.examples.cached_collator import Embedder
 from training.examples.examples import Collator, to_examples
+from training.examples.resized_photos import ResizedPhotos
 from training.fast_step.answer_loss import answer_loss
 from training.fast_step.stack import fused_layers
 from training.plan import offload
@@ -47,17 +47,17 @@ class ApplyPlan(TrainerCallback):
         rows: Dataset,
         processor: Qwen2VLProcessor,
         skeleton: Qwen2VLForConditionalGeneration,
+        resized: ResizedPhotos | None = None,
     ) -> tuple[Dataset, Callable]:
         """Returns the examples and their collator; computes missing visual features first."""
         if not self.plan.cache_features:
             collator = Collator(processor, completion_only_loss=config.lora.answer_only)
             return to_examples(rows, processor), collator
-        photos = photo_hashes(rows)
         with config.main_process_first():
             cache = features.open_features(config.features, self.model, processor)
-            features.compute(cache, rows, photos, self.model, processor)
+            features.compute(cache, rows, self.model, processor, resized)
         embedder = Embedder(processor, cache, self.embeddings, skeleton, config.lora.answer_only)
-        return features.to_seen(rows, photos), embedder
+        return features.with_features(rows), embedder
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -1,35 +1,39 @@
-"""Seven checks before the base is loaded: each prints what it found, or stops with the reason."""
+"""Seven checks before the base is loaded: each prints its result, or stops with the reason."""
 
-import json
 import shutil
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
-from tqdm import tqdm
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from nutrition_vl.boxes import GRID, from_text
 from nutrition_vl.data import truth
 from nutrition_vl.data.rows import Skipped
-from training.examples.examples import Collator, length, patches, said, to_example, trained_tokens
+from training.examples.examples import (
+    Collator,
+    answer_text,
+    length,
+    patches,
+    to_example,
+    trained_tokens,
+)
+from training.examples.resized_photos import ResizedPhotos
 from training.plan.choose import choose, smaller_setting
 from training.plan.forecast import checkpoint_bytes
 from training.plan.parameter_counts import modules_by_target, part_of, quantizable, trainable
 from training.plan.plan import Plan, Workload
 from training.plan.usage import GIB, free_memory
 from training.run.callbacks import SKIPPED
+from training.run.photo_check import check_photos
 from training.settings.config import TrainConfig
 
-MOST_SKIPPED = 0.01  # of the photos
-SAMPLES = 3  # photos whose trained tokens are shown
+SAMPLES = 3  # photos whose trained tokens are printed
 
 
 class Preflight:
-    """The checks of one run; each returns the lines it has to say."""
+    """The checks of one run; each returns its lines of output."""
 
     def __init__(
         self,
@@ -42,13 +46,14 @@ class Preflight:
         self.config, self.processor, self.model = config, processor, model
         self.rows, self.facts = rows, rows.remove_columns("image")
         self.skipped = skipped
+        self.resized: ResizedPhotos | None = None
         self.trained: Counter[str] = Counter()
         self.lengths: list[int] = []
         self.labels = 0
         self.plan = Plan(config.per_device_train_batch_size, config.gradient_accumulation_steps)
 
     def run(self) -> Dataset:
-        """The rows that are fit to train on; ValueError where something is wrong."""
+        """Runs all checks; returns the rows to train on. ValueError where something is wrong."""
         checks = {
             "photos": self.photos,
             "box text": self.box_text,
@@ -66,53 +71,21 @@ class Preflight:
         return self.rows
 
     def photos(self) -> list[str]:
-        """Opens every photo; lists what cannot be read, which is left out where it is little."""
-        with ThreadPoolExecutor() as pool:
-            opened = pool.map(self._problem, range(len(self.rows)))
-            silent = self.config.process_index > 0
-            problems = list(
-                tqdm(opened, "photos", len(self.rows), False, unit="photo", disable=silent)
-            )
-        self._leave_out(problems)
-        boxes = [len(found) for found in self.facts["xyxy"]]
+        """Opens every photo; leaves out unreadable ones where they are few."""
+        self.rows, self.resized = check_photos(
+            self.config, self.rows, self.processor, self.model, self.skipped
+        )
+        self.facts = self.rows.remove_columns("image")
+        boxes = [len(xyxy) for xyxy in self.facts["xyxy"]]
         counted = f"{len(boxes)} photos, {sum(boxes)} boxes, {boxes.count(0)} photos without one"
         left = f"{len(self.skipped)} left out, listed in {SKIPPED}"
         return [counted, left] if self.skipped else [counted]
 
-    def _problem(self, index: int) -> str | None:
-        try:
-            to_example(self.rows[index], self.processor)
-        except (OSError, ValueError) as error:
-            return str(error)
-        return None
-
-    def _leave_out(self, problems: list[str | None]) -> None:
-        """Takes the rows with a problem out, and stops the run where they are many."""
-        total = len(self.skipped) + len(problems)
-        good = [index for index, problem in enumerate(problems) if not problem]
-        self.skipped += [
-            Skipped(name, problem)
-            for name, problem in zip(self.facts["id"], problems, strict=True)
-            if problem
-        ]
-        if not self.skipped:
-            return
-        file = Path(str(self.config.output_dir)) / SKIPPED
-        if self.config.process_index == 0:
-            lines = [json.dumps(asdict(row)) + "\n" for row in self.skipped]
-            file.write_text("".join(lines), encoding="utf-8")
-        if len(self.skipped) > MOST_SKIPPED * total:
-            raise ValueError(
-                f"{len(self.skipped)} of {total} photos cannot be read, more than "
-                f"{MOST_SKIPPED:.0%}: {file} lists them, the first is: {self.skipped[0].error}"
-            )
-        self.rows, self.facts = self.rows.select(good), self.facts.select(good)
-
     def box_text(self) -> list[str]:
-        """The boxes of every row come back from their text, within a step of the grid."""
+        """Checks that boxes are read back from their text, within a step of the grid."""
         for row in self.facts:
             size = (row["width"], row["height"])
-            true, read = truth(row), from_text(said(row), size).detections
+            true, read = truth(row), from_text(answer_text(row), size).detections
             same = sorted(true.data["class_name"]) == sorted(read.data["class_name"])
             step = np.array([*size, *size]) / GRID
             off = (
@@ -123,14 +96,14 @@ class Preflight:
         return [f"{len(self.facts)} rows come back within 1/{GRID} of the photo's sides"]
 
     def tokens(self) -> list[str]:
-        """Decodes what exactly is trained and proves that it is the whole answer and no image."""
+        """Decodes the trained tokens and checks that they are the whole answer and no image."""
         rows = [self.rows[index] for index in range(min(SAMPLES, len(self.rows)))]
         collator = Collator(self.processor, completion_only_loss=self.config.lora.answer_only)
         batch = collator([to_example(row, self.processor) for row in rows])
         tokenizer, shown = self.processor.tokenizer, []
         for row, trained in zip(rows, trained_tokens(batch), strict=True):
             text = tokenizer.decode(trained, skip_special_tokens=False)
-            answer = said(row) + tokenizer.eos_token
+            answer = answer_text(row) + tokenizer.eos_token
             whole = text.strip() == answer or not collator.completion_only_loss
             if self.processor.image_token in text or not (whole and answer in text):
                 raise ValueError(f"{row['id']} would train {text!r} instead of {answer!r}")
@@ -139,7 +112,7 @@ class Preflight:
         return [f"no image token, every answer to its {tokenizer.eos_token}", *shown]
 
     def quantisation(self) -> list[str]:
-        """Counts the layers that quantisation will take."""
+        """Counts the layers to be quantised."""
         if self.config.quantization == "none":
             return [f"none, all layers in {self.config.runtime.dtype}"]
         layers = Counter(part_of(name) for name in quantizable(self.model))
@@ -148,7 +121,7 @@ class Preflight:
         ]
 
     def adapters(self) -> list[str]:
-        """Every target means modules; counts what is trained in them."""
+        """Checks that every target matches modules; counts the parameters trained in them."""
         recipe = self.config.lora
         found = modules_by_target(self.model, recipe)
         every = sum(weight.numel() for weight in self.model.parameters())
@@ -162,14 +135,14 @@ class Preflight:
         return lines
 
     def sequences(self) -> list[str]:
-        """The longest sequence there is: image tokens, prompt and answer."""
+        """Finds the longest sequence: image tokens, prompt and answer."""
         self.lengths = [length(row, self.processor) for row in self.facts]
         longest = max(self.lengths)
         where = self.facts[self.lengths.index(longest)]["id"]
         return [f"{longest} tokens ({where}), {round(np.mean(self.lengths))} on average"]
 
     def memory(self) -> list[str]:
-        """What the run will take against what is free."""
+        """Plans the run, and compares its memory and disk with what is free."""
         device, folder = self.config.runtime.device, Path(str(self.config.output_dir))
         seen = [patches(row, self.processor) for row in self.facts]
         shown = sum(seen) // self.processor.image_processor.merge_size**2

@@ -53,7 +53,9 @@ def train(config: TrainConfig) -> Path:
     collator: Callable = Collator(processor, completion_only_loss=config.lora.answer_only)
     if not config.plain:
         engines = ApplyPlan(plan, model, restore_on_save=bool(config.validation_photos))
-        examples, collator = engines.dataset_and_collator(config, rows, processor, shapes)
+        examples, collator = engines.dataset_and_collator(
+            config, rows, processor, shapes, checks.resized
+        )
         callbacks.insert(0, engines)
     trainer = Trainer(
         model,

@@ -10,8 +10,8 @@ from nutrition_vl.models.load import PixelBudget, load_processor
 from tests.helpers.labelled import label
 from training.examples.examples import (
     Collator,
+    answer_text,
     length,
-    said,
     to_example,
     to_examples,
     trained_tokens,
@@ -54,7 +54,7 @@ def test_an_example_is_the_prompt_the_answer_and_the_resized_photo(examples):
 
 def test_answer_only_trains_exactly_the_answers(rows, examples, processor):
     batch = Collator(processor, completion_only_loss=True)(examples)
-    assert decoded(processor, batch) == [said(row) + "<|im_end|>\n" for row in rows]
+    assert decoded(processor, batch) == [answer_text(row) + "<|im_end|>\n" for row in rows]
     assert decoded(processor, batch)[0] == ANSWER + "<|im_end|>\n"
     assert decoded(processor, batch)[1] == "<|im_end|>\n"
 
@@ -98,5 +98,5 @@ def test_the_length_is_told_without_opening_the_photo(rows, examples, processor)
 def test_rows_become_examples_only_when_asked_for(rows, processor):
     view = to_examples(rows, processor)
     assert len(view) == 3
-    assert view[2]["completion"] == prompts.answer(said(rows[2]))
+    assert view[2]["completion"] == prompts.answer(answer_text(rows[2]))
     assert [example["id"] for example in view] == ["pack0", "pack1", "pack2"]

@@ -10,12 +10,13 @@ from peft import get_peft_model
 from nutrition_vl.data import load_split
 from nutrition_vl.data.sources import photo_hashes
 from nutrition_vl.models.checkpoints import DEMO
-from nutrition_vl.models.load import PixelBudget, load_base, load_processor
+from nutrition_vl.models.load import PixelBudget, budget_of, load_base, load_processor
 from nutrition_vl.models.runtime import detect_runtime
 from tests.helpers.labelled import label, paint
 from training.examples.cached_collator import Embedder
 from training.examples.examples import Collator, to_example
-from training.examples.feature_cache import Features, compute, open_features, to_seen
+from training.examples.feature_cache import Features, compute, open_features, with_features
+from training.examples.resized_photos import ResizedPhotos
 from training.fast_step.answer_loss import fused_output
 from training.settings.recipes import RECIPES, lora_config
 
@@ -37,7 +38,8 @@ def processor():
 def rows(tmp_path_factory):
     folder = label(tmp_path_factory.mktemp("data") / "set", BOXES)
     paint((84, 140), BOXES[0], seed=9).save(folder / "images" / "pack1.jpg")  # of another shape
-    return load_split(folder, "train")
+    rows = load_split(folder, "train")
+    return rows.add_column("photo", photo_hashes(rows))
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def seen(model, processor, rows, tmp_path):
     """The features of all photos, and the photos' hashes."""
     photos = photo_hashes(rows)
     found = open_features(tmp_path, model, processor)
-    compute(found, rows, photos, model, processor)
+    compute(found, rows, model, processor)
     return found, photos
 
 
@@ -53,10 +55,10 @@ def seen(model, processor, rows, tmp_path):
 def test_a_batch_is_the_same_from_features_as_from_photos(
     model, processor, rows, seen, answer_only
 ):
-    found, photos = seen
+    found, _ = seen
     words = model.get_input_embeddings().weight.detach()
     collate = Embedder(processor, found, words, model, answer_only)
-    embedded = collate(list(to_seen(rows, photos)))
+    embedded = collate(list(with_features(rows)))
     batch = Collator(processor, completion_only_loss=answer_only)(
         [to_example(row, processor) for row in rows]
     )
@@ -82,7 +84,7 @@ def test_a_batch_is_the_same_from_features_as_from_photos(
 def test_photos_are_seen_once_and_never_again(model, processor, rows, seen, monkeypatch):
     found, photos = seen
     monkeypatch.setattr(model, "get_image_features", None)
-    compute(found, rows, photos, model, processor)
+    compute(found, rows, model, processor)
     again = open_features(found.folder.parent, model, processor)
     assert again[photos[2]][0].equal(found[photos[2]][0])
     assert again[photos[2]][1].tolist() == [1, 6, 8]
@@ -102,7 +104,7 @@ def test_a_run_that_was_killed_goes_on(model, processor, rows, seen):
     found.index.write_text("".join(lines[:2]) + lines[2][:20])  # in the middle of a line
     again = open_features(found.folder.parent, model, processor)
     assert [photo in again for photo in photos] == [True, True, False, False]
-    compute(again, rows, photos, model, processor)
+    compute(again, rows, model, processor)
     third = open_features(found.folder.parent, model, processor)
     for features in (again, third):
         assert all(features[one][0].equal(kept) for one, kept in zip(photos, whole, strict=True))
@@ -146,7 +148,7 @@ def add(features, photo):
 def right(features, photos):
     """Whether these photos, and no others, have what `add` gives them."""
     wanted = {str(photo): [[photo] * 4] * (photo + 1) for photo in photos}
-    return wanted == {photo: features[photo][0].tolist() for photo in features.places}
+    return wanted == {photo: features[photo][0].tolist() for photo in features.blocks}
 
 
 def test_runs_that_take_turns_keep_their_features_apart(tmp_path):
@@ -170,3 +172,73 @@ def test_what_a_run_said_by_halves_when_it_was_killed_is_made_anew(tmp_path):
     assert right(on, [1, 2])
     add(on, 3)
     assert right(on, [1, 2, 3]) and right(opened(tmp_path), [1, 2, 3])
+
+
+def truncated(file, row_bytes):
+    file.write_bytes(file.read_bytes()[: -row_bytes // 2])
+
+
+def zeroed(file, row_bytes):
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-row_bytes] + bytes(row_bytes))
+
+
+def not_finite(file, row_bytes):
+    values = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.float32)
+    values[-1] = torch.nan
+    file.write_bytes(values.numpy().tobytes())
+
+
+@pytest.mark.parametrize("damage", [truncated, zeroed, not_finite])
+def test_a_damaged_block_is_computed_again_and_named(
+    damage, model, processor, rows, seen, tmp_path, caplog
+):
+    found, photos = seen
+    wanted = [found[photo][0].clone() for photo in photos]
+    damage(found.data, found.width * found.dtype.itemsize)
+    again = open_features(tmp_path, model, processor)
+    compute(again, rows, model, processor)
+    (named,) = caplog.messages
+    assert named.startswith("the cached features of pack3 are ")
+    assert [json.loads(line)["photo"] for line in again.index.open()] == photos[3:]
+    for features in (again, open_features(tmp_path, model, processor)):
+        for photo, block in zip(photos, wanted, strict=True):
+            assert features[photo][0].equal(block)
+
+
+@pytest.mark.parametrize("change", [{"end": 5}, {"grid": [1, 2]}, {"grid": None}, {"crc32": 1}])
+def test_a_block_that_differs_from_its_line_in_the_index_is_dropped(
+    change, model, processor, rows, seen, tmp_path
+):
+    found, photos = seen
+    lines = [json.loads(line) for line in found.index.open()]
+    lines[1] |= change
+    found.index.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    again = open_features(tmp_path, model, processor)
+    assert [*again.drop_damaged(photos)] == [photos[1]]
+    assert [photo in again for photo in photos] == [True, False, True, True]
+
+
+def test_a_photo_without_finite_features_stops_and_is_named(model, processor, rows, tmp_path):
+    bias = model.model.visual.merger.mlp[2].bias
+    before = bias.data.clone()
+    bias.data[0] = torch.nan
+    try:
+        with pytest.raises(FloatingPointError, match="numbers for pack0 that are not finite"):
+            compute(open_features(tmp_path, model, processor), rows, model, processor)
+    finally:
+        bias.data = before
+
+
+def test_photos_that_the_checks_resized_are_not_opened_again(
+    model, processor, rows, seen, tmp_path, monkeypatch
+):
+    found, photos = seen
+    resized, budget = ResizedPhotos(tmp_path), budget_of(processor)
+    for row in rows:
+        resized.add(row["photo"], budget.fit(row["image"], processor.image_processor))
+    monkeypatch.setattr("nutrition_vl.data.load.open_photo", None)
+    again = open_features(tmp_path / "new", model, processor)
+    compute(again, rows, model, processor, resized)
+    for photo in photos:
+        assert again[photo][0].equal(found[photo][0])

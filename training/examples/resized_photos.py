@@ -1,0 +1,34 @@
+"""Resized photos on disk, from the checks that open each photo once to the vision tower."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Lock
+
+from PIL import Image
+
+
+class ResizedPhotos:
+    """RGB photos by the hash of their file. The file has no name: no kill leaves it behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file, self._lock = TemporaryFile(dir=folder), Lock()  # noqa: SIM115 (closed with us)
+        self._places: dict[str, tuple[int, tuple[int, int]]] = {}
+
+    def add(self, photo_hash: str, photo: Image.Image) -> None:
+        """Keeps a photo, from any thread; without room on the disk it does not."""
+        with self._lock:
+            start = self._file.seek(0, os.SEEK_END)
+            try:
+                self._file.write(photo.tobytes())
+                self._places[photo_hash] = start, photo.size
+            except OSError:  # ENOSPC
+                self._file.truncate(start)
+
+    def get(self, photo_hash: str) -> Image.Image | None:
+        """The photo, None if it was not kept."""
+        if photo_hash not in self._places:
+            return None
+        start, (width, height) = self._places[photo_hash]
+        self._file.seek(start)
+        return Image.frombytes("RGB", (width, height), self._file.read(3 * width * height))

@@ -1,0 +1,92 @@
+"""Reads each photo once: hashes its file, checks it, and keeps it resized for the vision tower."""
+
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+
+from datasets import Dataset
+from tqdm import tqdm
+from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+from nutrition_vl.data.formats.hub_schema import undecoded
+from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.rows import Skipped
+from nutrition_vl.data.sources import photo_bytes
+from nutrition_vl.files import write_jsonl
+from nutrition_vl.models.load import budget_of
+from training.examples.examples import PHOTO
+from training.examples.resized_photos import ResizedPhotos
+from training.run.callbacks import SKIPPED
+from training.settings.config import TrainConfig
+from training.settings.recipes import pattern
+
+MOST_SKIPPED = 0.01  # of the photos
+
+
+def check_photos(
+    config: TrainConfig,
+    rows: Dataset,
+    processor: Qwen2VLProcessor,
+    model: Qwen2VLForConditionalGeneration,
+    skipped: list[Skipped],
+) -> tuple[Dataset, ResizedPhotos | None]:
+    """The rows whose photo can be read, with its hash, and the photos for the vision tower.
+
+    The other rows join `skipped`, and skipped.jsonl; ValueError where they are many.
+    """
+    resized = ResizedPhotos(Path(str(config.output_dir))) if _kept(config, model) else None
+    images, budget = undecoded(rows.select_columns("image")), budget_of(processor)
+
+    def check(index: int) -> tuple[str, str]:
+        """The hash of a photo's file, and the problem with it, if there is one."""
+        try:
+            file = photo_bytes(image := images[index]["image"])
+            photo = budget.fit(open_photo(file, image["path"]), processor.image_processor)
+        except (OSError, ValueError) as error:
+            return "", str(error)
+        digest = sha256(file).hexdigest()
+        if resized is not None:
+            resized.add(digest, photo)
+        return digest, ""
+
+    with ThreadPoolExecutor() as pool:
+        checks = pool.map(check, range(len(rows)))
+        hide = config.process_index > 0
+        results = list(tqdm(checks, "photos", len(rows), False, unit="photo", disable=hide))
+    hashes, problems = zip(*results, strict=True) if results else ((), ())
+    skipped += _skips(rows["id"], problems)
+    _report(config, skipped, len(rows) + len(skipped) - sum(map(bool, problems)))
+    rows = rows.add_column(PHOTO, list(hashes))
+    if any(problems):
+        rows = rows.select([index for index, problem in enumerate(problems) if not problem])
+    return rows, resized
+
+
+def _kept(config: TrainConfig, model: Qwen2VLForConditionalGeneration) -> bool:
+    """True where this process is going to compute visual features, as far as can be known yet."""
+    targets = re.compile(pattern(config.lora.targets))
+    trained = any(targets.fullmatch(name) for name, _ in model.model.visual.named_modules("visual"))
+    off = config.plain or config.preflight_only or not config.cache_features or trained
+    return config.process_index == 0 and not off
+
+
+def _skips(names: Iterable[str], problems: Iterable[str]) -> list[Skipped]:
+    pairs = zip(names, problems, strict=True)
+    return [Skipped(name, problem) for name, problem in pairs if problem]
+
+
+def _report(config: TrainConfig, skipped: list[Skipped], total: int) -> None:
+    """Lists the skipped rows in a file; ValueError where they are more than MOST_SKIPPED."""
+    if not skipped:
+        return
+    file = Path(str(config.output_dir)) / SKIPPED
+    if config.process_index == 0:
+        write_jsonl(file, map(asdict, skipped))
+    if len(skipped) > MOST_SKIPPED * total:
+        raise ValueError(
+            f"{len(skipped)} of {total} photos cannot be read, more than "
+            f"{MOST_SKIPPED:.0%}: {file} lists them, the first is: {skipped[0].error}"
+        )
