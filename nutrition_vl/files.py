@@ -2,9 +2,12 @@
 
 import json
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+LOCK = ".lock"
 
 
 def read_jsonl(file: Path) -> list[dict[str, Any]]:
@@ -28,6 +31,29 @@ def write_atomically(file: Path, text: str) -> None:
     new = file.with_name(f".{file.name}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(file)
+
+
+@contextmanager
+def one_writer(folder: Path, remedy: str) -> Iterator[None]:
+    """Makes a folder and locks it; ValueError with a remedy where another command writes to it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as stream:
+        if not lock(stream):
+            raise ValueError(f"another command is writing to {folder}: let it end, or {remedy}")
+        yield
+
+
+def lock(stream: IO[Any], wait: bool = False) -> bool:
+    """Locks an open file until it is closed; False where another process has locked it."""
+    try:
+        import fcntl
+
+        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # on Windows, and on network file systems without locks
+        return True
+    return True
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -12,9 +12,8 @@ from typing import TypeVar
 
 from accelerate import PartialState
 
-from eval.sweep.resume import locked
+from nutrition_vl.files import one_writer
 
-LOCK = ".lock"
 Item = TypeVar("Item")
 
 
@@ -38,8 +37,7 @@ class Processes:
         """Keeps other commands out of the folders; ValueError where one is at work there."""
         with ExitStack() as locks:
             for folder in folders if self.is_main else ():
-                folder.mkdir(parents=True, exist_ok=True)
-                locks.enter_context(locked(folder / LOCK))
+                locks.enter_context(one_writer(folder, "choose another --out"))
             self.wait()
             yield
 

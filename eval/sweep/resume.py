@@ -9,6 +9,7 @@ from typing import IO, Any
 from datasets import Dataset
 
 from nutrition_vl.data.sources import photo_hashes
+from nutrition_vl.files import lock
 
 PHOTO_HASH = "sha256"
 
@@ -40,7 +41,7 @@ def locked(file: Path, wait: bool = False) -> Iterator[IO[bytes]]:
     Raises ValueError where another process has it open, unless this one is to `wait`.
     """
     with file.open("a+b") as stream:
-        if not _lock(stream, wait):
+        if not lock(stream, wait):
             raise ValueError(
                 f"another command is writing to {file}: let it end, or choose another --out"
             )
@@ -68,16 +69,3 @@ def _parsed(line: bytes) -> Any:
         return json.loads(line)
     except ValueError:
         return None
-
-
-def _lock(stream: IO[bytes], wait: bool) -> bool:
-    """Locks an open file until it is closed; False where another process has locked it."""
-    try:
-        import fcntl
-
-        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):  # on Windows, and on network file systems without locks
-        return True
-    return True

@@ -37,6 +37,8 @@ class Card:
     git: str = ""
     command: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    overridden: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import json
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from accelerate.utils import reduce
 from matplotlib.figure import Figure
 from transformers import (
     ProgressCallback,
+    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -31,8 +34,8 @@ README = "README.md"
 class MetricsLog(TrainerCallback):
     """Writes one line per log step to metrics.jsonl and draws the loss curve at every save."""
 
-    def __init__(self, run: Path) -> None:
-        self.file = run / METRICS
+    def __init__(self, config: TrainConfig) -> None:
+        self.file = Path(str(config.output_dir)) / METRICS
         self.started, self.first = time.monotonic(), 0
 
     def on_train_begin(
@@ -91,10 +94,18 @@ class ProgressBar(ProgressCallback):
                 f"{logs['photos_per_second']:.2f} photos/s, peak {logs['peak_gib']:.2f} GiB"
             )
 
-    def close(self) -> None:
-        """Ends the bar's line, so that an error message starts on its own."""
-        if self.training_bar is not None:
-            self.training_bar.close()
+
+@contextmanager
+def progress_bar(trainer: Trainer) -> Iterator[None]:
+    """Replaces transformers' progress bar by ours, and ends its line with the context."""
+    bar = ProgressBar()
+    if trainer.pop_callback(ProgressCallback):  # not there with --disable_tqdm True
+        trainer.add_callback(bar)
+    try:
+        yield
+    finally:
+        if bar.training_bar is not None:  # an error message starts on its own line
+            bar.training_bar.close()
 
 
 def drop_after(file: Path, step: int) -> None:

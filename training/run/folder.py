@@ -1,39 +1,38 @@
-"""A run's surroundings: the base it starts from, the folder it writes to, the card it leaves."""
+"""A run's folder, its base and processor, and its card."""
 
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
 from datasets import Dataset
-from peft import LoraConfig, PeftConfig
 from transformers import Qwen2VLProcessor
 from transformers.trainer_utils import get_last_checkpoint
 
 from nutrition_vl import prompts
-from nutrition_vl.files import git_commit
-from nutrition_vl.models.checkpoints import BEST, DEMO, Card, list_checkpoints, read_card
+from nutrition_vl.files import LOCK, git_commit, one_writer
+from nutrition_vl.models.checkpoints import BEST, DEMO, Card, list_checkpoints
 from nutrition_vl.models.load import PixelBudget, budget_of, load_processor
 from nutrition_vl.models.random_weights import is_random
 from training.run.callbacks import CURVE, METRICS, README, SKIPPED, VALIDATION
+from training.run.same_run import settings_of
 from training.settings.config import TrainConfig
 
-# What must not change where a run goes on from a checkpoint; the dataset is compared too.
-SAME = ("base_model", "recipe", "max_tokens", "quantization", "seed")
-SAME_LORA = ("r", "lora_alpha", "target_modules", "bias")
-# What a trainer goes on from; over several cards there may be one file or folder for each.
+# What a trainer resumes from; several GPUs may have one file or folder each.
 STATE = ("trainer_state.json", "optimizer*", "scheduler.pt", "rng_state*.pth")
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 
 
 def base_source(name: str) -> str | Path:
-    """Where the base of this name, or what is known of a random one, is loaded from."""
+    """The folder or hub id to load a base from; for a random one, of its processor."""
     return DEMO if name == "demo" or is_random(name) else name
 
 
 def base_name(name: str) -> str:
-    """What a checkpoint calls its base, wherever the command was run."""
+    """The base's name on a card: a full path for a folder."""
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
@@ -49,27 +48,43 @@ def load_fitting_processor(config: TrainConfig) -> Qwen2VLProcessor:
     return processor
 
 
-def prepare(config: TrainConfig) -> str | None:
-    """Makes the run folder ready and returns the checkpoint to resume from, if it was asked for.
+@contextmanager
+def prepare(config: TrainConfig) -> Iterator[str | None]:
+    """Locks the run folder and makes it ready; the checkpoint to resume from, if the user asks.
 
-    ValueError where the folder holds something that must not be lost, or nothing to resume from.
+    ValueError where another command writes to the folder, where it holds something that must not
+    be lost, or nothing to resume from.
     """
-    run, asked = Path(str(config.output_dir)), config.resume_from_checkpoint
-    if asked and asked.lower() != "false":
-        return _whole(_resumed(run) if asked.lower() == "true" else _named(Path(asked), run))
-    first = config.process_index == 0  # of several, it looks and clears for all
-    if first and config.overwrite:
-        _clear(run)
-    elif first and run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise ValueError(
-            f"{run} is not empty: name another --output_dir, go on with "
-            "--resume_from_checkpoint True or start anew with --overwrite True"
-        )
-    run.mkdir(parents=True, exist_ok=True)
-    return None
+    run, resume = Path(str(config.output_dir)), config.resume_from_checkpoint
+    _check_place(run, resume)
+    first = config.process_index == 0  # of several, it locks and clears for all
+    with one_writer(run, "name another --output_dir") if first else nullcontext():
+        run.mkdir(parents=True, exist_ok=True)
+        if resume and resume.lower() != "false":
+            yield _whole(_last(run) if resume.lower() == "true" else resume)
+            return
+        if first and config.overwrite:
+            _clear(run)
+        elif first and any(path.name != LOCK for path in run.iterdir()):
+            raise ValueError(
+                f"{run} is not empty: name another --output_dir, go on with "
+                "--resume_from_checkpoint True or start anew with --overwrite True"
+            )
+        yield None
 
 
-def _resumed(run: Path) -> str:
+def _check_place(run: Path, resume: str | None) -> None:
+    """ValueError where the run folder cannot be made, or where nothing is there to resume from."""
+    taken = next((place for place in (run, *run.parents) if place.exists()), run)
+    if taken.exists() and not taken.is_dir():
+        raise ValueError(f"--output_dir {run}: {taken} is a file, name a folder")
+    if resume and resume.lower() == "true":
+        _last(run)
+    elif resume and resume.lower() != "false" and not Path(resume).is_dir():
+        raise ValueError(f"there is no checkpoint {resume} to resume from")
+
+
+def _last(run: Path) -> str:
     last = get_last_checkpoint(str(run)) if run.is_dir() else None
     if last is None:
         raise ValueError(
@@ -78,15 +93,8 @@ def _resumed(run: Path) -> str:
     return last
 
 
-def _named(checkpoint: Path, run: Path) -> str:
-    if not checkpoint.is_dir():
-        raise ValueError(f"there is no checkpoint {checkpoint} to resume from")
-    run.mkdir(parents=True, exist_ok=True)
-    return str(checkpoint)
-
-
 def _whole(checkpoint: str) -> str:
-    """The checkpoint; ValueError without what the trainer would otherwise begin anew in silence."""
+    """The checkpoint; ValueError if it lacks state that the trainer would replace in silence."""
     for name in STATE:
         if not any(Path(checkpoint).glob(name)):
             raise ValueError(
@@ -94,23 +102,6 @@ def _whole(checkpoint: str) -> str:
                 "it was: resume from another checkpoint or start anew in another --output_dir"
             )
     return checkpoint
-
-
-def check_resumed(folder: str | None, card: Card, lora: LoraConfig) -> None:
-    """ValueError where a checkpoint to go on from was made with other settings than these."""
-    if folder is None:
-        return
-    old, saved = read_card(Path(folder)), PeftConfig.from_pretrained(folder)
-    was = {key: getattr(old, key) for key in SAME} | {"dataset": old.dataset.split()[-1]}
-    now = {key: getattr(card, key) for key in SAME} | {"dataset": card.dataset.split()[-1]}
-    was |= {key: getattr(saved, key) for key in SAME_LORA}
-    now |= {key: getattr(lora, key) for key in SAME_LORA}
-    for key, value in was.items():
-        if value != now[key]:
-            raise ValueError(
-                f"{folder} was trained with {key} {value} and cannot go on with {now[key]}: "
-                f"repeat its own command ({old.command}) or start anew in another --output_dir"
-            )
 
 
 def _clear(run: Path) -> None:
@@ -137,10 +128,11 @@ def describe(config: TrainConfig, rows: Dataset, processor: Qwen2VLProcessor) ->
         git=git_commit(),
         command=config.command,
         versions={name: version(name) for name in PACKAGES},
+        settings=settings_of(config),
     )
 
 
 def fingerprint(rows: Dataset) -> str:
-    """12 hexadecimal digits that change with any id, size, box or label, and with their order."""
+    """12 hexadecimal digits of all ids, sizes, boxes, labels and photos in their order."""
     facts = rows.remove_columns("image")
     return hashlib.sha256(json.dumps(facts.to_list()).encode()).hexdigest()[:12]

@@ -12,6 +12,7 @@ from nutrition_vl.files import read_jsonl, write_atomically
 from nutrition_vl.models.checkpoints import BEST, Card, list_checkpoints
 from training.run.callbacks import METRICS, README, VALIDATION
 
+HIDDEN = ("command", "versions", "settings", "overridden")
 ADAPTER = "A LoRA adapter for `{card.base_model}`"
 MERGED = "`{card.base_model}` merged with a LoRA adapter"
 TEXT = """---
@@ -102,9 +103,9 @@ def _numbers(run: Path, last: int) -> str:
 
 
 def _settings(card: Card) -> list[tuple]:
-    shown = {key: value for key, value in vars(card).items() if key not in ("command", "versions")}
+    shown = {key: value for key, value in vars(card).items() if key not in HIDDEN}
     versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
-    named = shown | {"versions": versions}
+    named = shown | card.settings | {"overridden": "; ".join(card.overridden), "versions": versions}
     return [(key.replace("_", " "), value) for key, value in named.items() if value != ""]
 
 

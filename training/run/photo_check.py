@@ -68,7 +68,9 @@ def check_photos(
 def _kept(config: TrainConfig, model: Qwen2VLForConditionalGeneration) -> bool:
     """True where this process is going to compute visual features, as far as can be known yet."""
     targets = re.compile(pattern(config.lora.targets))
-    trained = any(targets.fullmatch(name) for name, _ in model.model.visual.named_modules("visual"))
+    trained = any(
+        targets.fullmatch(name) for name, _ in model.model.visual.named_modules(prefix="visual")
+    )
     off = config.plain or config.preflight_only or not config.cache_features or trained
     return config.process_index == 0 and not off
 

@@ -4,11 +4,9 @@
 """
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 from datasets import Dataset
-from transformers import ProgressCallback
 
 from nutrition_vl.data import load_split
 from nutrition_vl.data.rows import Skipped
@@ -17,10 +15,11 @@ from training.examples.examples import Collator, to_examples
 from training.plan.apply import ApplyPlan
 from training.plan.usage import peak_beside
 from training.run import folder
-from training.run.callbacks import MetricsLog, ProgressBar, StopOnSigterm
+from training.run.callbacks import MetricsLog, StopOnSigterm, progress_bar
 from training.run.model import adapters, load
 from training.run.model_card import ModelCards
 from training.run.preflight import Preflight
+from training.run.same_run import check_resumed
 from training.run.trainer import Trainer
 from training.run.validation import validation
 from training.settings.config import TrainConfig
@@ -32,7 +31,12 @@ def train(config: TrainConfig) -> Path:
     ValueError or FileNotFoundError, in one sentence, for what a person has to put right.
     """
     config.report(config.fallback)
-    run, resumed = Path(str(config.output_dir)), folder.prepare(config)
+    with folder.prepare(config) as checkpoint:
+        _train(config, checkpoint)
+    return Path(str(config.output_dir))
+
+
+def _train(config: TrainConfig, checkpoint: str | None) -> None:
     # 1) rows, and all that can be checked before the base is loaded
     name, source = config.model_name_or_path, folder.base_source(config.model_name_or_path)
     processor = folder.load_fitting_processor(config)
@@ -41,11 +45,11 @@ def train(config: TrainConfig) -> Path:
     rows = load_split(config.data_path, "train", config.limit, skipped, config.corrected)
     checks = Preflight(config, rows, processor, shapes, skipped)
     rows, plan = checks.run(), checks.plan
-    card = folder.describe(config, rows, processor)
-    folder.check_resumed(resumed, card, adapters(config))
-    callbacks = [MetricsLog(run), sigterm := StopOnSigterm(), *validation(config, rows, processor)]
+    card = check_resumed(checkpoint, folder.describe(config, rows, processor), config)
+    sigterm, scores = StopOnSigterm(), validation(config, rows, processor)
+    callbacks = [MetricsLog(config), sigterm, *scores, ModelCards(card)]
     if config.preflight_only:
-        return run
+        return
     # 2) model
     model = load(config, shapes.config)
     # 3) trainer
@@ -53,9 +57,8 @@ def train(config: TrainConfig) -> Path:
     collator: Callable = Collator(processor, completion_only_loss=config.lora.answer_only)
     if not config.plain:
         engines = ApplyPlan(plan, model, restore_on_save=bool(config.validation_photos))
-        examples, collator = engines.dataset_and_collator(
-            config, rows, processor, shapes, checks.resized
-        )
+        data = (config, rows, processor, shapes, checks.resized)
+        examples, collator = engines.dataset_and_collator(*data)
         callbacks.insert(0, engines)
     trainer = Trainer(
         model,
@@ -64,16 +67,12 @@ def train(config: TrainConfig) -> Path:
         examples,
         processing_class=processor,
         peft_config=adapters(config),
-        callbacks=[*callbacks, ModelCards(card)],
+        callbacks=callbacks,
         card=card,
         lengths=checks.lengths,
     )
-    bar = ProgressBar()
-    if trainer.pop_callback(ProgressCallback):  # not there with --disable_tqdm True
-        trainer.add_callback(bar)
     # 4) train
-    with closing(bar):
-        trainer.train(resume_from_checkpoint=resumed)
+    with progress_bar(trainer):
+        trainer.train(resume_from_checkpoint=checkpoint)
     peak = peak_beside(plan.memory, config.runtime.device)
-    config.report(sigterm.report(trainer.state) or f"trained: {run}, {peak}")
-    return run
+    config.report(sigterm.report(trainer.state) or f"trained: {config.output_dir}, {peak}")

@@ -18,7 +18,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 from trl import SFTTrainer
 
-from nutrition_vl.models.checkpoints import ADAPTER_CONFIG, BEST, Card, write_card
+from nutrition_vl.models.checkpoints import ADAPTER_CONFIG, BEST, Card, read_card, write_card
 from training.run.model_card import write_model_card
 
 PARTIAL = ".saving"
@@ -44,6 +44,31 @@ class Trainer(SFTTrainer):
         """TRL's training with any attention kernel but cuDNN's."""
         with sdpa_kernel(NOT_CUDNN):
             return super().train(*args, **kwargs)
+
+    def _init_training_state(self, max_steps: int, *args: Any) -> tuple[int, int]:
+        """Has the settings say how often to log and save, not the state of a resumed checkpoint."""
+        done = super()._init_training_state(max_steps, *args)
+        self.state.compute_steps(self.args, max_steps)
+        return done
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Restores both; settings that --override changed replace the restored ones."""
+        groups = [dict(group, params=[]) for group in self.optimizer.param_groups]
+        rates = [group["initial_lr"] for group in groups]
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None or not self.card.overridden:
+            return
+        scheduler = self.lr_scheduler
+        scheduler.base_lrs = rates
+        for group, new, rate, factor in zip(
+            self.optimizer.param_groups, groups, rates, scheduler.lr_lambdas, strict=True
+        ):
+            group |= new | {"params": group["params"], "lr": rate * factor(scheduler.last_epoch)}
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Restores the random state, unless --override changed the seed."""
+        if checkpoint is None or read_card(Path(checkpoint)).seed == self.card.seed:
+            super()._load_rng_state(checkpoint)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         """TRL's sampler with our lengths: TRL would open every photo to count its tokens."""

@@ -104,6 +104,9 @@ class TrainConfig(SFTConfig):
         None, "share of the steps to warm up in; the same as --warmup_steps below 1"
     )
     overwrite: bool = _own(False, "start anew in an output folder that holds a run")
+    override: bool = _own(
+        False, "resume although settings or data differ from the checkpoint's; its card lists them"
+    )
     preflight_only: bool = _own(False, "check everything, train nothing")
 
     output_dir: str | None = _other("output_dir", "runs/qlora")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import resource
@@ -284,20 +285,60 @@ def test_a_named_checkpoint_goes_on_in_a_new_folder(run, data, tmp_path):
 def test_any_process_may_be_the_first_to_need_the_run_folder(data, tmp_path, monkeypatch):
     monkeypatch.setattr(TrainConfig, "process_index", 1)  # it overtook the first
     run = tmp_path / "run"
-    runs.prepare(parse(command(data, run)))
+    with runs.prepare(parse(command(data, run))):
+        pass
     assert run.is_dir()
     (run / "a file of the first").touch()
-    runs.prepare(parse(command(data, run)))
+    with runs.prepare(parse(command(data, run))):
+        pass
     monkeypatch.setattr(TrainConfig, "process_index", 0)
-    with pytest.raises(ValueError, match="is not empty"):
-        runs.prepare(parse(command(data, run)))
+    with pytest.raises(ValueError, match="is not empty"), runs.prepare(parse(command(data, run))):
+        pass
+
+
+def test_two_trainings_never_write_to_one_folder(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    with runs.prepare(parse(command(data, run))):
+        for other in ({}, {"overwrite": True}, {"resume_from_checkpoint": DEMO / "adapter"}):
+            assert main(command(data, run, **other)) == 2
+            said = capsys.readouterr().err
+            assert f"another command is writing to {run}: let it end, or name another" in said
+    assert main(command(data, run, preflight_only=True)) == 0  # the lock itself is no content
+
+
+@pytest.mark.parametrize("below", ["", "new/newer"])
+def test_a_file_as_output_folder_is_named(data, tmp_path, below, capsys):
+    (tmp_path / "note").touch()
+    assert main(command(data, tmp_path / "note" / below)) == 2
+    assert f"{tmp_path / 'note'} is a file, name a folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_training_gives_its_lock_back_and_a_second_resume_waits(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = [sys.executable, "-m", "training", *command(data, run, max_steps=50)]
+    process = subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for(run / "checkpoint-2", process)
+    assert main(command(data, run, resume_from_checkpoint=True, max_steps=50)) == 2
+    assert "another command is writing to" in capsys.readouterr().err
+    process.kill()
+    process.wait()
+    step = int(runs._last(run).rpartition("-")[2]) + 2
+    again = {"resume_from_checkpoint": True, "override": True}
+    assert main(command(data, run, **again, max_steps=step)) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"lora_r": 4}, "was trained with r 8 and cannot go on with 4"),
+        ({"learning_rate": 0.02}, "was trained with learning_rate 0.01 and cannot go on with 0.02"),
+        ({"lora_dropout": 0.2, "max_steps": 6}, "with max_steps 4 and cannot go on with 6"),
+        ({"seed": 7}, "with seed 42 and cannot go on with 7"),
+        ({"gradient_accumulation_steps": 2}, "with photos_per_step 2 and cannot go on with 4"),
+        ({"lora_r": 4}, "was trained with lora_r 8 and cannot go on with 4"),
         ({"recipe": "exp1b"}, "was trained with recipe exp1a and cannot go on with exp1b"),
         ({"limit": 3}, "was trained with dataset"),
     ],
@@ -307,6 +348,49 @@ def test_a_run_goes_on_only_as_itself(settings, words, run, data, capsys):
     assert main(command(data, run, resume_from_checkpoint=True, **settings)) == 2
     assert words in capsys.readouterr().err
     assert losses(run) == before
+
+
+@pytest.mark.slow
+def test_another_photo_under_an_old_name_is_noticed(run, data, tmp_path, capsys):
+    other = shutil.copytree(data, tmp_path / "set")
+    paint((112, 84), TABLE, seed=99).save(other / "images" / "pack0.jpg")
+    resumed = {"resume_from_checkpoint": run / "checkpoint-2"}
+    assert main(command(other, tmp_path / "new", **resumed)) == 2
+    assert "was trained with dataset" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_override_takes_new_settings_whole_and_logs_them_on_the_card(run, data, tmp_path, capsys):
+    new = tmp_path / "new"
+    changed = {"learning_rate": 0.005, "lora_dropout": 0.2, "max_steps": 6, "seed": 7}
+    words = command(
+        data, new, resume_from_checkpoint=run / "checkpoint-2", override=True, **changed
+    )
+    assert main(words) == 0
+    lines = [
+        "step 2: seed 42 -> 7",
+        "step 2: lora_dropout 0.05 -> 0.2",
+        "step 2: max_steps 4 -> 6",
+        "step 2: learning_rate 0.01 -> 0.005",
+    ]
+    card = read_card(new / "checkpoint-6")
+    assert sorted(card.overridden) == sorted(lines)
+    assert all(line in (new / "README.md").read_text() for line in lines)
+    # The cosine of the new rate over the new steps, one of which is warm-up.
+    rates = [row["learning_rate"] for row in read_jsonl(new / "metrics.jsonl")]
+    wanted = [0.0025 * (1 + math.cos(math.pi * done / 5)) for done in (1, 2, 3, 4)]
+    assert rates == pytest.approx(wanted)
+    resumed = {"resume_from_checkpoint": True, **changed}
+    assert main(command(data, new, **resumed)) == 0  # it is the same run now
+    assert read_card(new / "checkpoint-6").overridden == card.overridden
+
+
+@pytest.mark.slow
+def test_what_the_saved_optimizer_does_not_fit_is_not_overridden(run, data, tmp_path, capsys):
+    resumed = {"resume_from_checkpoint": run / "checkpoint-2", "override": True, "lora_r": 4}
+    assert main(command(data, tmp_path / "new", **resumed)) == 2
+    said = capsys.readouterr().err
+    assert "was trained with lora_r 8" in said and "--override" not in said.split("repeat")[1]
 
 
 @pytest.mark.slow
@@ -350,11 +434,20 @@ def test_photos_of_like_length_are_trained_together_and_never_by_cudnn(tmp_path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cached", [True, False])
-def test_a_photo_that_breaks_during_training_is_one_sentence(tmp_path, capsys, batches, cached):
+def test_a_photo_that_is_lost_after_the_checks_is_not_missed(tmp_path, batches):
+    """The one read of the checks hashes it and keeps it resized for the vision tower."""
     folder = label(tmp_path / "data", [TABLE] * 4)
     lost = folder / "images/pack3.jpg"
-    settings = {"max_steps": 2, "dataloader_num_workers": 1, "cache_features": cached}
+    threading.Thread(target=lambda: lose(lost, batches), daemon=True).start()
+    assert main(command(folder, tmp_path / "run", max_steps=2)) == 0
+    assert not lost.exists()
+
+
+@pytest.mark.slow
+def test_a_photo_that_breaks_during_training_is_one_sentence(tmp_path, capsys, batches):
+    folder = label(tmp_path / "data", [TABLE] * 4)
+    lost = folder / "images/pack3.jpg"
+    settings = {"max_steps": 2, "dataloader_num_workers": 1, "cache_features": False}
     threading.Thread(target=lambda: lose(lost, batches), daemon=True).start()
     assert main(command(folder, tmp_path / "run", **settings)) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]  # a bar ends with a carriage return

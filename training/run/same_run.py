@@ -1,0 +1,64 @@
+"""A resumed run is the same run: its settings and data are those on the checkpoint's card."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nutrition_vl.models.checkpoints import Card, read_card
+from training.settings.config import TrainConfig
+
+# Facts on the card, and settings, that change what is learned. All others may differ, such as
+# where files lie, how often it is saved and logged, and which engines save time and memory.
+FACTS = ("base_model", "base_revision", "recipe", "max_tokens", "quantization", "seed")
+SETTINGS = (
+    "attention lora_dropout lora_bias num_train_epochs max_steps learning_rate lr_scheduler_type "
+    "lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon "
+    "max_grad_norm optim optim_args data_seed train_sampling_strategy"
+).split()
+# What a saved adapter and its optimizer are made for.
+FIXED = {"base_model", "lora_r", "lora_target_modules", "lora_bias", "optim"}
+
+
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """The settings that a resumed run must share, as JSON."""
+    recipe = config.lora
+    photos = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    settings = {name: getattr(config, name) for name in SETTINGS} | {
+        "lora_r": recipe.rank,
+        "lora_alpha": recipe.alpha,
+        "lora_target_modules": recipe.targets,
+        "photos_per_step": photos * config.world_size,
+    }
+    return json.loads(json.dumps(settings))
+
+
+def check_resumed(checkpoint: str | None, card: Card, config: TrainConfig) -> Card:
+    """The card of a run that goes on from a checkpoint, with what --override changed on it.
+
+    ValueError lists all that differs from the checkpoint's card.
+    """
+    if checkpoint is None:
+        return card
+    saved = read_card(Path(checkpoint))
+    old, new = _compared(saved), _compared(card)
+    differences = {key: f"{old.get(key)} and cannot go on with {new[key]}" for key in new}
+    differences = {key: text for key, text in differences.items() if old.get(key) != new[key]}
+    if not differences:
+        return replace(card, overridden=saved.overridden)
+    if config.override and not differences.keys() & FIXED:
+        changes = [f"step {saved.step}: {key} {old.get(key)} -> {new[key]}" for key in differences]
+        config.report("overridden: " + ", ".join(changes))
+        return replace(card, overridden=[*saved.overridden, *changes])
+    remedy = "" if differences.keys() & FIXED else "take the changes with --override True, "
+    raise ValueError(
+        f"{checkpoint} was trained with "
+        + ", with ".join(f"{key} {text}" for key, text in differences.items())
+        + f": repeat its own command ({saved.command}), {remedy}or start anew in another "
+        "--output_dir"
+    )
+
+
+def _compared(card: Card) -> dict[str, Any]:
+    facts = {key: getattr(card, key) for key in FACTS}
+    return facts | {"dataset": card.dataset.split()[-1]} | card.settings
