@@ -64,6 +64,7 @@ class Trainer(SFTTrainer):
             self.optimizer.param_groups, groups, rates, scheduler.lr_lambdas, strict=True
         ):
             group |= new | {"params": group["params"], "lr": rate * factor(scheduler.last_epoch)}
+        scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]  # for the log
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Restores the random state, unless --override changed the seed."""

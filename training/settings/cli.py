@@ -1,20 +1,23 @@
-"""Reads the training's settings from its command line and from the YAML file of --config."""
+"""Parses settings from the command line and the YAML file of --config."""
 
 import argparse
 import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
+from copy import copy
+from types import MappingProxyType
 from typing import Any
 
 from trl import SFTConfig, TrlParser
 
 from training.settings.config import TrainConfig
 from training.settings.limits import check_file
+from training.settings.unused import UNUSED
 
 
 class _Parser(TrlParser):
-    """TRL's parser (strict, YAML by --config) whose help shows our own settings first."""
+    """TRL's parser (strict, YAML by --config): help lists our settings first, no unused ones."""
 
     def _add_dataclass_arguments(self, dtype: Any) -> None:
         self._first = self.add_argument_group("settings of this training")
@@ -24,11 +27,14 @@ class _Parser(TrlParser):
 
     def _parse_dataclass_field(self, parser: Any, field: dataclasses.Field) -> None:
         own = field.name not in SFTConfig.__dataclass_fields__
+        if field.name in UNUSED:
+            field = copy(field)
+            field.metadata = MappingProxyType(field.metadata | {"help": argparse.SUPPRESS})
         super()._parse_dataclass_field(self._first if own else parser, field)
 
 
 def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
-    """The settings a command line and its YAML file ask for; ValueError for what is unknown."""
+    """The settings of a command line and its YAML file; ValueError for an unknown one."""
     given = sys.argv[1:] if arguments is None else arguments
     # TRL's parser looks for --config FILE only, and would not read the file of --config=FILE.
     split = [part for word in given for part in _halves(word)]

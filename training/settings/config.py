@@ -3,18 +3,20 @@
 # ruff: noqa: RUF009 (dataclasses.field() is meant to be called here, and _own and _other call it)
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
 from nutrition_vl.data import DATASET
 from nutrition_vl.models.load import BASE_MODEL
-from nutrition_vl.models.runtime import Runtime, detect_runtime
+from nutrition_vl.models.quantization import QUANTIZATIONS
+from nutrition_vl.models.runtime import ATTENTIONS, Runtime, detect_runtime
 from training.settings.limits import check
-from training.settings.recipes import Recipe, adapted
+from training.settings.recipes import RECIPES, Recipe, adapted
 
 
 def _other(name: str, default: Any) -> Any:
@@ -22,9 +24,10 @@ def _other(name: str, default: Any) -> Any:
     return field(default=default, metadata=dict(SFTConfig.__dataclass_fields__[name].metadata))
 
 
-def _own(default: Any, text: str) -> Any:
+def _own(default: Any, text: str, choices: Iterable[str] | None = None) -> Any:
     """A field of ours."""
-    return field(default=default, metadata={"help": text})
+    limits = {} if choices is None else {"choices": [*choices]}
+    return field(default=default, metadata={"help": text} | limits)
 
 
 @dataclass
@@ -36,72 +39,75 @@ class TrainConfig(SFTConfig):
     )
     model_revision: str = _own("main", "branch, tag or commit of a hub model")
     data_path: str = _own(
-        DATASET, "labelled photos: a hub id, a folder or a file (see nutrition_vl/data.py)"
+        DATASET, "labelled photos: a hub id, a folder or a file (see nutrition_vl/data)"
     )
-    recipe: Literal["exp1a", "exp1b", "exp2", "best"] = _own(
-        "exp1a",
-        "exp1a: q and v, loss on the answer; exp1b: q and v, loss on all text; "
-        "exp2: q, v and qkv of the vision tower; best: all linear layers",
+    recipe: str = _own(
+        "exp1a", "; ".join(f"{key}: {one.summary}" for key, one in RECIPES.items()), RECIPES
     )
-    use_lora: bool = _own(True, "always: only adapters are trained")
+    use_lora: bool = _own(
+        True, "kept for compatibility; must be True (a 4-bit base cannot be trained)"
+    )
     lora_r: int | None = _own(None, "rank of the adapters (default: the recipe's, 8)")
     lora_alpha: int | None = _own(
         None, "scale of the adapters times their rank (default: the recipe's, 16)"
     )
-    lora_dropout: float = _own(0.05, "share of the adapters' inputs left out")
-    lora_bias: Literal["none", "all", "lora_only"] = _own("none", "which biases are trained too")
+    lora_dropout: float = _own(0.05, "dropout of the adapters' inputs")
+    lora_bias: str = _own("none", "which biases are trained too", ("none", "all", "lora_only"))
     lora_target_modules: list[str] | None = _own(
         None,
-        "ends of module names, regular expressions at will (default: the recipe's, q_proj v_proj)",
+        "ends of module names, or regular expressions (default: the recipe's, q_proj v_proj)",
     )
-    quantization: Literal["nf4", "nf4-single", "int8", "none"] = _own(
-        "nf4", "of the base: nf4 with double quantisation or single, int8, or none"
+    quantization: str = _own(
+        "nf4",
+        "of the base: nf4 with double quantisation or single, int8, or none",
+        QUANTIZATIONS,
     )
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = _own(
-        "sdpa", "attention in training; sdpa is PyTorch's choice, never cuDNN's kernel"
+    attention: str = _own(
+        "sdpa", "attention in training; sdpa is PyTorch's choice, never cuDNN's kernel", ATTENTIONS
     )
     max_image_tokens: int | None = _own(
         None,
-        "tokens a photo may take (default: a local checkpoint's own, 600 for hub models)",
+        "most tokens per photo (default: a local model's own, 600 for hub models)",
     )
-    limit: int | None = _own(None, "train on the first so many photos only")
+    limit: int | None = _own(None, "train on the first N photos only")
     corrections: str | None = _own(
-        None, "corrections.jsonl of python -m eval.audit, to the boxes and photos of data_path"
+        None, "corrections.jsonl of python -m eval.audit, applied to data_path"
     )
     validation_photos: int = _own(
-        0, "try every checkpoint on so many photos and name the best by mean IoU in the file best"
+        0, "score every checkpoint on N photos; the file best names the best by mean IoU"
     )
-    validation_path: str | None = _own(None, "where they are (default: the val split of data_path)")
-    patience: int = _own(0, "stop after so many checkpoints that were not better (default: never)")
+    validation_path: str | None = _own(
+        None, "photos for validation (default: the val split of data_path)"
+    )
+    patience: int = _own(0, "stop after N checkpoints without a better score (default: never)")
     cache_features: bool = _own(
-        True, "see each photo once and keep its visual features, unless the vision tower is trained"
+        True, "compute each photo's visual features once, unless the vision tower is trained"
     )
     features_dir: str | None = _own(
-        None, "where they are kept for this run and later ones (default: features beside the run)"
+        None, "folder of visual features, for later runs too (default: features next to the run)"
     )
     plain: bool = _own(
         False, "TRL and PEFT alone: no feature cache, lean layers, regrouping or CUDA graphs"
     )
     lean_layers: bool = _own(
-        True, "decoder layers with their backward pass written out: less memory, fewer kernels"
+        True, "decoder layers with a hand-written backward pass: less memory, fewer kernels"
     )
     regroup_batches: bool = _own(
-        True, "take the photos of a step in the largest micro-batches that fit into the memory"
+        True, "split each step into the largest micro-batches that fit into memory"
     )
     memory_limit: float | None = _own(
         None,
-        "GB to stay within (default: nine tenths of what is free, with --low_memory True 4.6)",
+        "GB of memory to use (default: nine tenths of the free, 4.6 with --low_memory True)",
     )
     low_memory: bool = _own(
         False,
-        "keep words and output matrix off the GPU, from loading on: the ones are looked up on the "
-        "CPU, the other is brought in slices; no CUDA graphs, which hold memory between steps",
+        "keep embeddings and output matrix in CPU memory; slower, disables CUDA graphs",
     )
     log_memory: bool = _own(
-        False, "write each step's allocated, reserved and peak memory to metrics.jsonl"
+        False, "log allocated, reserved and peak memory of each step to metrics.jsonl"
     )
     warmup_ratio: float | None = _own(
-        None, "share of the steps to warm up in; the same as --warmup_steps below 1"
+        None, "share of the steps to warm up in; same as --warmup_steps below 1"
     )
     overwrite: bool = _own(False, "start anew in an output folder that holds a run")
     override: bool = _own(
@@ -132,7 +138,7 @@ class TrainConfig(SFTConfig):
     logging_nan_inf_filter: bool = _other("logging_nan_inf_filter", False)
 
     def __post_init__(self) -> None:
-        check(vars(self))
+        check(vars(self), self.__dataclass_fields__)
         self.command = ""
         self.runtime = detect_runtime("cpu" if self.use_cpu else "auto", self.attention)
         self._check_machine()
@@ -159,7 +165,7 @@ class TrainConfig(SFTConfig):
 
     @property
     def corrected(self) -> Path | None:
-        """The file of corrections; FileNotFoundError where there is none of that name."""
+        """The file of corrections; FileNotFoundError if it is not there."""
         if self.corrections and not Path(self.corrections).is_file():
             raise FileNotFoundError(
                 f"there is no file {self.corrections} of --corrections: eval.audit makes one"
@@ -167,7 +173,7 @@ class TrainConfig(SFTConfig):
         return Path(self.corrections) if self.corrections else None
 
     def report(self, words: str) -> None:
-        """Prints them, in the first process alone where there are several."""
+        """Prints them, in the first process only."""
         if self.process_index == 0:
             print(words, flush=True)
 
@@ -183,7 +189,7 @@ class TrainConfig(SFTConfig):
             )
 
     def _fall_back(self, runtime: Runtime) -> str:
-        """What a CPU cannot do is done otherwise; returns how and why."""
+        """Replaces what a CPU cannot do; returns how and why."""
         if runtime.device.type != "cpu":
             return runtime.reason
         wanted = str(self.optim)

@@ -15,6 +15,7 @@ class Recipe:
     """
 
     targets: tuple[str, ...]
+    summary: str = ""
     rank: int = 8
     alpha: int = 16
     answer_only: bool = True
@@ -28,10 +29,10 @@ VISION = (r"visual\.blocks\.\d+\.attn\.(qkv|proj)", r"visual\.blocks\.\d+\.mlp\.
 # trains what the two best published results on this data set have in common: all linear layers of
 # the language model and of the vision tower.
 RECIPES = {
-    "exp1a": Recipe(QV),
-    "exp1b": Recipe(QV, answer_only=False),
-    "exp2": Recipe((*QV, r"visual\.blocks\.\d+\.attn\.qkv")),
-    "best": Recipe((*LANGUAGE, *VISION), rank=16, alpha=32),
+    "exp1a": Recipe(QV, "q and v, loss on the answer"),
+    "exp1b": Recipe(QV, "q and v, loss on all text", answer_only=False),
+    "exp2": Recipe((*QV, r"visual\.blocks\.\d+\.attn\.qkv"), "q, v and qkv of the vision tower"),
+    "best": Recipe((*LANGUAGE, *VISION), "all linear layers", rank=16, alpha=32),
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from trl import SFTConfig
 
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.load import PixelBudget
@@ -17,6 +18,7 @@ from training.__main__ import main
 from training.settings.cli import parse
 from training.settings.config import TrainConfig
 from training.settings.recipes import RECIPES, adapted, lora_config
+from training.settings.unused import UNUSED
 
 ORIGINAL = (
     "--model_name_or_path Qwen/Qwen2-VL-7B-Instruct --data_path nutrition_5k_qa.json"
@@ -120,6 +122,13 @@ def test_the_shipped_fsdp_file_is_read_and_names_layers_that_there_are():
         ),
         (["--resume_from_checkpoint", "nowhere"], "there is no checkpoint nowhere"),
         (["--train_sampling_strategy", "batch_rebalance"], "or group_by_length"),
+        (["--eval_strategy", "epoch"], "has no use here: checkpoints are compared by --validation"),
+        (["--packing", "True"], "--packing True has no use here"),
+        (["--deepspeed", "zero3.json"], "several GPUs share a base by training/configs/accelerate"),
+        (["--report_to", "trackerr"], "there is no tracker trackerr"),
+        (["--report_to", "neptune"], "--report_to neptune needs its package: pip install neptune"),
+        (["--lr_scheduler_type", "reduce_lr_on_plateau"], "must not depend on an evaluation"),
+        (["--plain", "True", "--low_memory", "True"], "choose one"),
         (["--optim", "adamw_of_mine"], "adamw_of_mine"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--config", "README.md"], "README.md is not YAML"),
@@ -184,9 +193,11 @@ def test_the_original_command_line_starts_as_it_is(tmp_path, monkeypatch, capsys
     [
         ("lora_r: 8\nlora_alpha: [1\nx: y\n", " is not YAML: while parsing a flow sequence"),
         ("lora_r: \0", " is not YAML: unacceptable character #x0000"),
-        ("- lora_r\n", " must hold settings, one a line"),
-        ("8: 8\n", " must hold settings, one a line"),
+        ("- lora_r\n", " must hold settings, one per line"),
+        ("8: 8\n", " must hold settings, one per line"),
         ("lora_r: [8, 16]\n", "--lora_r must be a number, not [8, 16]"),
+        ("recipe: exp3\n", "unknown recipe 'exp3': use one of exp1a, exp1b, exp2, best"),
+        ("quantization: nf3\n", "unknown quantization 'nf3': use one of nf4, "),
         ("lora_target_modules: q_proj\n", "lora_target_modules must be a list, as in [q_proj]"),
     ],
 )
@@ -196,7 +207,7 @@ def test_a_mistake_in_a_yaml_file_is_one_sentence(text, words, tmp_path, capsys)
     assert main(["--config", str(file)]) == 2
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
-    assert f"{file}{words}" in said or "must be" in words
+    assert f"{file}{words}" in said or "must be" in words or "unknown" in words
 
 
 @pytest.mark.parametrize(
@@ -239,6 +250,23 @@ def test_help_shows_our_own_settings_first(capsys):
     assert stop.value.code == 0
     said = capsys.readouterr().out
     assert said.index("--model_name_or_path") < said.index("--lora_r") < said.index("--output_dir")
+
+
+def test_help_leaves_out_what_has_no_use(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    said = capsys.readouterr().out
+    assert "--eval" not in said and "--deepspeed" not in said and "--packing" not in said
+
+
+def test_every_unused_setting_is_one_of_trl_s():
+    assert UNUSED.keys() <= SFTConfig.__dataclass_fields__.keys()
+
+
+def test_deepspeed_by_accelerate_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(ValueError, match="DeepSpeed is not supported"):
+        TrainConfig()
 
 
 def test_the_cpu_does_otherwise_and_says_why():
