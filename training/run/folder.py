@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,7 @@ from training.settings.config import TrainConfig
 
 # What a trainer resumes from; several GPUs may have one file or folder each.
 STATE = ("trainer_state.json", "optimizer*", "scheduler.pt", "rng_state*.pth")
+HUB_TOKENS = 16384  # per photo, of the processors on the hub: they never limit a photo
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 
 
@@ -32,17 +34,24 @@ def base_source(name: str) -> str | Path:
 
 
 def base_name(name: str) -> str:
-    """The base's name on a card: a full path for a folder."""
-    return str(Path(name).resolve()) if Path(name).is_dir() else name
+    """The base's name on a card: its hub id where there is one, a full path for other folders."""
+    if not Path(name).is_dir():
+        return name
+    path = Path(name).resolve()
+    downloaded = re.search(
+        r"/models--([\w.-]+?)--([\w.-]+)/snapshots/[0-9a-f]{40}$", path.as_posix()
+    )
+    return "/".join(downloaded.groups()) if downloaded else str(path)
 
 
 def load_fitting_processor(config: TrainConfig) -> Qwen2VLProcessor:
     """The base's processor with the pixel budget that the settings ask for."""
     name = config.model_name_or_path
+    if base_name(name).count("/") == 1:
+        config.report(f"looking for {name} on the Hugging Face hub, for up to a minute")
     processor = load_processor(base_source(name), revision=config.model_revision)
     own = budget_of(processor)
-    local = name == "demo" or Path(name).is_dir()
-    usual = own.max_tokens if local else PixelBudget().max_tokens
+    usual = own.max_tokens if own.max_tokens < HUB_TOKENS else PixelBudget().max_tokens
     budget = PixelBudget(own.min_tokens, config.max_image_tokens or usual)
     processor.image_processor.size = budget.size(processor.image_processor)
     return processor

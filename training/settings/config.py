@@ -67,7 +67,7 @@ class TrainConfig(SFTConfig):
     )
     max_image_tokens: int | None = _own(
         None,
-        "most tokens per photo (default: a local model's own, 600 for hub models)",
+        "most tokens per photo (default: the model's own; 600 for the hub's 16,384)",
     )
     limit: int | None = _own(None, "train on the first N photos only")
     corrections: str | None = _own(

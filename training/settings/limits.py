@@ -61,6 +61,11 @@ def _check_together(settings: Mapping[str, Any]) -> None:
         raise ValueError("--lr_scheduler_type must not depend on an evaluation: use cosine")
     if isinstance(targets := settings["lora_target_modules"], str):  # of a YAML file
         raise ValueError(f"lora_target_modules must be a list, as in [{targets}]")
+    name = settings["model_name_or_path"]
+    if settings["push_to_hub"] and (Path(name).exists() or name.count("/") != 1):
+        raise ValueError(
+            f"--push_to_hub needs a base on the hub: an adapter of {name} works nowhere else"
+        )
     if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
         raise ValueError(f"DeepSpeed is not supported: {UNUSED['deepspeed']}")
 
