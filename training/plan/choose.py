@@ -77,6 +77,7 @@ def _why_no_fast_layers(config: TrainConfig) -> str | None:
         f"{config.attention} attention was asked for": config.attention != "sdpa",
         "int8 has a backward of its own": config.quantization == "int8",
         "biases are trained": config.lora_bias != "none",
+        "DoRA has a forward pass of its own": config.use_dora,
         "FSDP spreads their weights": parse_flag_from_env("ACCELERATE_USE_FSDP"),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from copy import deepcopy
+from dataclasses import replace
 
 import torch
 from peft import get_peft_model
@@ -48,8 +49,9 @@ def modules_by_target(model: nn.Module, recipe: Recipe) -> dict[str, list[str]]:
 
 def trainable(model: nn.Module, recipe: Recipe, bias: str = "none") -> Counter[str]:
     """Returns the parameters that PEFT makes trainable, by the module they adapt."""
+    shapes = replace(recipe, init="default")  # there are no weights to take first values from
     with torch.device("meta"):
-        adapted = get_peft_model(deepcopy(model), lora_config(recipe, 0.0, bias))
+        adapted = get_peft_model(deepcopy(model), lora_config(shapes, 0.0, bias))
     counts: Counter[str] = Counter()
     for name, weight in adapted.named_parameters():
         if weight.requires_grad:

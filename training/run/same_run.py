@@ -7,6 +7,7 @@ from typing import Any
 
 from nutrition_vl.models.checkpoints import Card, read_card
 from training.settings.config import TrainConfig
+from training.settings.recipes import CHANGE_THE_BASE
 
 # Facts on the card, and settings, that change what is learned. All others may differ, such as
 # where files lie, how often it is saved and logged, and which engines save time and memory.
@@ -14,10 +15,14 @@ FACTS = ("base_model", "base_revision", "recipe", "max_tokens", "quantization", 
 SETTINGS = (
     "attention lora_dropout lora_bias num_train_epochs max_steps learning_rate lr_scheduler_type "
     "lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon "
-    "max_grad_norm optim optim_args data_seed train_sampling_strategy"
+    "max_grad_norm optim optim_args data_seed train_sampling_strategy use_rslora use_dora "
+    "init_lora_weights loraplus_lr_ratio vision_learning_rate merger_learning_rate"
 ).split()
 # What a saved adapter and its optimizer are made for.
-FIXED = {"base_model", "lora_r", "lora_target_modules", "lora_bias", "optim"}
+FIXED = set(
+    "base_model lora_r lora_target_modules lora_bias optim use_dora init_lora_weights "
+    "loraplus_lr_ratio vision_learning_rate merger_learning_rate".split()
+)
 
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
@@ -40,6 +45,11 @@ def check_resumed(checkpoint: str | None, card: Card, config: TrainConfig) -> Ca
     """
     if checkpoint is None:
         return card
+    if config.init_lora_weights in CHANGE_THE_BASE:
+        raise ValueError(
+            f"--init_lora_weights {config.init_lora_weights} is saved as plain LoRA of twice the "
+            "rank, which cannot go on as it was: start again in another --output_dir"
+        )
     saved = read_card(Path(checkpoint))
     old, new = _compared(saved), _compared(card)
     differences = {key: f"{old.get(key)} and cannot go on with {new[key]}" for key in new}

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import get_peft_model_state_dict
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.optim import Optimizer
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -20,6 +22,9 @@ from trl import SFTTrainer
 
 from nutrition_vl.models.checkpoints import ADAPTER_CONFIG, BEST, Card, read_card, write_card
 from training.run.model_card import write_model_card
+from training.run.optimizer import parameter_groups
+from training.run.pissa import to_plain_lora
+from training.settings.recipes import CHANGE_THE_BASE
 
 PARTIAL = ".saving"
 # cuDNN's backward gives NaN on Hopper GPUs for some lengths (pytorch#196678, torch 2.11 and later).
@@ -39,11 +44,25 @@ class Trainer(SFTTrainer):
         model.enable_input_require_grads = lambda: None
         super().__init__(model, *args, **kwargs)
         _keep_float32(self.model)
+        self.first: dict[str, Tensor] = {}
+        if self.args.init_lora_weights in CHANGE_THE_BASE:
+            weights = get_peft_model_state_dict(self.model).items()
+            self.first = {name: weight.detach().cpu().clone() for name, weight in weights}
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """TRL's training with any attention kernel but cuDNN's."""
         with sdpa_kernel(NOT_CUDNN):
             return super().train(*args, **kwargs)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
+        """TRL's optimizer, with one learning rate per part where the settings ask for it."""
+        if self.args.own_rates:
+            decayed = set(self.get_decay_parameter_names(self.model))
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            groups = parameter_groups(self.model, self.args, decayed)
+            self.optimizer: Optimizer = kind(groups, **options)
+            return self.optimizer
+        return super().create_optimizer(model)
 
     def _init_training_state(self, max_steps: int, *args: Any) -> tuple[int, int]:
         """Has the settings say how often to log and save, not the state of a resumed checkpoint."""
@@ -98,6 +117,8 @@ class Trainer(SFTTrainer):
         if self.args.should_save:
             card = replace(self.card, step=self.state.global_step)
             _explain(run / PARTIAL / name, card)
+            if self.first:
+                to_plain_lora(run / PARTIAL / name, self.first)
             write_model_card(run / PARTIAL / name, card, run)
             shutil.rmtree(run / name, ignore_errors=True)
             (run / PARTIAL / name).rename(run / name)

@@ -16,7 +16,7 @@ from nutrition_vl.models.load import BASE_MODEL
 from nutrition_vl.models.quantization import QUANTIZATIONS
 from nutrition_vl.models.runtime import ATTENTIONS, Runtime, detect_runtime
 from training.settings.limits import check
-from training.settings.recipes import RECIPES, Recipe, adapted
+from training.settings.recipes import INITS, RECIPES, Recipe, adapted
 
 
 def _other(name: str, default: Any) -> Any:
@@ -55,8 +55,16 @@ class TrainConfig(SFTConfig):
     lora_bias: str = _own("none", "which biases are trained too", ("none", "all", "lora_only"))
     lora_target_modules: list[str] | None = _own(
         None,
-        "ends of module names, or regular expressions (default: the recipe's, q_proj v_proj)",
+        "ends of module names, regular expressions, or all-linear (default: the recipe's)",
     )
+    use_rslora: bool = _own(False, "rsLoRA: scale adapters by alpha / sqrt(rank)")
+    use_dora: bool = _own(False, "DoRA: train magnitudes too; plain layers, slower")
+    init_lora_weights: str = _own(
+        "default", "first values; pissa and olora need --quantization none", INITS
+    )
+    loraplus_lr_ratio: float | None = _own(None, "LoRA+: learning rate of B over that of A")
+    vision_learning_rate: float | None = _own(None, "learning rate in the vision tower and merger")
+    merger_learning_rate: float | None = _own(None, "learning rate in the merger")
     quantization: str = _own(
         "nf4",
         "of the base: nf4 with double quantisation or single, int8, or none",
@@ -156,7 +164,20 @@ class TrainConfig(SFTConfig):
     @property
     def lora(self) -> Recipe:
         """The recipe with the flags that override it."""
-        return adapted(self.recipe, self.lora_target_modules, self.lora_r, self.lora_alpha)
+        return adapted(
+            self.recipe,
+            self.lora_target_modules,
+            self.lora_r,
+            self.lora_alpha,
+            rslora=self.use_rslora,
+            dora=self.use_dora,
+            init=self.init_lora_weights,
+        )
+
+    @property
+    def own_rates(self) -> bool:
+        """True where some weights have a learning rate of their own."""
+        return any((self.loraplus_lr_ratio, self.vision_learning_rate, self.merger_learning_rate))
 
     @property
     def features(self) -> Path:

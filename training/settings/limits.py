@@ -10,6 +10,7 @@ from accelerate.utils import parse_flag_from_env
 from transformers.integrations import get_available_reporting_integrations
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
+from training.settings.recipes import CHANGE_THE_BASE
 from training.settings.unused import UNUSED
 
 LEAST = {
@@ -23,8 +24,8 @@ LEAST = {
     "patience": 0,
 }
 SHARES = ("lora_dropout", "warmup_ratio")
-POSITIVE = ("memory_limit",)
-OWN_CHOICES = ("recipe", "quantization", "attention", "lora_bias")
+POSITIVE = ("memory_limit", "loraplus_lr_ratio", "vision_learning_rate", "merger_learning_rate")
+OWN_CHOICES = ("recipe", "quantization", "attention", "lora_bias", "init_lora_weights")
 
 
 def check(settings: Mapping[str, Any], fields: Mapping[str, Field]) -> None:
@@ -61,6 +62,8 @@ def _check_together(settings: Mapping[str, Any]) -> None:
         raise ValueError("--lr_scheduler_type must not depend on an evaluation: use cosine")
     if isinstance(targets := settings["lora_target_modules"], str):  # of a YAML file
         raise ValueError(f"lora_target_modules must be a list, as in [{targets}]")
+    if settings["init_lora_weights"] in CHANGE_THE_BASE:
+        _check_init(settings)
     name = settings["model_name_or_path"]
     if settings["push_to_hub"] and (Path(name).exists() or name.count("/") != 1):
         raise ValueError(
@@ -68,6 +71,14 @@ def _check_together(settings: Mapping[str, Any]) -> None:
         )
     if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
         raise ValueError(f"DeepSpeed is not supported: {UNUSED['deepspeed']}")
+
+
+def _check_init(settings: Mapping[str, Any]) -> None:
+    init = f"--init_lora_weights {settings['init_lora_weights']}"
+    if settings["quantization"] != "none":
+        raise ValueError(f"{init} changes the base, which cannot be quantised: --quantization none")
+    if settings["use_rslora"] or settings["use_dora"] or settings["lora_bias"] != "none":
+        raise ValueError(f"{init} is for plain LoRA: no --use_rslora, --use_dora, --lora_bias")
 
 
 def _check_trackers(report_to: str | list[str]) -> None:

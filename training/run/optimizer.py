@@ -1,0 +1,31 @@
+"""Learning rates by part of the model and of the adapters, as parameter groups."""
+
+from typing import Any
+
+from torch import nn
+
+from training.settings.config import TrainConfig
+
+
+def parameter_groups(model: nn.Module, config: TrainConfig, decayed: set[str]) -> list[dict]:
+    """The trained weights by learning rate and weight decay; `decayed` names those that decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            key = _rate(name, config), config.weight_decay if name in decayed else 0.0
+            groups.setdefault(key, []).append(weight)
+    return [_group(weights, *key) for key, weights in groups.items()]
+
+
+def _group(weights: list[nn.Parameter], rate: float, decay: float) -> dict[str, Any]:
+    return {"params": weights, "lr": rate, "weight_decay": decay}
+
+
+def _rate(name: str, config: TrainConfig) -> float:
+    rate = config.learning_rate
+    if ".visual." in name:
+        rate = config.vision_learning_rate or rate
+    if ".visual.merger." in name:
+        rate = config.merger_learning_rate or rate
+    # LoRA+ (arXiv:2402.12354): B learns faster than A.
+    return rate * (config.loraplus_lr_ratio or 1) if ".lora_B." in name else rate
