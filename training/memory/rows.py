@@ -70,12 +70,13 @@ def forecast(key: str, settings: Sequence[str], folder: Path, gpu: float | None 
     rows = load_split(str(photos), "train").remove_columns("image")
     name, count = config.model_name_or_path, patches(rows[0], processor)
     model = skeleton(name, base_source(name), config.model_revision)
+    answer = answer_text(rows[0])
     work = Workload(
         model,
         trainable(model, config.lora, config.lora_bias),
         tokens=length(rows[0], processor),
         patches=count,
-        labels=len(processor.tokenizer(answer_text(rows[0]))["input_ids"]) + 2,  # with the answer's end
+        labels=len(processor.tokenizer(answer)["input_ids"]) + 2,  # with the answer's end
         image_tokens=count // processor.image_processor.merge_size**2 * len(rows),
     )
     plan = choose(config, work)

@@ -28,7 +28,7 @@ if __name__ == "__main__":
         config,
         DataCollatorForVisionLanguageModeling(processor, completion_only_loss=True),
         to_examples(load_split(config.data_path, "train"), processor),
-        callbacks=[MetricsLog(run)],
+        callbacks=[MetricsLog(config)],
     )
     with sdpa_kernel(NOT_CUDNN):
         trainer.train()

@@ -11,10 +11,9 @@ from datasets import Dataset
 from tqdm import tqdm
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-from nutrition_vl.data.formats.hub_schema import undecoded
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.data.rows import Skipped
-from nutrition_vl.data.sources import photo_bytes
+from nutrition_vl.data.sources import photo_bytes, undecoded
 from nutrition_vl.files import write_jsonl
 from nutrition_vl.models.load import budget_of
 from training.examples.examples import PHOTO

@@ -20,7 +20,7 @@ REASONS = {
         "router_aux_loss_coef"
     ),
     "the base is loaded by --model_name_or_path and --quantization": (
-        "model_init_kwargs trust_remote_code use_cache"
+        "model_init_kwargs use_cache"
     ),
     "only adapters are trained, on a base whose embeddings may be cached": (
         "neftune_noise_alpha optim_target_modules torch_compile torch_compile_backend "
