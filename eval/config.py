@@ -36,7 +36,7 @@ THRESHOLD = (
 PERTURB = "also the base and the best row on worse photos: rotate90,blur,jpeg,... or all"
 # As in nutrition_vl.models.quantization, which imports PyTorch; a test compares the two.
 QUANTIZATIONS = ("nf4", "nf4-single", "int8", "none")
-QUANTIZATION = "load models in this; of several each makes a row (default: as the card says)"
+QUANTIZATION = f"{', '.join(QUANTIZATIONS)}: a row per model and name (default: as the card says)"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,14 @@ def parser() -> argparse.ArgumentParser:
     add("--limit", type=positive, metavar="N", help="only the first N photos")
     add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
-    add("--quantization", nargs="+", choices=QUANTIZATIONS, default=[], help=QUANTIZATION)
+    add(
+        "--quantization",
+        nargs="+",
+        choices=QUANTIZATIONS,
+        default=[],
+        metavar="NAME",
+        help=QUANTIZATION,
+    )
     add("--out", type=folder, metavar="DIR", help="where the report goes (default RUN/eval)")
     add("--perturb", type=_perturbations, default=(), metavar="NAMES", help=PERTURB)
     add("--corrections", type=Path, metavar="FILE", help="of python -m eval.audit, to the truth")

@@ -89,7 +89,14 @@ def test_what_is_wrong_with_data_is_told_of_its_evaluation(tmp_path):
 
 
 COMMANDS = ["app", "nutrition_vl", "nutrition_vl.calibrate", "nutrition_vl.bench"]
-COMMANDS += ["training.merge", "training.memory", "training.render", "eval", "eval.audit"]
+COMMANDS += [
+    "training.merge",
+    "training.memory",
+    "training.render",
+    "eval",
+    "eval.audit",
+    "eval.ocr",
+]
 
 
 @pytest.mark.parametrize("module", COMMANDS)

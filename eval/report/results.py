@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal only to itself: arrays have no single truth
 class Result:
     """One row of a report: a model's predictions, their numbers, and the model's origin.
 

@@ -53,9 +53,19 @@ def key_of(entries: dict[str, Any]) -> str:
 
 
 def read_differs(file: Path) -> list[str]:
-    """The settings that differed from the card when a predictions file was written."""
-    note = file.with_suffix(".json")
-    return json.loads(note.read_text(encoding="utf-8"))["differs"] if note.exists() else []
+    """The settings that differed from the card when a predictions file was written.
+
+    ValueError where the file does not say.
+    """
+    if not file.exists():
+        return []
+    try:
+        return json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["differs"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file} has no provenance file ({file.stem}.json), so it cannot be resumed: move it,"
+            " or choose another --out"
+        ) from error
 
 
 def write_provenance(file: Path, entries: dict[str, Any], differs: list[str]) -> None:

@@ -18,20 +18,18 @@ def score(config: EvalConfig) -> Report | None:
     for run in config.runs:
         checkpoints(run)  # before the data, which may have to be fetched
     rows = _rows(config)
-    results = [
-        evaluate(answers, threshold=config.threshold or 0.0) for answers in _read(config, rows)
-    ]
+    files = [evaluate(answers, config.threshold or 0.0) for answers in _read(config, rows)]
     if rows is None:
-        return Report(results)
+        return Report(files)
     from nutrition_vl.data import DATASET
 
-    about = f"{config.data or DATASET}, split {config.split}"
-    if not config.runs_models:
-        return Report(results, rows=rows, about=about)
-    from eval.sweep.sweep import run as sweep
+    report: Report | None = Report([])
+    if config.runs_models:
+        from eval.sweep.sweep import run as sweep
 
-    report = sweep(rows, config)
-    return report and replace(report, results=[*report.results, *results], about=about)
+        report = sweep(rows, config)
+    about = f"{config.data or DATASET}, split {config.split}"
+    return report and replace(report, results=[*report.results, *files], rows=rows, about=about)
 
 
 def _rows(config: EvalConfig) -> "Dataset | None":

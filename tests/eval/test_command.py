@@ -120,6 +120,14 @@ def test_photos_replaced_in_their_folder_are_noticed(run, data, tmp_path, capsys
     assert main([*options, "--limit", "1"]) == 0  # that photo is the same
 
 
+def test_predictions_without_provenance_are_left_alone(run, data, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "qlora")
+    predictions(copy, "base").with_suffix(".json").write_text("[")
+    reason = refused(capsys, "--run", copy, "--data", data)
+    assert "has no provenance file (base-" in reason
+    assert lines_of(copy) == lines_of(run)
+
+
 def test_two_commands_never_write_to_one_place(run, data, capsys):
     place = run / "eval" / "predictions"
     with Processes("cpu").only_command([place]):

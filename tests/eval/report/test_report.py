@@ -63,6 +63,11 @@ def test_the_best_row_has_the_highest_f1(results):
     assert differences[0].interval.value == pytest.approx((1 + 0.8) / 2 - 0.5 / 2)
 
 
+def test_rows_of_one_name_are_still_different_rows(results):
+    again = result("checkpoint-9", [[10, 20, 110, 70]], [[0, 0, 50, 50]], [], run="second", step=9)
+    assert [*results, again].index(best([*results, again])) == 2
+
+
 @pytest.fixture
 def unsure():
     """Two right boxes and one on nothing, of confidence 0.9, 0.5 and 0.4."""
