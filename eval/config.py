@@ -43,7 +43,7 @@ QUANTIZATION = f"{', '.join(QUANTIZATIONS)}: a row per model and name (default: 
 class EvalConfig:
     """The rows to score, `runs` or a `checkpoint`, `predictions`, or both; `out` gets the report.
 
-    `quantization` lists what each model is loaded in, nothing what its card says.
+    Each model is loaded in every `quantization`, in that of its card if there is none.
     """
 
     runs: Sequence[Path] = ()
@@ -63,7 +63,7 @@ class EvalConfig:
 
     @property
     def runs_models(self) -> bool:
-        """Whether a model predicts, and not only files are read."""
+        """True if a model predicts, and not only files are read."""
         return bool(self.runs or self.checkpoint)
 
 

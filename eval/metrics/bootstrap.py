@@ -30,7 +30,7 @@ class Interval:
 
     @property
     def holds_zero(self) -> bool:
-        """Whether a difference of zero lies inside: then two rows are not distinguishable."""
+        """True if zero lies inside: then two rows are not distinguishable."""
         return self.low <= 0 <= self.high
 
 

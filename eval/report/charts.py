@@ -1,6 +1,5 @@
 """The curves of a report, as SVG for its page."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from io import StringIO
@@ -66,15 +65,15 @@ def _curves(axes: Axes, results: Sequence[Result], name: str) -> None:
     repeated = {key: rows for key, rows in by_recipe(results).items() if len(rows) > 1}
     recipe_of = {row.run: recipe for (recipe, _), rows in repeated.items() for row in rows}
     colours: dict[str, str] = {}
-    for run, rows in _runs(results).items():
+    for run in dict.fromkeys(row.run for row in results if row.step is not None):
+        rows = [row for row in results if row.run == run and row.step is not None]
         colour = colours.setdefault(recipe_of.get(run, run), f"C{len(colours)}")
         steps, bounds = [row.step or 0 for row in rows], [row.interval(name) for row in rows]
-        values = [at.value for at in bounds]
+        values, low, high = zip(*((at.value, at.low, at.high) for at in bounds), strict=True)
         if run in recipe_of:
             axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.5)
             continue
         axes.plot(steps, values, "o-", color=colour, label=run)
-        low, high = [at.low for at in bounds], [at.high for at in bounds]
         axes.fill_between(steps, low, high, alpha=0.12, color=colour, linewidth=0)
     for recipe in dict.fromkeys(recipe_of.values()):
         _mean(axes, recipe, repeated, name, colours[recipe])
@@ -91,14 +90,6 @@ def _mean(
     seeds = max(len(groups[recipe, step]) for step in steps)
     label = f"{recipe}, {seeds} seeds"
     axes.errorbar(steps, means, deviations, fmt="o-", color=colour, capsize=3, label=label)
-
-
-def _runs(results: Sequence[Result]) -> dict[str, list[Result]]:
-    runs: dict[str, list[Result]] = defaultdict(list)
-    for row in results:
-        if row.step is not None:
-            runs[row.run].append(row)
-    return runs
 
 
 def _histogram(axes: Axes, report: Report) -> None:

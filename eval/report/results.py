@@ -144,7 +144,7 @@ def best(results: Sequence[Result]) -> Result:
 
 
 def same_photos(first: Result, second: Result) -> bool:
-    """Whether a paired difference of the two is defined."""
+    """True if a paired difference of the two is defined."""
     return sorted(first.answers.ids) == sorted(second.answers.ids)
 
 

@@ -29,7 +29,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process prints and writes the report."""
+        """True for the one process that prints and writes the report."""
         return self.index == 0
 
     @contextmanager

@@ -69,7 +69,7 @@ def read_differs(file: Path) -> list[str]:
 
 
 def write_provenance(file: Path, entries: dict[str, Any], differs: list[str]) -> None:
-    """Writes, next to a predictions file, what its key stands for."""
+    """Writes the meaning of a predictions file's key next to it."""
     write_atomically(
         file.with_suffix(".json"), json.dumps(entries | {"differs": differs}, indent=2) + "\n"
     )

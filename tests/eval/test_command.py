@@ -156,7 +156,7 @@ def test_a_single_checkpoint_is_named_after_its_folder(run):
     assert tuned.file.name == f"checkpoint-10-{tuned.key}.jsonl"
 
 
-def test_runs_that_share_a_base_ask_it_once(run, tmp_path):
+def test_runs_that_share_a_base_score_it_once(run, tmp_path):
     second = shutil.copytree(run, tmp_path / "second")
     config = EvalConfig(runs=(run, second))
     rows = [(target.run, target.name) for target in targets(config)]
@@ -207,7 +207,7 @@ def test_commands_that_are_not_understood(argv, capsys):
     assert "error" in capsys.readouterr().err
 
 
-def test_files_stand_beside_the_models(run, data, tmp_path, capsys):
+def test_files_are_rows_next_to_the_models(run, data, tmp_path, capsys):
     file = tmp_path / "ocr.jsonl"
     rows = [{"id": f"pack{number}", "boxes": []} for number in range(3)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -219,14 +219,31 @@ def test_files_stand_beside_the_models(run, data, tmp_path, capsys):
     }  # fmt: skip
 
 
-def test_a_perturbation_named_twice_is_asked_once():
+@pytest.mark.slow
+def test_one_adapter_in_two_quantizations_is_two_rows_compared_in_pairs(
+    run, data, tmp_path, capsys
+):
+    copy = shutil.copytree(run, tmp_path / "qlora")
+    options = ["--checkpoint", str(copy / "checkpoint-9"), "--data", str(data), "--device", "cpu"]
+    assert main([*options, "--limit", "2", "--quantization", "nf4", "none"]) == 0
+    printed = last_line(capsys)
+    rows = {row["name"]: row for row in printed["results"]}
+    assert [*rows] == ["base", "checkpoint-9", "checkpoint-9@none"]
+    assert {printed["best"]} | {entry["second"] for entry in printed["differences"]} == {*rows}
+    assert lines_of(run).items() <= lines_of(copy).items()  # the own quantization was there already
+    note = predictions(copy, "checkpoint-9@none").with_suffix(".json")
+    assert json.loads(note.read_text())["quantization"] == "none"
+
+
+def test_a_perturbation_named_twice_is_predicted_once():
     assert parse(["--checkpoint", "demo", "--perturb", "blur,dark,blur"]).perturb == (
         "blur",
         "dark",
     )
 
 
-def test_worse_photos_are_shown_to_the_base_and_the_best(run, data, capsys):
+@pytest.mark.slow
+def test_worse_photos_are_predicted_by_the_base_and_the_best(run, data, capsys):
     options = ["--run", str(run), "--data", str(data), "--device", "cpu"]
     assert main([*options, "--perturb", "rotate90,small"]) == 0
     found = last_line(capsys)
@@ -236,5 +253,5 @@ def test_worse_photos_are_shown_to_the_base_and_the_best(run, data, capsys):
     ]
     lines = predictions(run, "base+rotate90").read_text().splitlines()
     sizes = [(row["width"], row["height"]) for row in map(json.loads, lines)]
-    assert sizes == [(240, 180), (140, 320), (150, 150)]  # what was seen lay on its side
+    assert sizes == [(240, 180), (140, 320), (150, 150)]  # the predicted photo lay on its side
     assert "## on worse photos" in (run / "eval" / "report.md").read_text()
