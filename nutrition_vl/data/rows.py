@@ -198,3 +198,12 @@ def numbered(name: str, seen: Counter[str]) -> str:
     """The name, with a number from its second time on; counts it in `seen`."""
     seen[name] += 1
     return name if seen[name] == 1 else f"{name}-{seen[name]}"
+
+
+def without_shared_photos(samples: list[Sample], skipped: list[Skipped] | None) -> list[Sample]:
+    """The samples whose photo is no other's: two entries for one photo hold half its boxes each."""
+    times = Counter(str(sample.image) for sample in samples)
+    for sample in samples:
+        if times[str(sample.image)] > 1:
+            skip(skipped, sample.id, f"{sample.file}: {sample.image} has several entries")
+    return [sample for sample in samples if times[str(sample.image)] == 1]

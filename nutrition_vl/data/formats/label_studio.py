@@ -8,7 +8,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from nutrition_vl.data.paths import is_photo, locate, posix
-from nutrition_vl.data.rows import Sample, Skipped, attempt, is_number, size_of
+from nutrition_vl.data.rows import (
+    Sample,
+    Skipped,
+    attempt,
+    is_number,
+    size_of,
+    without_shared_photos,
+)
 
 SIDES = ("x", "y", "width", "height")
 # Uploads are stored under eight hex digits and the file's name.
@@ -17,8 +24,9 @@ _UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")
 
 def is_label_studio(entries: list) -> bool:
     """True for tasks as Label Studio exports them."""
-    first = entries[0] if entries else None
-    return isinstance(first, Mapping) and "data" in first and "annotations" in first
+    return any(
+        isinstance(one, Mapping) and {"data", "annotations"} <= one.keys() for one in entries
+    )
 
 
 def read_label_studio(
@@ -38,7 +46,7 @@ def read_label_studio(
         attempt(skipped, name, _sample, task, path, file)
         for (task, name), path in zip(named, paths, strict=True)
     ]
-    samples = [sample for sample in samples if sample]
+    samples = without_shared_photos([sample for sample in samples if sample], skipped)
     classes = frozenset(label for sample in samples for label in sample.labels)
     return [replace(sample, classes=classes) for sample in samples]
 
@@ -82,7 +90,7 @@ def _sample(task: Mapping, path: Path, file: Path) -> Sample:
     where = f"{file}, {path.name}"
     done = [
         one
-        for one in task["annotations"] or []
+        for one in task.get("annotations") or []
         if isinstance(one, Mapping) and not one.get("was_cancelled")
     ]
     if len(done) != 1:
@@ -90,7 +98,7 @@ def _sample(task: Mapping, path: Path, file: Path) -> Sample:
     results = done[0].get("result")
     if not isinstance(results, list):
         raise ValueError(f"{where}: its annotation has no result")
-    boxes = [_box(result, where) for result in results if _is_drawn(result)]
+    boxes = [_box(result, where) for result in results if _is_drawn(result, where)]
     sizes = {size for _, _, size in boxes}
     if len(sizes) > 1:
         raise ValueError(f"{where}: its boxes are drawn on several sizes")
@@ -107,10 +115,18 @@ def _sample(task: Mapping, path: Path, file: Path) -> Sample:
     )
 
 
-def _is_drawn(result: Any) -> bool:
+def _is_drawn(result: Any, where: str) -> bool:
     """True for shapes, not for choices, ratings and texts about the whole photo."""
+    if isinstance(result, Mapping) and result.get("type") == "relation":
+        return False
     value = result.get("value") if isinstance(result, Mapping) else None
-    return isinstance(value, Mapping) and bool({"x", "points", "rle", "format"} & set(value))
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: a result has no value: {str(result)[:60]}")
+    return bool({*SIDES, "points", "rle", "format"} & set(value)) or _names_labels(value)
+
+
+def _names_labels(value: Mapping) -> bool:
+    return any(str(key).endswith("labels") for key in value)
 
 
 def _box(result: Mapping, where: str) -> tuple[str, list[float], tuple[int, int] | None]:
@@ -120,6 +136,8 @@ def _box(result: Mapping, where: str) -> tuple[str, list[float], tuple[int, int]
     numbers = [value.get(side) for side in SIDES]
     if not all(map(is_number, numbers)):
         raise ValueError(f"{where}: expected rectangles, got {result.get('type')}")
+    if value["width"] <= 0 or value["height"] <= 0:
+        raise ValueError(f"{where}: a box is {value['width']} x {value['height']} percent")
     if value.get("rotation") or result.get("image_rotation"):
         raise ValueError(f"{where}: a box is turned by an angle: expected upright rectangles")
     if not isinstance(labels, list) or len(labels) != 1:

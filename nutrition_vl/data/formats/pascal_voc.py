@@ -6,7 +6,6 @@ Not by supervision (0.31), which decodes every photo to do so.
 import codecs
 import logging
 import re
-from collections import Counter
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
@@ -30,6 +29,7 @@ from nutrition_vl.data.rows import (
     read_text,
     size_of,
     skip,
+    without_shared_photos,
 )
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def read_voc(folder: Path, split: str, skipped: list[Skipped] | None = None) -> 
     samples = [sample for sample in read if sample]
     if not lists:
         photos.warn_of_unlabelled(files)
-    return _without_shared_photos(samples, skipped)
+    return without_shared_photos(samples, skipped)
 
 
 def _listed(
@@ -225,12 +225,3 @@ def _classes(file: Path) -> set[str]:
     except (OSError, ValueError):
         return set()
     return {name.text.strip() for name in found if name.text and name.text.strip()}
-
-
-def _without_shared_photos(samples: list[Sample], skipped: list[Skipped] | None) -> list[Sample]:
-    """The samples whose photo is no other's: two files for one photo hold half its boxes each."""
-    times = Counter(str(sample.image) for sample in samples)
-    for sample in samples:
-        if times[str(sample.image)] > 1:
-            skip(skipped, sample.id, f"{sample.file}: its photo {sample.image} has several files")
-    return [sample for sample in samples if times[str(sample.image)] == 1]

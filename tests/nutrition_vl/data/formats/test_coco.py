@@ -290,3 +290,11 @@ def test_a_byte_order_mark_is_no_error(tmp_path):
     for encoding in ("utf-8-sig", "utf-16"):
         file.write_text(coco(tmp_path).read_text(), encoding=encoding)
         assert read(file) == ({"a": [BOX]}, {})
+
+
+@pytest.mark.parametrize("refers", [7, None, "b.jpg"])
+def test_a_photo_without_annotation_next_to_one_of_no_photo_is_named(refers, tmp_path):
+    photos(tmp_path, "a.jpg", "b.jpg")
+    boxes, skipped = read(coco(tmp_path, TWO, [mark(1), mark(refers)]))
+    assert boxes == {"a": [BOX]} and len(skipped) == 2
+    assert "b.jpg has no annotation, and 1 annotations belong to no photo" in skipped["b.jpg"]

@@ -60,6 +60,10 @@ BAD = [
     task("b.jpg", box(x=None)),
     task("b.jpg", box(x="10")),
     task("b.jpg", box(width=0)),
+    task("b.jpg", box(width=-5)),
+    task("b.jpg", {"type": "rectanglelabels", "valu": {}}),
+    task("b.jpg", {"type": "rectanglelabels", "value": {"rectanglelabels": [TABLE]}}),
+    task("b.jpg", None),
     task("b.jpg", box(rectanglelabels=[])),
     task("b.jpg", box(rectanglelabels=["a", "b"])),
     task("b.jpg", box(), box(size=(400, 200))),
@@ -82,6 +86,21 @@ def test_one_bad_task_is_named_and_other_photos_stay(bad, tmp_path):
     photo(tmp_path / "b.jpg")
     boxes, skipped = read(write(tmp_path / "p.json", [task("a.jpg", box()), bad]))
     assert boxes == {"a": [BOX]} and len(skipped) == 1
+
+
+def test_relations_between_boxes_are_no_boxes(tmp_path):
+    photo(tmp_path / "a.jpg")
+    relation = {"type": "relation", "from_id": "x", "to_id": "y", "direction": "right"}
+    file = write(tmp_path / "p.json", [task("a.jpg", relation, box())])
+    assert read(file) == ({"a": [BOX]}, {})
+
+
+def test_two_tasks_of_one_photo_are_named(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        photo(tmp_path / name)
+    tasks = [task("a.jpg", box()), task("/data/upload/2/0a1b2c3d-a.jpg"), task("b.jpg", box())]
+    boxes, skipped = read(write(tmp_path / "p.json", tasks))
+    assert boxes == {"b": [BOX]} and len(skipped) >= 1
 
 
 def test_another_class_is_no_table(tmp_path):

@@ -1,0 +1,90 @@
+"""What must hold for the ids and boxes of a COCO file to be trusted."""
+
+import re
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nutrition_vl.data.rows import is_number
+
+REACH = 1.1  # of the photo's sides: careless boxes end a little outside, boxes of corners far
+
+
+@dataclass
+class CocoPhoto:
+    """An entry of `images` with the boxes and the first problem of its annotations."""
+
+    name: str
+    size: tuple[int, int] | None
+    boxes: list[list[float]]
+    labels: list[str]
+    problem: str = ""
+
+
+def coco_id(value: object) -> Hashable:
+    """Ids as one type: tools write 1, 1.0 and "1" for the same photo."""
+    if type(value) is int:  # half a million calls for 100,000 annotations
+        return value
+    if isinstance(value, str) and re.fullmatch(r"0|[1-9]\d{0,17}", value):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    return value  # 1.0 == 1, also as a key
+
+
+def require_same_ids(annotations: list, key: str, known: Iterable[Hashable], file: Path) -> None:
+    """ValueError where annotations count their ids from another first number."""
+    used = {coco_id(entry.get(key)) for entry in annotations if isinstance(entry, Mapping)} - {None}
+    known = set(known)
+    if not used or used <= known:
+        return
+    shifted = all(isinstance(value, int | float) for value in used) and any(
+        {value + by for value in used} <= known  # type: ignore[operator]
+        for by in (1, -1)
+    )
+    if shifted or not used & known:
+        listed = "images" if key == "image_id" else "categories"
+        raise ValueError(
+            f"{file}: the {key}s of its annotations ({_some(used)}) are not the ids of its "
+            f"{listed} ({_some(known)})" + (": they seem one off" if shifted else "")
+        )
+
+
+def _some(values: set) -> str:
+    first = sorted(map(str, values), key=lambda text: (len(text), text))
+    return ", ".join(first[:3]) + (", ..." if len(first) > 3 else "") if first else "none"
+
+
+def annotation_problem(entry: Mapping, names: dict[Hashable, str]) -> str:
+    box = entry.get("bbox")
+    if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
+        return f"bbox must be four numbers x, y, width, height, not {str(box)[:60]}"
+    if coco_id(entry.get("category_id")) not in names:
+        return f"no category has its category_id {entry.get('category_id')!r}"
+    if all(abs(number) <= 1 for number in box):
+        return f"bbox must be in pixels, not {box}"
+    x0, y0, x1, y1 = box
+    area = entry.get("area")
+    if is_number(area) and not entry.get("segmentation") and x1 > x0 and y1 > y0:
+        corners, sizes = (x1 - x0) * (y1 - y0), x1 * y1
+        if abs(area - corners) <= 0.005 * corners and abs(area - sizes) > 0.02 * sizes:
+            return f"bbox {box} holds two corners, going by its area of {area}, not x, y, w, h"
+    return ""
+
+
+def require_sizes_not_corners(photos: Iterable[CocoPhoto], file: Path) -> None:
+    """ValueError for boxes that leave their photos as x, y, width, height, but not as corners."""
+    beyond, first = 0, ""
+    for photo in photos:
+        for x0, y0, right, bottom in photo.boxes:
+            x1, y1 = right - x0, bottom - y0  # as written
+            width, height = photo.size or (float("inf"), float("inf"))
+            if x1 <= x0 or y1 <= y0 or x1 > width + 1 or y1 > height + 1:
+                return
+            if right > REACH * width or bottom > REACH * height:
+                beyond, first = beyond + 1, first or photo.name
+    if beyond:
+        raise ValueError(
+            f"{file}: {beyond} boxes (the first of {first}) reach out of their photos as x, y, "
+            "width, height, and all fit as x0, y0, x1, y1: write them as x, y, width, height"
+        )
