@@ -1,9 +1,11 @@
 """Reads COCO results, the list of boxes that detectors of every kind write."""
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eval.predictions.fields import check_boxes, check_scores
@@ -12,22 +14,58 @@ from nutrition_vl.boxes import LABELS
 
 KEYS = {"image_id", "category_id", "bbox", "score"}
 
+logger = logging.getLogger(__name__)
 
-def read_coco(file: Path, truths: Sequence[Truth], data: str | None) -> Iterator[Prediction]:
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the numbers in results stand for: photo ids, class names, and our labels of these."""
+
+    photos: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[int, str] = field(default_factory=lambda: dict(enumerate(LABELS)))
+    labels: Mapping[str, str] = field(default_factory=lambda: {name: name for name in LABELS})
+
+
+def read_coco(
+    file: Path,
+    truths: Sequence[Truth],
+    data: str | None = None,
+    split: str = "val",
+    label: str | None = None,
+) -> list[Prediction]:
     """COCO results: a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
 
-    Numbers are as in `data` if that is COCO instances; otherwise `image_id` is the photo's id and
-    `category_id` the index of its label.
-    Photos that are not listed have no boxes. https://cocodataset.org/#format-results
+    Numbers are those of `data` where it is COCO instances or YOLO; otherwise `image_id` is the
+    photo's id and `category_id` the index of its label. Boxes of classes that are no label are
+    left out with a warning. Photos that are not listed have no boxes.
+    https://cocodataset.org/#format-results
     """
-    photos, labels = _names(data)
+    entries = [*_entries(file)]
+    numbers = _numbers(data, split, label, {entry["category_id"] for _, entry in entries}, file)
     of_photo: dict[str, list[tuple[str, dict]]] = {truth.id: [] for truth in truths}
     unknown: dict[str, list[tuple[str, dict]]] = defaultdict(list)
-    for where, entry in _entries(file):
-        name = photos.get(entry["image_id"], str(entry["image_id"]))
-        (of_photo if name in of_photo else unknown)[name].append((where, entry))
-    for name, listed in (of_photo | unknown).items():
-        yield _prediction(str(file), name, listed, labels)
+    others: Counter[str] = Counter()
+    for where, entry in entries:
+        name = _class_of(entry["category_id"], numbers, where)
+        photo = numbers.photos.get(str(entry["image_id"]), str(entry["image_id"]))
+        place = of_photo if photo in of_photo else unknown
+        listed = place[photo]
+        if name in numbers.labels:
+            listed.append((where, entry))
+        else:
+            others[name] += 1
+    warn_of_others(file, others)
+    return [
+        _prediction(str(file), photo, listed, numbers)
+        for photo, listed in (of_photo | unknown).items()
+    ]
+
+
+def warn_of_others(file: Path, others: Counter[str]) -> None:
+    """Logs how many boxes of other classes are left out."""
+    if others:
+        counts = ", ".join(f"{count} of {name}" for name, count in sorted(others.items()))
+        logger.warning("%s: left out the boxes of other classes: %s", file, counts)
 
 
 def _entries(file: Path) -> Iterator[tuple[str, dict]]:
@@ -41,42 +79,83 @@ def _entries(file: Path) -> Iterator[tuple[str, dict]]:
         photo, label = entry["image_id"], entry["category_id"]
         if not isinstance(photo, int | str) or not isinstance(label, int):
             raise ValueError(f"{where}: image_id and category_id name one photo and one label")
-        check_boxes([entry["bbox"]], where)
+        _, _, width, height = check_boxes([entry["bbox"]], where)[0]
+        if width < 0 or height < 0:
+            raise ValueError(f"{where}: bbox is x, y, width, height, not {entry['bbox']}")
         check_scores([entry["score"]], where)
         yield where, entry
 
 
+def _class_of(number: int, numbers: Numbers, where: str) -> str:
+    if number not in numbers.classes:
+        declared = ", ".join(map(str, numbers.classes))
+        raise ValueError(f"{where}: category_id {number} is none of {declared}")
+    return numbers.classes[number]
+
+
 def _prediction(
-    file: str, photo: str, listed: list[tuple[str, dict]], labels: dict[int, str]
+    file: str, photo: str, listed: list[tuple[str, dict]], numbers: Numbers
 ) -> Prediction:
-    for where, entry in listed:
-        if entry["category_id"] not in labels:
-            declared = ", ".join(map(str, labels))
-            raise ValueError(f"{where}: category_id {entry['category_id']} is none of {declared}")
     boxes = [entry["bbox"] for _, entry in listed]
+    names = [numbers.classes[entry["category_id"]] for _, entry in listed]
     return Prediction(
         photo=photo,
         xyxy=[[x, y, x + width, y + height] for x, y, width, height in boxes],
-        labels=[labels[entry["category_id"]] for _, entry in listed],
+        labels=[numbers.labels[name] for name in names],
         confidence=[entry["score"] for _, entry in listed],
         where=listed[0][0] if listed else file,
     )
 
 
-def _names(data: str | None) -> tuple[dict[Any, str], dict[int, str]]:
-    """The photos' and the labels' names by number, as the data set's own file has them."""
-    content = _json(Path(data)) if data and data.endswith(".json") else None
-    if not isinstance(content, dict):
-        return {}, dict(enumerate(LABELS))
-    names = {entry["id"]: entry["name"] for entry in content["categories"]}
-    # As the loader has it: a name that is none of ours belongs to an only class, the table.
-    labels = {kind: name if name in LABELS else LABELS[0] for kind, name in names.items()}
+def _numbers(
+    data: str | None, split: str, label: str | None, used: set[int], file: Path
+) -> Numbers:
+    if data is None:
+        return Numbers()
     # Here and not above: with it comes `datasets`, which other files need not wait for.
+    from nutrition_vl.data.classes import renaming
+    from nutrition_vl.data.sources import annotation_file, numbered_classes
+
+    instances = annotation_file(data, split)
+    content = _json(instances) if instances else None
+    if isinstance(content, dict):
+        photos = _photo_ids(content["images"])
+        classes = {entry["id"]: str(entry["name"]).strip() for entry in content["categories"]}
+    else:
+        photos, classes = {}, numbered_classes(data) or dict(enumerate(LABELS))
+        _require_one_numbering(classes, used, file, data)
+        if len(classes) == 1:
+            classes = dict.fromkeys(used, *classes.values())
+    # A single class is the table, whatever its name; of several, those that are none of ours go.
+    names = {*classes.values()}
+    labels = renaming(names if len(names) == 1 else set(), names, data, label)
+    return Numbers(photos, classes, labels)
+
+
+def _require_one_numbering(
+    classes: Mapping[int, str], used: set[int], file: Path, data: str
+) -> None:
+    """ValueError where YOLO's classes, from 0, may be numbered from 1 in the results.
+
+    Ultralytics' own predictions.json numbers them from 1.
+    """
+    ours = classes == dict(enumerate(LABELS[: len(classes)]))
+    if ours or (len(classes) == 1 and len(used) <= 1) or 0 in used or not used:
+        return
+    raise ValueError(
+        f"{file}: its category_ids may be counted from 0 or from 1, and {data} has the classes"
+        f" {', '.join(classes.values())}: give COCO instances as --data, or JSON lines with labels"
+    )
+
+
+def _photo_ids(images: list[dict]) -> dict[str, str]:
+    """The loader's ids by the numbers of COCO's images, as text: some tools write "1" for 1."""
+    from nutrition_vl.data.paths import posix
     from nutrition_vl.data.rows import unique
 
-    images = sorted(content["images"], key=lambda image: image["file_name"])  # as the loader does
-    ids = unique(Path(image["file_name"]).stem for image in images)
-    return {image["id"]: name for image, name in zip(images, ids, strict=True)}, labels
+    paths = {str(image["id"]): PurePosixPath(posix(image["file_name"])) for image in images}
+    order = sorted(paths, key=lambda number: paths[number])  # the loader numbers in this order
+    return dict(zip(order, unique(paths[number].stem for number in order), strict=True))
 
 
 def _json(file: Path) -> Any:

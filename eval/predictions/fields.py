@@ -15,6 +15,14 @@ def check_boxes(boxes: Any, where: str) -> list[list[float]]:
     return boxes
 
 
+def check_order(boxes: list[list[float]], where: str) -> list[list[float]]:
+    """The same boxes, each with x0 <= x1 and y0 <= y1."""
+    for box in boxes:
+        if box[0] > box[2] or box[1] > box[3]:
+            raise ValueError(f"{where}: a box is x0, y0, x1, y1 with x0 <= x1 and y0 <= y1: {box}")
+    return boxes
+
+
 def check_number(value: Any, where: str) -> float:
     """The same number."""
     if not isinstance(value, int | float):
@@ -25,7 +33,10 @@ def check_number(value: Any, where: str) -> float:
 def check_labels(labels: list[Any], where: str) -> list[str]:
     """The same labels, each one of LABELS."""
     if unknown := [label for label in labels if label not in LABELS]:
-        raise ValueError(f"{where}: the label {unknown[0]!r} is none of {', '.join(LABELS)}")
+        raise ValueError(
+            f"{where}: the label {unknown[0]!r} is none of {', '.join(LABELS)}: name the nutrition"
+            " table's with --label to leave other classes out"
+        )
     return labels
 
 

@@ -5,19 +5,30 @@ Every reader returns `Answers`; a mistake in a file is a ValueError that names f
 
 import csv
 import json
+import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import nan
 from pathlib import Path
 from typing import Any
 
-from eval.predictions.coco import read_coco
-from eval.predictions.fields import check_boxes, check_labels, check_number, check_scores
+from eval.predictions.coco import read_coco, warn_of_others
+from eval.predictions.fields import (
+    check_boxes,
+    check_labels,
+    check_number,
+    check_order,
+    check_scores,
+)
 from eval.predictions.predictions import Answers, Prediction, Truth, join, match_id
 from nutrition_vl.boxes import LABELS, from_text
 from nutrition_vl.data.rows import read_jsonl
 
 SAMPLE_COLUMNS = ("image_id", "prediction", "pred_boxes", "gt_boxes")
+OUTSIDE = 0.1  # of a side, and of the boxes: more is a sign of pixels of another size
+
+logger = logging.getLogger(__name__)
 
 
 def read(
@@ -25,12 +36,15 @@ def read(
     truths: Sequence[Truth] | None = None,
     data: str | None = None,
     split_ids: Collection[str] = (),
+    split: str = "val",
+    label: str | None = None,
 ) -> Answers:
     """The predictions in a file (.jsonl, .json or .csv) joined to the truth, named after the file.
 
     A .csv may hold its own truth; the others need `truths`. COCO results also need their data
-    set `data`: where that is COCO instances, it maps their numbers to photos and labels.
-    `split_ids` is as in `predictions.join`.
+    set: `data` and its `split` map their numbers to photos and labels. `label` is the class that
+    is the nutrition table; boxes of other classes are left out with a warning. `split_ids` is as
+    in `predictions.join`.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no predictions file {file}")
@@ -40,21 +54,56 @@ def read(
         raise ValueError(f"{file} is no predictions file: give a .jsonl, .json (COCO) or .csv")
     if truths is None:
         raise ValueError(f"{file} holds no truth: name the data set with --data and --split")
-    if file.suffix == ".jsonl":
-        answers = join(file.stem, truths, read_lines(file), split_ids)
-        return replace(answers, differs=_differs(file))
-    return join(file.stem, truths, read_coco(file, truths, data), split_ids)
+    is_lines = file.suffix == ".jsonl"
+    predictions = (
+        read_lines(file, label) if is_lines else read_coco(file, truths, data, split, label)
+    )
+    require_pixels(file, predictions, truths)
+    answers = join(file.stem, truths, predictions, split_ids)
+    return replace(answers, differs=_differs(file)) if is_lines else answers
 
 
-def read_lines(file: Path) -> list[Prediction]:
+def read_lines(file: Path, label: str | None = None) -> list[Prediction]:
     """JSON lines as `python -m nutrition_vl` and the sweep write them, boxes in pixels.
 
     {"id" or "photo": "a", "boxes": [{"xyxy": [...], "label": "...", "confidence": 0.9}]};
-    "width", "height", "text", "malformed" and "seconds" are optional.
+    "width", "height", "text", "malformed" and "seconds" are optional. With `label`, boxes of that
+    class are nutrition tables and those of classes that are no label are left out.
     """
-    return [
-        parse_line(row, f"{file}, entry {number}") for number, row in enumerate(read_jsonl(file), 1)
-    ]
+    rows, others = read_jsonl(file), Counter[str]()
+    if label is not None:
+        rows = [_relabelled(row, label, others) for row in rows]
+    warn_of_others(file, others)
+    return [parse_line(row, f"{file}, entry {number}") for number, row in enumerate(rows, 1)]
+
+
+def _relabelled(row: Any, label: str, others: Counter[str]) -> Any:
+    """The line with our labels, without the boxes of other classes, which `others` counts."""
+    boxes = row.get("boxes") if isinstance(row, dict) else None
+    if not isinstance(boxes, list) or not all(isinstance(box, dict) for box in boxes):
+        return row  # `parse_line` says what is wrong with it
+    names = {name: name for name in LABELS} | {label: LABELS[0]}
+    named = [(box, str(box.get("label", LABELS[0]))) for box in boxes]
+    others.update(name for _, name in named if name not in names)
+    return row | {"boxes": [box | {"label": names[name]} for box, name in named if name in names]}
+
+
+def require_pixels(file: Path, predictions: Sequence[Prediction], truths: Sequence[Truth]) -> None:
+    """ValueError for boxes that are shares of the sides; a warning where many leave their photo."""
+    sizes = {truth.id: (truth.width, truth.height) for truth in truths}
+    pairs = [(entry, match_id(entry.photo, sizes)) for entry in predictions]
+    boxes = [(box, sizes[name]) for entry, name in pairs if name for box in entry.xyxy]
+    if boxes and all(max(box) <= 1 < min(size) for box, size in boxes):
+        raise ValueError(f"{file}: all boxes are from 0 to 1: give pixels of the upright photo")
+    reach = 1 + OUTSIDE
+    beyond = sum(
+        box[2] > reach * width or box[3] > reach * height for box, (width, height) in boxes
+    )
+    if beyond > OUTSIDE * len(boxes):
+        logger.warning(
+            "%s: %d of %d boxes reach out of their photo: are they in pixels of another size?",
+            file, beyond, len(boxes),
+        )  # fmt: skip
 
 
 def parse_line(row: Any, where: str) -> Prediction:
@@ -72,7 +121,7 @@ def parse_line(row: Any, where: str) -> Prediction:
     sides = [check_number(row[side], where) for side in ("width", "height") if side in row]
     return Prediction(
         photo=photo,
-        xyxy=check_boxes([box.get("xyxy") for box in boxes], where),
+        xyxy=check_order(check_boxes([box.get("xyxy") for box in boxes], where), where),
         labels=check_labels([box.get("label", LABELS[0]) for box in boxes], where),
         confidence=check_scores([box.get("confidence", 1.0) for box in boxes], where),
         where=where,

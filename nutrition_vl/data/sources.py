@@ -21,7 +21,7 @@ from nutrition_vl.data.formats.hub_schema import (
 )
 from nutrition_vl.data.formats.label_studio import is_label_studio, read_label_studio
 from nutrition_vl.data.formats.pascal_voc import read_voc
-from nutrition_vl.data.formats.yolo import find_yolo, read_yolo
+from nutrition_vl.data.formats.yolo import class_names, find_yolo, read_yolo
 from nutrition_vl.data.paths import files_below
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.data.rows import (
@@ -70,7 +70,7 @@ _UNKNOWN = (
 
 
 def _read_folder(folder: Path, split: str, skipped: list[Skipped] | None) -> list[Sample] | Dataset:
-    if any(folder.glob("metadata.jsonl")) or any(folder.glob("*/metadata.jsonl")):
+    if _is_metadata(folder):
         return read_metadata(folder, split, skipped)
     if config := find_yolo(folder):
         return read_yolo(config, split, skipped, folder)
@@ -172,3 +172,24 @@ def photo_bytes(image: dict) -> bytes:
         raise FileNotFoundError(f"there is no photo {photo}") from error
     except PermissionError as error:
         raise PermissionError(f"{photo} may not be read: change its permissions") from error
+
+
+def numbered_classes(source: str | Path) -> dict[int, str] | None:
+    """The class names of a YOLO source by their numbers; None for sources of other formats."""
+    path = Path(source)
+    if path.is_dir() and not _is_metadata(path):
+        return class_names(config) if (config := find_yolo(path)) else None
+    return class_names(path) if path.suffix in (".yaml", ".yml") else None
+
+
+def annotation_file(source: str | Path, split: str) -> Path | None:
+    """The JSON file that a source is read from; None for sources of other formats."""
+    path = Path(source)
+    if not path.is_dir():
+        return path if path.suffix == ".json" else None
+    is_other = _is_metadata(path) or find_yolo(path) or any(path.rglob("*.parquet"))
+    return None if is_other or files_below(path, (".xml",)) else _json_of_split(path, split)
+
+
+def _is_metadata(folder: Path) -> bool:
+    return any(folder.glob("metadata.jsonl")) or any(folder.glob("*/metadata.jsonl"))

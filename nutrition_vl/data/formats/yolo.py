@@ -78,6 +78,13 @@ def read_yolo(
     return [sample for sample in read if sample]
 
 
+def class_names(file: Path) -> dict[int, str]:
+    """The class names by their numbers in label files."""
+    config = _load(file) if file.suffix in (".yaml", ".yml") else _of_list(file)
+    require(("names",), config, file)
+    return _class_names(config["names"], file)
+
+
 def _load(file: Path, lenient: bool = False) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(read_text(file))

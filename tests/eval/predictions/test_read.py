@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from eval.__main__ import main as evaluate_command
 from eval.metrics.measures import tally
 from eval.predictions.predictions import Truth
 from eval.predictions.read import read
@@ -83,6 +85,105 @@ def test_coco_results_by_the_numbers_of_their_data_set(tmp_path):
     row = read(coco(tmp_path, entry), TRUTHS, str(data))
     assert row.predictions.xyxy.tolist() == [BOX["xyxy"]]
     assert row.predictions.data["photo"].tolist() == [0]
+
+
+def instances(folder, categories=("nutrition-table", "barcode"), ids=(1, 2)):
+    """COCO of the photos a (with a table) and b, both 400 x 300."""
+    for name in "ab":
+        Image.new("RGB", (400, 300)).save(folder / f"{name}.jpg")
+    images = [
+        {"id": i, "file_name": f"{name}.jpg", "width": 400, "height": 300}
+        for i, name in zip(ids, "ab", strict=True)
+    ]
+    content = {
+        "images": images,
+        "annotations": [{"id": 1, "image_id": ids[0], "category_id": 1, "bbox": [20, 10, 100, 50]}],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(categories, 1)],
+    }
+    (folder / "inst.json").write_text(json.dumps(content))
+    return folder / "inst.json"
+
+
+def scored(capsys, *argv):
+    assert evaluate_command([str(word) for word in argv]) == 0
+    out, err = capsys.readouterr()
+    return json.loads(out.splitlines()[-1])["results"][0], err
+
+
+RESULTS = [
+    {"image_id": 1, "category_id": 1, "bbox": [20, 10, 100, 50], "score": 0.9},
+    {"image_id": 1, "category_id": 2, "bbox": [200, 200, 60, 50], "score": 0.95},
+    {"image_id": 2, "category_id": 2, "bbox": [200, 200, 60, 50], "score": 0.95},
+]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_boxes_of_another_class_are_left_out_and_counted(as_text, tmp_path, capsys, caplog):
+    data = instances(tmp_path, ids=("1", 2) if as_text else (1, 2))
+    file = coco(tmp_path, *RESULTS)
+    numbers, _ = scored(capsys, "--predictions", file, "--data", data, "--out", tmp_path / "out")
+    assert numbers["precision@0.5"] == numbers["f1@0.5"] == 1
+    assert "left out the boxes of other classes: 2 of barcode" in caplog.text
+
+
+def test_results_of_a_folder_of_coco_have_its_numbers(tmp_path):
+    (tmp_path / "val").mkdir()
+    instances(tmp_path / "val")
+    file = coco(tmp_path, *RESULTS)
+    truths = [Truth("a", 400, 300, [], []), Truth("b", 400, 300, [], [])]
+    assert len(read(file, truths, str(tmp_path)).predictions) == 1
+
+
+def test_a_foreign_name_is_the_table_where_it_is_named(tmp_path):
+    data = instances(tmp_path, ("facts panel", "barcode"))
+    truths = [Truth("a", 400, 300, [], []), Truth("b", 400, 300, [], [])]
+    file = coco(tmp_path, *RESULTS)
+    answers = read(file, truths, str(data), label="facts panel")
+    assert answers.predictions.xyxy.tolist() == [[20, 10, 120, 60]]
+
+
+@pytest.mark.parametrize(
+    ("names", "ids", "boxes"),
+    [
+        (["facts"], [0], 1),
+        (["facts"], [1], 1),  # Ultralytics counts from 1
+        (["barcode", LABELS[0]], [0, 1], 1),
+        (["barcode", LABELS[0]], [1], "may be counted from 0 or from 1"),
+        (["barcode", LABELS[0]], [0, 2], "category_id 2 is none of 0, 1"),
+    ],
+)
+def test_results_of_yolo_have_its_numbers_or_are_refused(names, ids, boxes, tmp_path):
+    (tmp_path / "data.yaml").write_text(json.dumps({"names": names, "val": "images"}))
+    entries = [{"image_id": "a", "category_id": i, "bbox": [2, 1, 9, 5], "score": 1} for i in ids]
+    results = coco(tmp_path, *entries)
+    if isinstance(boxes, int):
+        assert len(read(results, TRUTHS, str(tmp_path)).predictions) == boxes
+    else:
+        with pytest.raises(ValueError, match=boxes):
+            read(results, TRUTHS, str(tmp_path))
+
+
+def test_lines_of_other_classes_are_refused_or_left_out(tmp_path, caplog):
+    boxes = [BOX | {"label": "panel"}, BOX | {"label": "barcode"}]
+    file = lines(tmp_path, LINE | {"boxes": boxes}, EMPTY)
+    with pytest.raises(ValueError, match=r"the label 'panel' is none of .* --label"):
+        read(file, TRUTHS)
+    assert read(file, TRUTHS, label="panel").predictions.data["class_name"].tolist() == [LABELS[0]]
+    assert "left out the boxes of other classes: 1 of barcode" in caplog.text
+
+
+def test_shares_are_no_pixels(tmp_path):
+    shares = BOX | {"xyxy": [0.05, 0.2, 0.55, 0.7]}
+    with pytest.raises(ValueError, match=r"row\.jsonl: all boxes are from 0 to 1: give pixels"):
+        read(lines(tmp_path, LINE | {"boxes": [shares]}, EMPTY), TRUTHS)
+    entry = {"image_id": "a", "category_id": 0, "bbox": [0.05, 0.2, 0.5, 0.5], "score": 0.5}
+    with pytest.raises(ValueError, match=r"row\.json: all boxes are from 0 to 1: give pixels"):
+        read(coco(tmp_path, entry), TRUTHS)
+
+
+def test_boxes_that_leave_their_photos_are_not_scored_without_a_word(tmp_path, caplog):
+    read(lines(tmp_path, LINE | {"boxes": [BOX | {"xyxy": [100, 20, 400, 70]}]}, EMPTY), TRUTHS)
+    assert "1 of 1 boxes reach out of their photo" in caplog.text
 
 
 def test_coco_photos_of_one_name_are_told_apart(tmp_path):
@@ -181,6 +282,10 @@ def changed(**box):
         ([LINE, {"boxes": []}], 'entry 2: needs an "id" or a "photo"'),
         ([LINE, ["b"]], 'entry 2: needs an "id" or a "photo"'),
         ([LINE, {"id": "b"}], 'entry 2: needs "boxes"'),
+        (
+            [{"id": "a", "boxes": [{"xyxy": [9, 2, 3, 8]}]}, EMPTY],
+            "entry 1: a box is x0, y0, x1, y1",
+        ),
     ],
 )
 def test_mistakes_in_lines(tmp_path, rows, reason):
@@ -199,6 +304,7 @@ def test_a_corrupt_line_is_named(tmp_path):
     ("entry", "reason"),
     [
         ({"bbox": [1, 2, 3]}, "entry 1: a box needs four"),
+        ({"bbox": [10, 20, -3, 4]}, "entry 1: bbox is x, y, width, height"),
         ({"score": float("nan")}, "entry 1: a confidence"),
         ({"category_id": 4}, "entry 1: category_id 4 is none of 0, 1, 2, 3"),
         ({"category_id": [0]}, "entry 1: image_id and category_id name one"),
