@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.perturb import PERTURBATIONS
-from nutrition_vl.cli import folder, positive, share
+from nutrition_vl.cli import LABEL, folder, positive, share
 
 ABOUT = "Scores checkpoints, or predictions of any model, against the true boxes of a split."
 DETAILS = """
@@ -58,6 +58,7 @@ class EvalConfig:
     out: Path | None = None
     perturb: Sequence[str] = ()
     corrections: Path | None = None
+    label: str | None = None
     force: bool = False
     threshold: float | None = None
 
@@ -105,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     add("--predictions", type=Path, nargs="+", default=[], metavar="FILE", help=FILES)
     add("--data", metavar="SOURCE", help="folder, file or hub id (default the Open Food Facts set)")
     add("--split", default="val", help="default val")
+    add("--label", metavar="NAME", help=LABEL)
     add("--limit", type=positive, metavar="N", help="only the first N photos")
     add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")

@@ -25,7 +25,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from nutrition_vl.cli import described, file, guarded
+from nutrition_vl.cli import LABEL, described, file, guarded
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add = options.add_argument
     add("--data", required=True, metavar="SOURCE", help="folder, file or hub id")
     add("--split", default="val", help="default val")
+    add("--label", metavar="NAME", help=LABEL)
     add("--out", type=file, default=Path("ocr.jsonl"), metavar="FILE", help="default ocr.jsonl")
     return options
 
@@ -109,7 +110,7 @@ def _run(args: argparse.Namespace) -> int:
     from eval.sweep.resume import PHOTO_HASH, as_line, locked, missing_rows, with_photo_hash
     from nutrition_vl.data import load_split
 
-    reader, rows = _reader(), with_photo_hash(load_split(args.data, args.split))
+    reader, rows = _reader(), with_photo_hash(load_split(args.data, args.split, label=args.label))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with locked(args.out) as out:
         missing = missing_rows(rows, args.out)

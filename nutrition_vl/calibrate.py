@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nutrition_vl.cli import described, file, guarded, positive
+from nutrition_vl.cli import LABEL, described, file, guarded, positive
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", default="demo", help="demo, a run or a checkpoint folder (default demo)")
     add("--data", required=True, metavar="SOURCE", help="folder, file or hub id of labelled photos")
     add("--split", default="val", help="default val")
+    add("--label", metavar="NAME", help=LABEL)
     add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
     add("--draw", type=file, metavar="PNG", help="file for a reliability diagram")
@@ -66,7 +67,7 @@ def calibrate(args: argparse.Namespace) -> dict[str, Any]:
     from nutrition_vl.models.checkpoints import resolve_adapter
 
     _, folder = resolve_adapter(args.checkpoint)
-    rows = load_split(args.data, args.split)
+    rows = load_split(args.data, args.split, label=args.label)
     detector = Detector.load(args.checkpoint, device=args.device)
     detector.calibrate(Calibration())
     scores, right, photos = collect_scores(detector, rows, args.batch_size)

@@ -14,6 +14,7 @@ from typing import Any
 
 from nutrition_vl.threads import share_cores
 
+LABEL = "class of the data that is the nutrition table; others are left out"
 OURS = ("nutrition_vl", "training", "eval")
 
 

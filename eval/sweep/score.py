@@ -39,7 +39,11 @@ def _rows(config: EvalConfig) -> "Dataset | None":
     from nutrition_vl.data import DATASET, load_split
 
     return load_split(
-        config.data or DATASET, config.split, config.limit, corrections=config.corrections
+        config.data or DATASET,
+        config.split,
+        config.limit,
+        corrections=config.corrections,
+        label=config.label,
     )
 
 
@@ -49,7 +53,10 @@ def _read(config: EvalConfig, rows: "Dataset | None") -> list[Answers]:
     ValueError for predictions made with other settings than the checkpoint's card, unless forced.
     """
     truths, ids = truth_of(rows) if rows is not None else None, _split_ids(config)
-    files = [read(file, truths, config.data, ids) for file in config.predictions]
+    files = [
+        read(file, truths, config.data, ids, config.split, config.label)
+        for file in config.predictions
+    ]
     for answers in files:
         if answers.differs and not config.force:
             differs = "; ".join(answers.differs)

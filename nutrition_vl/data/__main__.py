@@ -13,9 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from nutrition_vl.cli import described, folder, guarded
-
-SHEET = "labels.jpg"
+from nutrition_vl.cli import LABEL, described, folder, guarded
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,14 +28,20 @@ def parser() -> argparse.ArgumentParser:
     add = options.add_argument
     add("source", metavar="SOURCE", help="folder, file or hub id")
     add("--split", default="train", help="default train")
-    add("--label", metavar="NAME", help="class that is the nutrition table")
+    add("--label", metavar="NAME", help=LABEL)
     add("--out", type=folder, default=Path("labels"), metavar="DIR", help="default labels")
     return options
 
 
 def _run(args: argparse.Namespace) -> int:
     # Here and not above: it takes seconds, which --help need not wait for.
-    from nutrition_vl.data.label_report import draw_contact_sheet, lines, trained_words
+    from nutrition_vl.data.label_report import (
+        SHEET,
+        count,
+        draw_contact_sheet,
+        reasons,
+        trained_words,
+    )
     from nutrition_vl.data.load import load_split
     from nutrition_vl.data.rows import Skipped
 
@@ -46,7 +50,7 @@ def _run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     sheet = args.out / SHEET
     draw_contact_sheet(rows, sheet, f"{args.source}, split {args.split}", skipped)
-    print(*lines(rows, skipped), *trained_words(rows), f"boxes drawn: {sheet}", sep="\n")
+    print(*count(rows), *reasons(skipped), *trained_words(rows), f"boxes drawn: {sheet}", sep="\n")
     return int(bool(skipped))
 
 

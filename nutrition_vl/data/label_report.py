@@ -12,6 +12,7 @@ from nutrition_vl.boxes import LABELS, to_text
 from nutrition_vl.data.load import truth
 from nutrition_vl.data.rows import Skipped, attempt, summary
 
+SHEET = "labels.jpg"
 PHOTOS, COLUMNS = 12, 4
 TILE, GAP, LINE = 360, 24, 22  # pixels: a photo's square, the space around it, a line of text
 PAPER, FRAME, INK, FAINT = "#f7f6f2", "#e4e2db", "#22211f", "#8a867c"
@@ -19,20 +20,24 @@ COLOURS = ("#0b8a3e", "#d9480f", "#1c5fd4", "#9c36b5")  # of LABELS, in their or
 EXAMPLES = 3  # photos whose trained words are printed
 
 
-def lines(rows: Dataset, skipped: Sequence[Skipped]) -> list[str]:
-    """Photos with and without a table, boxes by label, skipped entries with their reasons."""
+def count(rows: Dataset) -> list[str]:
+    """Two lines: photos with and without a table, boxes by label."""
     boxes = [len(found) for found in rows["xyxy"]]
     labels = Counter(name for names in rows["label"] for name in names)
-    counted = ", ".join(f"{count} {name}" for name, count in labels.most_common()) or "none"
+    counted = ", ".join(f"{number} {name}" for name, number in labels.most_common()) or "none"
     without = boxes.count(0)
     first = f"{len(boxes)} photos: {len(boxes) - without} with a table, {without} without"
-    reasons = [f"  {line}" for line in summary([*skipped])]
-    return [first, f"{sum(boxes)} boxes: {counted}", f"{len(skipped)} skipped", *reasons]
+    return [first, f"{sum(boxes)} boxes: {counted}"]
 
 
-def trained_words(rows: Dataset, count: int = EXAMPLES) -> list[str]:
+def reasons(skipped: Sequence[Skipped]) -> list[str]:
+    """At most eleven lines: the number of skipped entries, and why."""
+    return [f"{len(skipped)} skipped", *(f"  {line}" for line in summary([*skipped]))]
+
+
+def trained_words(rows: Dataset, number: int = EXAMPLES) -> list[str]:
     """The answers that the first photos train, as `id: text`."""
-    facts = rows.remove_columns("image").select(range(min(count, len(rows))))
+    facts = rows.remove_columns("image").select(range(min(number, len(rows))))
     return [f"{row['id']}: {_words(row)!r}" for row in facts]
 
 

@@ -22,7 +22,7 @@ from training.run.callbacks import SKIPPED
 from training.settings.config import TrainConfig
 from training.settings.recipes import pattern
 
-MOST_SKIPPED = 0.01  # of the photos
+MOST_SKIPPED = 0.05  # of the photos
 
 
 def check_photos(

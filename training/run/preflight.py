@@ -10,6 +10,7 @@ from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from nutrition_vl.boxes import GRID, from_text
 from nutrition_vl.data import truth
+from nutrition_vl.data.label_report import SHEET, count, draw_contact_sheet, reasons
 from nutrition_vl.data.rows import Skipped
 from training.examples.examples import (
     Collator,
@@ -78,8 +79,18 @@ class Preflight:
         self.facts = self.rows.remove_columns("image")
         boxes = [len(xyxy) for xyxy in self.facts["xyxy"]]
         counted = f"{len(boxes)} photos, {sum(boxes)} boxes, {boxes.count(0)} photos without one"
-        left = f"{len(self.skipped)} left out, listed in {SKIPPED}"
-        return [counted, left] if self.skipped else [counted]
+        return [counted, *self._left_out(), *count(self.rows), self._draw()]
+
+    def _left_out(self) -> list[str]:
+        listed = f"{len(self.skipped)} left out, listed in {SKIPPED}"
+        return [listed, *reasons(self.skipped)[1:]] if self.skipped else []
+
+    def _draw(self) -> str:
+        """Draws twelve photos with their boxes next to the log; one process does."""
+        sheet = Path(str(self.config.output_dir)) / SHEET
+        if self.config.process_index == 0:
+            draw_contact_sheet(self.rows, sheet, f"{self.config.data_path}, split train")
+        return f"boxes drawn: {sheet}"
 
     def box_text(self) -> list[str]:
         """Checks that boxes are read back from their text, within a step of the grid."""

@@ -43,7 +43,9 @@ def validation(
         )
     source = config.validation_path or config.data_path
     corrected = None if config.validation_path else config.corrected  # made for data_path
-    held_out = load_split(source, "val", config.validation_photos, corrections=corrected)
+    held_out = load_split(
+        source, "val", config.validation_photos, corrections=corrected, label=config.label
+    )
     if config.validation_path is None and set(held_out["id"]) & set(rows["id"]):
         raise ValueError(f"{source} has no split of its own for validation: name --validation_path")
     if not any(held_out["xyxy"]):

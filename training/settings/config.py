@@ -11,6 +11,7 @@ from typing import Any
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
+from nutrition_vl.cli import LABEL
 from nutrition_vl.data import DATASET
 from nutrition_vl.models.load import BASE_MODEL
 from nutrition_vl.models.quantization import QUANTIZATIONS
@@ -81,6 +82,7 @@ class TrainConfig(SFTConfig):
     corrections: str | None = _own(
         None, "corrections.jsonl of python -m eval.audit, applied to data_path"
     )
+    label: str | None = _own(None, f"{LABEL} (default: the data's only class)")
     validation_photos: int = _own(
         0, "score every checkpoint on N photos; the file best names the best by mean IoU"
     )

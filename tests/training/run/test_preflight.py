@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from PIL import Image
 
 from nutrition_vl.data import load_split
 from nutrition_vl.models.checkpoints import DEMO
@@ -96,6 +97,8 @@ def test_seven_checks_pass_and_say_what_they_found(tmp_path, demo, capsys):
     said = capsys.readouterr().out
     assert [f"[{number}/7]" in said for number in range(1, 8)] == [True] * 7
     assert "3 photos, 2 boxes, 1 photos without one" in said
+    assert "3 photos: 2 with a table, 1 without" in said and "2 boxes: 2 nutrition-table" in said
+    assert Image.open(tmp_path / "run" / "labels.jpg").width > 1000
     assert "(250,250),(750,500)<|box_end|><|im_end|>" in said
     assert "q_proj" in said and "GiB" in said
 
@@ -110,26 +113,28 @@ def test_a_rare_broken_photo_is_left_out_and_listed(tmp_path, demo):
     folder = label(tmp_path / "data", [TABLE] * 100, (56, 56))
     spoil(folder, 42)
     checks = preflight(folder, tmp_path / "run", demo)
-    assert checks.photos()[1] == "1 left out, listed in skipped.jsonl"
+    _, left_out, reason, *_ = checks.photos()
+    assert left_out == "1 left out, listed in skipped.jsonl"
+    assert "pack42" in reason and "damaged" in reason
     assert len(checks.rows) == 99 and "pack42" not in checks.rows["id"]
     (line,) = (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
     assert json.loads(line)["id"] == "pack42"
 
 
 def test_a_broken_row_counts_with_the_broken_photos(tmp_path, demo):
-    folder = label(tmp_path / "data", [TABLE] * 150, (56, 56))
+    folder = label(tmp_path / "data", [TABLE] * 30, (56, 56))
     with (folder / "metadata.jsonl").open("a") as file:
         file.write('{"file_name": \n')
     assert preflight(folder, tmp_path / "run", demo).photos()[1].startswith("1 left out")
     spoil(folder, 42)
-    with pytest.raises(ValueError, match=r"2 of 151 photos cannot be read.*line 151: not JSON"):
+    with pytest.raises(ValueError, match=r"2 of 31 photos cannot be read.*line 31: not JSON"):
         preflight(folder, tmp_path / "run", demo).photos()
 
 
 def test_many_broken_photos_stop_the_run(tmp_path, demo):
     folder = label(tmp_path / "data", [TABLE] * 4, (56, 56))
     spoil(folder, 1)
-    with pytest.raises(ValueError, match=r"1 of 4 photos cannot be read, more than 1%.*pack1"):
+    with pytest.raises(ValueError, match=r"1 of 4 photos cannot be read, more than 5%.*pack1"):
         preflight(folder, tmp_path / "run", demo).photos()
 
 
