@@ -80,7 +80,7 @@ def read_yolo(
 
 def class_names(file: Path) -> dict[int, str]:
     """The class names by their numbers in label files."""
-    config = _load(file) if file.suffix in (".yaml", ".yml") else _of_list(file)
+    config = _load(file) if file.suffix in (".yaml", ".yml") else _of_list(file, file.parent)
     require(("names",), config, file)
     return _class_names(config["names"], file)
 
