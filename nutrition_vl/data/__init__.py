@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from nutrition_vl.data.rows import DATASET
+
 if TYPE_CHECKING:
-    from nutrition_vl.data.load import DATASET, load_split, truth
+    from nutrition_vl.data.load import load_split, truth
     from nutrition_vl.data.photos import open_photo
 
 __all__ = ["DATASET", "load_split", "open_photo", "truth"]

@@ -16,11 +16,9 @@ from nutrition_vl.data.classes import renaming
 from nutrition_vl.data.corrections import correct, read_corrections
 from nutrition_vl.data.formats.hub_schema import declared_classes, objects_of, sample_of, undecoded
 from nutrition_vl.data.photos import open_photo, photo_frame
-from nutrition_vl.data.rows import Sample, Skipped, attempt, numbered, require, stored
+from nutrition_vl.data.rows import DATASET, Sample, Skipped, attempt, numbered, require, stored
 from nutrition_vl.data.sizes import upright
 from nutrition_vl.data.sources import read_source, with_ids
-
-DATASET = "openfoodfacts/nutrition-table-detection"
 
 logger = logging.getLogger(__name__)
 

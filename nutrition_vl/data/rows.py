@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+DATASET = "openfoodfacts/nutrition-table-detection"
 # The names that tools give to a split's folder, file or key.
 ALIASES = {
     "train": ("train", "training"),
