@@ -84,12 +84,16 @@ def test_what_is_wrong_with_data_is_told_of_its_evaluation(tmp_path):
     order = [sys.executable, "-m", "eval", "--predictions", tmp_path / "any.jsonl", "--data", data]
     done = subprocess.run(order, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
-    said = f"{data}: left out 1 boxes that are malformed or without area in their photo"
-    assert done.stderr.splitlines() == [said]
+    counted, reason = done.stderr.splitlines()
+    assert counted == f"{data}: 1 entries are not scored"
+    assert reason.strip().startswith("pack1: ")
+    assert reason.endswith("no area in the photo of 112 x 84")
+    assert json.loads(done.stdout.splitlines()[-1])["results"][0]["photos"] == 1
 
 
 COMMANDS = ["app", "nutrition_vl", "nutrition_vl.calibrate", "nutrition_vl.bench"]
 COMMANDS += [
+    "nutrition_vl.data",
     "training.merge",
     "training.memory",
     "training.render",
