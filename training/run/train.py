@@ -42,8 +42,8 @@ def _train(config: TrainConfig, checkpoint: str | None) -> None:
     processor = folder.load_fitting_processor(config)
     shapes = skeleton(name, source, config.model_revision)
     skipped: list[Skipped] = []
-    data, corrected = config.data_path, config.corrected
-    rows = load_split(data, "train", config.limit, skipped, corrected, config.label)
+    where, corrected = config.data_path, config.corrected
+    rows = load_split(where, "train", config.limit, skipped, corrected, config.label)
     checks = Preflight(config, rows, processor, shapes, skipped)
     rows, plan = checks.run(), checks.plan
     card = check_resumed(checkpoint, folder.describe(config, rows, processor), config)
