@@ -126,7 +126,7 @@ def test_a_broken_row_counts_with_the_broken_photos(tmp_path, demo):
     with (folder / "metadata.jsonl").open("a") as file:
         file.write('{"file_name": \n')
     assert preflight(folder, tmp_path / "run", demo).photos()[1].startswith("1 left out")
-    spoil(folder, 42)
+    spoil(folder, 12)
     with pytest.raises(ValueError, match=r"2 of 31 photos cannot be read.*line 31: not JSON"):
         preflight(folder, tmp_path / "run", demo).photos()
 
