@@ -71,32 +71,20 @@ def pair(answers: Answers) -> Pairing:
     first_true, true = _runs(answers.truth, len(answers.ids))
     first_predicted, predicted = _runs(answers.predictions, len(answers.ids))
     _, kind = np.unique(np.stack([true, predicted], 1), axis=0, return_inverse=True)
-    alike = np.split(np.argsort(kind, kind="stable"), np.cumsum(np.bincount(kind))[:-1])
-    return Pairing(
-        [
-            _paired(
-                answers,
-                photos,
-                first_true[photos, None] + np.arange(true[photos[0]]),
-                first_predicted[photos, None] + np.arange(predicted[photos[0]]),
-            )
-            for photos in alike
-        ]
-    )
+    groups = []
+    for photos in np.split(np.argsort(kind, kind="stable"), np.cumsum(np.bincount(kind))[:-1]):
+        rows = first_true[photos, None] + np.arange(true[photos[0]])
+        columns = first_predicted[photos, None] + np.arange(predicted[photos[0]])
+        overlap = iou(answers.truth.xyxy[rows], answers.predictions.xyxy[columns])
+        confidence = np.asarray(answers.predictions.confidence)[columns]
+        matches = match(overlap, confidence)
+        groups.append(Photos(photos, rows, columns, overlap, confidence, matches))
+    return Pairing(groups)
 
 
 def column_of(threshold: float) -> int:
     """The column of one of THRESHOLDS."""
     return int(np.abs(THRESHOLDS - threshold).argmin())
-
-
-def _paired(
-    answers: Answers, photos: np.ndarray, true: np.ndarray, predicted: np.ndarray
-) -> Photos:
-    assert answers.predictions.confidence is not None
-    overlap = iou(answers.truth.xyxy[true], answers.predictions.xyxy[predicted])
-    confidence = answers.predictions.confidence[predicted]
-    return Photos(photos, true, predicted, overlap, confidence, match(overlap, confidence))
 
 
 def _runs(boxes: sv.Detections, photos: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from eval.report.columns import headings
 from eval.report.results import Report, Result, best, by_recipe, compare, same_photos
 from eval.report.table import Sheet, number
 
+DIFFERENT = "different"
 MATRIX = 12  # rows that are compared each with each
 
 
@@ -37,7 +38,7 @@ def drops(report: Report) -> list[Sheet]:
 
 
 def pairs(report: Report) -> list[Sheet]:
-    """Each row less each other in mean IoU; a difference that may be noise stands in brackets.
+    """Each row less each other in mean IoU, in brackets where that is noise or rounds to zero.
 
     Of many rows only the first, which is the base, and the best of each run.
     """
@@ -53,7 +54,7 @@ def pairs(report: Report) -> list[Sheet]:
         for number, row in enumerate(rows, 1)
     ]
     head = ["row less column", *(f"{number}." for number in range(1, len(rows) + 1))]
-    return [Sheet("mean IoU of pairs, in brackets where not distinguishable", head, lines)]
+    return [Sheet("mean IoU of pairs, in brackets where not different", head, lines)]
 
 
 def seeds(report: Report) -> list[Sheet]:
@@ -69,8 +70,8 @@ def seeds(report: Report) -> list[Sheet]:
 
 
 def _difference(interval: Interval) -> list[str]:
-    """Value, bounds and verdict; a certain difference below the last digit is called small."""
-    verdict = "different" if round(interval.value, 3) else "less than 0.001"
+    """Value, bounds and verdict; a difference that rounds to zero is never called different."""
+    verdict = DIFFERENT if round(interval.value, 3) else "less than 0.001"
     if interval.holds_zero:
         verdict = "not distinguishable"
     bounds = f"[{interval.low:+.3f}, {interval.high:+.3f}]"
@@ -84,6 +85,5 @@ def _two(row: Result) -> list[str]:
 def _pair(row: Result, column: Result) -> str:
     if row is column or not same_photos(row, column):
         return ""
-    interval = compare(row, column, "mean_iou")
-    text = f"{interval.value:+.3f}"
-    return f"({text})" if interval.holds_zero else text
+    value, _, verdict = _difference(compare(row, column, "mean_iou"))
+    return value if verdict == DIFFERENT else f"({value})"
