@@ -26,7 +26,7 @@ def predict(
     A line is `Answer.record` with the photo's `id`, hash and number of `malformed` boxes.
     """
     indices = [index for batch in batches for index in batch]
-    lines = _lines(detector, target, rows, indices, len(batches[0]) if batches else 1)
+    lines = _lines(detector, target, rows, indices, len(batches[0]))
     for batch in batches:
         done = [*islice(lines, len(batch))]
         with locked(target.file, wait=True) as stream:

@@ -93,7 +93,8 @@ class Sweep:
         batches = [indices[at : at + size] for at in range(0, len(indices), size)]
         own = self.processes.share(batches)
         try:
-            predict(self._load(target, plan), target, self.rows, own, progress)
+            if own:  # of several processes one may have none
+                predict(self._load(target, plan), target, self.rows, own, progress)
         except torch.OutOfMemoryError as error:
             raise ValueError(
                 f"the GPU's memory is full: use a --batch-size below {size}; what is done stays"
