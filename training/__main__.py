@@ -14,7 +14,7 @@ from nutrition_vl.threads import share_cores
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     share_cores()
-    # What libraries say to those who call them is not for users; what our readers say of data is.
+    # Libraries' remarks are for programmers; our readers' remarks on data are for users.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

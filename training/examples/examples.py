@@ -25,14 +25,20 @@ def answer_text(row: Mapping) -> str:
     return to_text(truth(row), (row["width"], row["height"]))
 
 
-def to_example(row: Mapping, processor: Qwen2VLProcessor) -> dict[str, Any]:
-    """A row in TRL's prompt-completion form, the photo within the processor's pixel budget."""
-    photo = budget_of(processor).fit(row["image"], processor.image_processor)
+def to_example(row: Mapping, processor: Qwen2VLProcessor | None) -> dict[str, Any]:
+    """A row in TRL's prompt-completion form, the photo within the processor's pixel budget.
+
+    Without a processor it has no photo, only its hash; TRL needs the column `images` all the same.
+    """
+    photos = []
+    if processor is not None:
+        photos = [budget_of(processor).fit(row["image"], processor.image_processor)]
     return {
         "id": row["id"],
         "prompt": prompts.ask(),
         "completion": prompts.answer(answer_text(row)),
-        "images": [photo],
+        "images": photos,
+        PHOTO: row.get(PHOTO),
     }
 
 
@@ -55,7 +61,12 @@ def to_examples(rows: Dataset, processor: Qwen2VLProcessor) -> Dataset:
     return rows.with_transform(partial(_columns, processor=processor))
 
 
-def _columns(batch: Mapping, processor: Qwen2VLProcessor) -> dict[str, list]:
+def with_features(rows: Dataset) -> Dataset:
+    """The rows as examples that name their photo's features instead of opening the photo."""
+    return rows.remove_columns("image").with_transform(partial(_columns, processor=None))
+
+
+def _columns(batch: Mapping, processor: Qwen2VLProcessor | None) -> dict[str, list]:
     rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     examples = [to_example(row, processor) for row in rows]
     return {key: [example[key] for example in examples] for key in examples[0]}

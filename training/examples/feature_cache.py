@@ -7,7 +7,7 @@ after everything they depend on, so that those of another tower, budget or proce
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-from nutrition_vl import prompts
 from nutrition_vl.files import read_jsonl
 from nutrition_vl.models.load import budget_of
-from training.examples.examples import PHOTO, answer_text
+from training.examples.examples import PHOTO
 from training.examples.resized_photos import ResizedPhotos
 
 FORMAT = 2  # of the files below
@@ -192,22 +191,3 @@ def _report(damaged: dict[str, str], rows: Dataset) -> None:
     names = dict(zip(rows[PHOTO], rows["id"], strict=True))
     for name, reason in sorted((names[photo], reason) for photo, reason in damaged.items()):
         logger.warning("the cached features of %s are %s: computing them again", name, reason)
-
-
-def with_features(rows: Dataset) -> Dataset:
-    """The rows as examples that name their photo's features instead of opening the photo.
-
-    TRL takes a data set for one of photos by its column `images`.
-    """
-    return rows.remove_columns("image").with_transform(_columns)
-
-
-def _columns(batch: Mapping) -> dict[str, list]:
-    rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-    return {
-        "id": batch["id"],
-        "prompt": [prompts.ask() for _ in rows],
-        "completion": [prompts.answer(answer_text(row)) for row in rows],
-        "images": [[] for _ in rows],
-        PHOTO: batch[PHOTO],
-    }

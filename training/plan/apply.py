@@ -17,7 +17,7 @@ from transformers import (
 
 from training.examples import feature_cache as features
 from training.examples.cached_collator import Embedder
-from training.examples.examples import Collator, to_examples
+from training.examples.examples import Collator, to_examples, with_features
 from training.examples.resized_photos import ResizedPhotos
 from training.fast_step.answer_loss import answer_loss
 from training.fast_step.stack import fused_layers
@@ -57,7 +57,7 @@ class ApplyPlan(TrainerCallback):
             cache = features.open_features(config.features, self.model, processor)
             features.compute(cache, rows, self.model, processor, resized)
         embedder = Embedder(processor, cache, self.embeddings, skeleton, config.lora.answer_only)
-        return features.with_features(rows), embedder
+        return with_features(rows), embedder
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

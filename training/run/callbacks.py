@@ -17,7 +17,6 @@ from transformers import (
     TrainerCallback,
     TrainerControl,
     TrainerState,
-    TrainingArguments,
 )
 
 from nutrition_vl.files import read_jsonl, write_jsonl
@@ -29,6 +28,7 @@ CURVE = "loss.png"
 VALIDATION = "validation.jsonl"
 SKIPPED = "skipped.jsonl"
 README = "README.md"
+Logs = dict[str, float] | None
 
 
 class MetricsLog(TrainerCallback):
@@ -38,9 +38,7 @@ class MetricsLog(TrainerCallback):
         self.file = Path(str(config.output_dir)) / METRICS
         self.started, self.first = time.monotonic(), 0
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainConfig, state: TrainerState, *_: Any, **__: Any) -> None:
         """Drops lines that a stopped run wrote after the checkpoint it resumes from."""
         if state.is_world_process_zero:
             drop_after(self.file, state.global_step)
@@ -49,12 +47,7 @@ class MetricsLog(TrainerCallback):
         self.started, self.first = time.monotonic(), state.global_step
 
     def on_log(
-        self,
-        args: TrainConfig,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
+        self, args: TrainConfig, state: TrainerState, *_: Any, logs: Logs = None, **__: Any
     ) -> None:
         """Adds speed and memory to the trainer's numbers."""
         if not state.is_world_process_zero or not logs or "loss" not in logs:
@@ -68,9 +61,7 @@ class MetricsLog(TrainerCallback):
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step} | logs) + "\n")
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_save(self, args: TrainConfig, state: TrainerState, *_: Any, **__: Any) -> None:
         """Draws the loss curve."""
         if state.is_world_process_zero:
             draw_loss(read_jsonl(self.file), self.file.with_name(CURVE))
@@ -80,12 +71,7 @@ class ProgressBar(ProgressCallback):
     """The progress bar with the latest numbers on it, instead of one line per log."""
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
+        self, args: TrainConfig, state: TrainerState, *_: Any, logs: Logs = None, **__: Any
     ) -> None:
         """Shows loss, learning rate, photos per second and peak memory; tqdm adds the time left."""
         if self.training_bar is not None and logs and "loss" in logs:
@@ -138,7 +124,7 @@ class StopOnSigterm(TrainerCallback):
         signal.signal(signal.SIGTERM, self.previous)
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainConfig, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Saves and stops if any process received it: all must stop at the same step."""
         received = torch.tensor(float(self.received), device=args.device)

@@ -77,7 +77,7 @@ def prepare(config: TrainConfig) -> Iterator[str | None]:
         elif first and any(path.name != LOCK for path in run.iterdir()):
             raise ValueError(
                 f"{run} is not empty: name another --output_dir, go on with "
-                "--resume_from_checkpoint True or start anew with --overwrite True"
+                "--resume_from_checkpoint True or start again with --overwrite True"
             )
         yield None
 
@@ -97,7 +97,7 @@ def _last(run: Path) -> str:
     last = get_last_checkpoint(str(run)) if run.is_dir() else None
     if last is None:
         raise ValueError(
-            f"{run} holds no checkpoint to resume from: start anew with --overwrite True"
+            f"{run} holds no checkpoint to resume from: start again with --overwrite True"
         )
     return last
 
@@ -108,7 +108,7 @@ def _whole(checkpoint: str) -> str:
         if not any(Path(checkpoint).glob(name)):
             raise ValueError(
                 f"{checkpoint} lacks {name}, as after --save_only_model True, and cannot go on as "
-                "it was: resume from another checkpoint or start anew in another --output_dir"
+                "it was: resume from another checkpoint or start again in another --output_dir"
             )
     return checkpoint
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from huggingface_hub import ModelCardData
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from nutrition_vl import prompts
 from nutrition_vl.boxes import GRID
@@ -32,9 +32,7 @@ class ModelCards(TrainerCallback):
     def __init__(self, card: Card) -> None:
         self.card = card
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Writes both, in the first process."""
         if state.is_world_process_zero:
             run, card = Path(str(args.output_dir)), replace(self.card, step=state.global_step)

@@ -111,16 +111,16 @@ class Preflight:
         rows = [self.rows[index] for index in range(min(SAMPLES, len(self.rows)))]
         collator = Collator(self.processor, completion_only_loss=self.config.lora.answer_only)
         batch = collator([to_example(row, self.processor) for row in rows])
-        tokenizer, shown = self.processor.tokenizer, []
+        tokenizer, lines = self.processor.tokenizer, []
         for row, trained in zip(rows, trained_tokens(batch), strict=True):
             text = tokenizer.decode(trained, skip_special_tokens=False)
             answer = answer_text(row) + tokenizer.eos_token
             whole = text.strip() == answer or not collator.completion_only_loss
             if self.processor.image_token in text or not (whole and answer in text):
                 raise ValueError(f"{row['id']} would train {text!r} instead of {answer!r}")
-            shown.append(f"{row['id']}: {text!r}")
+            lines.append(f"{row['id']}: {text!r}")
             self.labels = max(self.labels, len(trained))
-        return [f"no image token, every answer to its {tokenizer.eos_token}", *shown]
+        return [f"no image token, every answer to its {tokenizer.eos_token}", *lines]
 
     def quantisation(self) -> list[str]:
         """Counts the layers to be quantised."""
@@ -134,12 +134,12 @@ class Preflight:
     def adapters(self) -> list[str]:
         """Checks that every target matches modules; counts the parameters trained in them."""
         recipe = self.config.lora
-        found = modules_by_target(self.model, recipe)
+        matches = modules_by_target(self.model, recipe)
         every = sum(weight.numel() for weight in self.model.parameters())
         self.trained = trainable(self.model, recipe, self.config.lora_bias)
         total = sum(self.trained.values())
-        lines = [f"{total:,} parameters trained beside {every:,} ({total / every:.3%})"]
-        for target, modules in found.items():
+        lines = [f"{total:,} parameters trained next to {every:,} ({total / every:.3%})"]
+        for target, modules in matches.items():
             parts = ", ".join(sorted({part_of(name) for name in modules}))
             here = sum(self.trained[name] for name in modules)
             lines.append(f"{target:36} {len(modules):4} modules {here:12,} parameters  {parts}")
@@ -155,13 +155,15 @@ class Preflight:
     def memory(self) -> list[str]:
         """Plans the run, and compares its memory and disk with what is free."""
         device, folder = self.config.runtime.device, Path(str(self.config.output_dir))
-        seen = [patches(row, self.processor) for row in self.facts]
-        shown = sum(seen) // self.processor.image_processor.merge_size**2
-        work = Workload(self.model, self.trained, max(self.lengths), max(seen), self.labels, shown)
+        counts = [patches(row, self.processor) for row in self.facts]
+        tokens = sum(counts) // self.processor.image_processor.merge_size**2
+        work = Workload(
+            self.model, self.trained, max(self.lengths), max(counts), self.labels, tokens
+        )
         self.plan, free = choose(self.config, work), free_memory(device)
-        told = f"{self.plan.memory_by_part} of {free / GIB:.2f} free on {device}"
+        text = f"{self.plan.memory_by_part} of {free / GIB:.2f} free on {device}"
         if self.plan.memory > free:
-            raise ValueError(f"this takes {told}: use {smaller_setting(self.config)}")
+            raise ValueError(f"this takes {text}: use {smaller_setting(self.config)}")
         disk = checkpoint_bytes(self.config, self.plan, len(self.rows))
         room = shutil.disk_usage(folder).free
         if disk > room:
@@ -170,4 +172,4 @@ class Preflight:
                 " use --save_total_limit 2"
             )
         room_left = f"{disk / GIB:.2f} GiB of checkpoints, {room / GIB:.2f} free in {folder}"
-        return [told, room_left, str(self.plan), *self.plan.notes]
+        return [text, room_left, str(self.plan), *self.plan.notes]

@@ -64,7 +64,7 @@ def check_resumed(checkpoint: str | None, card: Card, config: TrainConfig) -> Ca
     raise ValueError(
         f"{checkpoint} was trained with "
         + ", with ".join(f"{key} {text}" for key, text in differences.items())
-        + f": repeat its own command ({saved.command}), {remedy}or start anew in another "
+        + f": repeat its own command ({saved.command}), {remedy}or start again in another "
         "--output_dir"
     )
 

@@ -15,7 +15,6 @@ from transformers import (
     TrainerCallback,
     TrainerControl,
     TrainerState,
-    TrainingArguments,
 )
 
 from nutrition_vl.data import load_split
@@ -63,16 +62,14 @@ class Validation(TrainerCallback):
         self.run = Path(str(config.output_dir))
         self.file = self.run / VALIDATION
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainConfig, state: TrainerState, *_: Any, **__: Any) -> None:
         """Drops lines that a stopped run wrote after the checkpoint it resumes from."""
         if state.is_world_process_zero:
             drop_after(self.file, state.global_step)
 
     def on_save(
         self,
-        args: TrainingArguments,
+        args: TrainConfig,
         state: TrainerState,
         control: TrainerControl,
         model: PeftModel,

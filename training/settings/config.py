@@ -119,7 +119,7 @@ class TrainConfig(SFTConfig):
     warmup_ratio: float | None = _own(
         None, "share of the steps to warm up in; same as --warmup_steps below 1"
     )
-    overwrite: bool = _own(False, "start anew in an output folder that holds a run")
+    overwrite: bool = _own(False, "start again in an output folder that holds a run")
     override: bool = _own(
         False, "resume although settings or data differ from the checkpoint's; its card lists them"
     )

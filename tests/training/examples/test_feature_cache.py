@@ -14,8 +14,8 @@ from nutrition_vl.models.load import PixelBudget, budget_of, load_base, load_pro
 from nutrition_vl.models.runtime import detect_runtime
 from tests.helpers.labelled import label, paint
 from training.examples.cached_collator import Embedder
-from training.examples.examples import Collator, to_example
-from training.examples.feature_cache import Features, compute, open_features, with_features
+from training.examples.examples import Collator, to_example, with_features
+from training.examples.feature_cache import Features, compute, open_features
 from training.examples.resized_photos import ResizedPhotos
 from training.fast_step.answer_loss import fused_output
 from training.settings.recipes import RECIPES, lora_config

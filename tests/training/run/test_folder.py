@@ -20,4 +20,4 @@ def test_a_checkpoint_that_lost_its_state_is_refused(lost, tmp_path, capsys):
         assert main(command(data, tmp_path / "run", resume_from_checkpoint=asked)) == 2
         said = capsys.readouterr().err.splitlines()[-1]
         assert f"{checkpoint} lacks {lost.split('.')[0]}" in said
-        assert "resume from another checkpoint or start anew" in said
+        assert "resume from another checkpoint or start again" in said
