@@ -16,6 +16,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from nutrition_vl import prompts
 from nutrition_vl.files import LOCK, git_commit, one_writer
 from nutrition_vl.models.checkpoints import BEST, DEMO, Card, list_checkpoints
+from nutrition_vl.models.family import family_of
 from nutrition_vl.models.load import PixelBudget, budget_of, load_processor
 from nutrition_vl.models.random_weights import is_random
 from training.run.callbacks import CURVE, METRICS, README, SKIPPED, VALIDATION
@@ -24,6 +25,7 @@ from training.settings.config import TrainConfig
 
 # What a trainer resumes from; several GPUs may have one file or folder each.
 STATE = ("trainer_state.json", "optimizer*", "scheduler.pt", "rng_state*.pth")
+PARTIAL = ".saving"  # holds a checkpoint until it is whole
 HUB_TOKENS = 16384  # per photo, of the processors on the hub: they never limit a photo
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 
@@ -45,11 +47,12 @@ def base_name(name: str) -> str:
 
 
 def load_fitting_processor(config: TrainConfig) -> Qwen2VLProcessor:
-    """The base's processor with the pixel budget that the settings ask for."""
+    """The base's processor with the settings' pixel budget; ValueError for an unknown family."""
     name = config.model_name_or_path
     if base_name(name).count("/") == 1:
         config.report(f"looking for {name} on the Hugging Face hub, for up to a minute")
     processor = load_processor(base_source(name), revision=config.model_revision)
+    family_of(base_source(name), config.model_revision)
     own = budget_of(processor)
     usual = own.max_tokens if own.max_tokens < HUB_TOKENS else PixelBudget().max_tokens
     budget = PixelBudget(own.min_tokens, config.max_image_tokens or usual)
@@ -69,6 +72,8 @@ def prepare(config: TrainConfig) -> Iterator[str | None]:
     first = config.process_index == 0  # of several, it locks and clears for all
     with one_writer(run, "name another --output_dir") if first else nullcontext():
         run.mkdir(parents=True, exist_ok=True)
+        if first:  # a process that was killed while it saved
+            shutil.rmtree(run / PARTIAL, ignore_errors=True)
         if resume and resume.lower() != "false":
             yield _whole(_last(run) if resume.lower() == "true" else resume)
             return

@@ -21,12 +21,12 @@ from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 from trl import SFTTrainer
 
 from nutrition_vl.models.checkpoints import ADAPTER_CONFIG, BEST, Card, read_card, write_card
+from training.run.folder import PARTIAL
 from training.run.model_card import write_model_card
 from training.run.optimizer import parameter_groups
 from training.run.pissa import to_plain_lora
 from training.settings.recipes import CHANGE_THE_BASE
 
-PARTIAL = ".saving"
 # cuDNN's backward gives NaN on Hopper GPUs for some lengths (pytorch#196678, torch 2.11 and later).
 NOT_CUDNN = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 

@@ -2,12 +2,14 @@
 
 # ruff: noqa: RUF009 (dataclasses.field() is meant to be called here, and _own and _other call it)
 
+import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import parse_flag_from_env
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
@@ -215,9 +217,11 @@ class TrainConfig(SFTConfig):
         """Replaces what a CPU cannot do; returns how and why."""
         if runtime.device.type != "cpu":
             return runtime.reason
-        wanted = str(self.optim)
+        wanted, reason = str(self.optim), runtime.reason
         self.use_cpu, self.bf16 = True, False
-        if "paged" not in wanted and "8bit" not in wanted:
-            return runtime.reason
-        self.optim = str(runtime.optimizer)
-        return f"{runtime.reason}, so {self.optim} instead of {wanted}"
+        if "paged" in wanted or "8bit" in wanted:
+            self.optim = str(runtime.optimizer)
+            reason += f", so {self.optim} instead of {wanted}"
+        if parse_flag_from_env("ACCELERATE_USE_CPU") and "WORLD_SIZE" not in os.environ:
+            reason += "; one process, as always with accelerate launch --cpu: --multi_gpu has more"
+        return reason

@@ -276,6 +276,12 @@ def test_the_cpu_does_otherwise_and_says_why():
     assert TrainConfig(use_cpu=True, optim="sgd").optim == "sgd"
 
 
+def test_accelerate_on_the_cpu_is_one_process_and_says_so(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    said = TrainConfig(use_cpu=True).fallback
+    assert "one process, as always with accelerate launch --cpu" in said
+
+
 def test_flags_override_a_recipe():
     assert adapted("exp2", None, None, None) == RECIPES["exp2"]
     changed = adapted("exp1b", ["o_proj"], 4, 8)
