@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -483,3 +484,16 @@ def test_a_frozen_tower_keeps_nothing_for_the_backward_pass(
 def test_nothing_to_resume_from_is_said(data, tmp_path, capsys):
     assert main(command(data, tmp_path / "run", resume_from_checkpoint=True)) == 2
     assert "no checkpoint to resume from" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
+def test_trackers_receive_the_losses(tracker, data, tmp_path, monkeypatch):
+    if find_spec(tracker) is None:
+        pytest.skip(f"{tracker} is not installed")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "tensorboard"))
+    settings = {"report_to": tracker, "max_steps": 2, "save_strategy": "no"}
+    assert main(command(data, tmp_path / "run", **settings)) == 0
+    files = [file for file in (tmp_path / tracker).rglob("*") if file.is_file()]
+    assert any(file.stat().st_size > 1000 for file in files)
