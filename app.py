@@ -9,7 +9,7 @@ import argparse
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nutrition_vl.cli import guarded, positive
 
@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 
     from nutrition_vl.detector import Detector
 
-LARGEST_UPLOAD = "50mb"  # a JPEG of 50 megapixels takes about 20
 INTRO = "# nutrition-vl\nFinds the nutrition tables on photos of food packages."
-# The reader's own fonts, so that the page works offline; the table's figures fit a phone in them.
-FONT = ["system-ui", "sans-serif"]
-CSS = Path(__file__).parent / "nutrition_vl" / "page" / "page.css"
-JS = Path(__file__).parent / "nutrition_vl" / "page" / "page.js"
 
 
 def build_app(
@@ -72,36 +67,6 @@ def build_app(
     return page
 
 
-def serve(page: "gr.Blocks", hosts: tuple[str, ...] = (), **options: Any) -> str:
-    """Opens the page (`options` go to Gradio's launch) and returns its address."""
-    from gradio.themes import Soft
-    from starlette.middleware import Middleware
-
-    from nutrition_vl.page.guard import Guard
-
-    page.queue(max_size=64, api_open=False)  # or POSTs would pass the queue by
-    # Soft's own green on light green is too faint to read: WCAG asks for a contrast of 4.5.
-    theme = Soft(primary_hue="green", font=FONT, font_mono=FONT).set(
-        block_label_text_color="*primary_800",
-        block_title_text_color="*primary_800",
-        button_primary_background_fill="*primary_700",
-        button_primary_background_fill_hover="*primary_800",
-        checkbox_label_background_fill_selected="*primary_700",
-        link_text_color="*primary_800",
-    )
-    guard = {"middleware": [Middleware(Guard, hosts=hosts)]}
-    looks = dict(theme=theme, css_paths=CSS, head=f"<script>{JS.read_text()}</script>")
-    _, address, _ = page.launch(
-        max_file_size=LARGEST_UPLOAD,
-        ssr_mode=False,
-        footer_links=["api"],
-        app_kwargs=guard,
-        **looks,
-        **options,
-    )
-    return address
-
-
 def main(argv: list[str] | None = None) -> int:
     """Loads the checkpoint and opens the page until it is interrupted; returns the exit code."""
     args = parser().parse_args(argv)
@@ -115,6 +80,7 @@ def _run(args: argparse.Namespace) -> int:
     listen(args.host, args.port)
     from nutrition_vl.detector import Detector
     from nutrition_vl.page.guard import host_names, keep_uploads_apart, user
+    from nutrition_vl.page.serve import serve
 
     auth = user(args.auth) if args.auth else None
     if not auth and (args.share or args.host not in ("127.0.0.1", "localhost", "::1")):

@@ -21,6 +21,7 @@ from nutrition_vl.detector import THRESHOLD, Detector
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.load import PixelBudget, load_processor
 from nutrition_vl.page import programs as tab
+from nutrition_vl.page.serve import serve
 from tests.helpers.visitors import crowd, detect, visitor
 
 EXAMPLES = DEMO / "examples"
@@ -54,7 +55,7 @@ def address(demo, other):
 def opened(page):
     """Opens a page on a free port and returns its address."""
     options = {"server_port": free_port(), "prevent_thread_lock": True, "quiet": True}
-    return app.serve(page, server_name="127.0.0.1", **options)
+    return serve(page, server_name="127.0.0.1", **options)
 
 
 def free_port():

@@ -51,7 +51,9 @@ def address(folders):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "app.py", "--port", str(port)]
-    for name in ("runs", "photos", "labels"):
+    (folders / "data").mkdir()
+    shutil.copytree(EXAMPLES, folders / "data" / "packs")
+    for name in ("runs", "photos", "labels", "data"):
         command += [f"--{name}", str(folders / name)]
     server = subprocess.Popen(command, cwd=ROOT)
     yield listening(server, port)
@@ -250,6 +252,39 @@ def test_a_corrected_box_is_saved_and_trained_on(desk, folders, tmp_path):
     train += ["--max_image_tokens", "80", "--use_cpu", "True"]
     done = subprocess.run(train, cwd=ROOT, capture_output=True, text=True)
     assert (tmp_path / "run" / "checkpoint-2").is_dir(), done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_an_evaluation_is_watched_and_its_worst_photo_opened(desk, folders):
+    desk.get_by_role("tab", name="Evaluate").click()
+    desk.get_by_label("Labelled photos in").click()
+    desk.get_by_role("option", name="packs").click()
+    desk.get_by_label("Split").fill("examples")
+    desk.get_by_role("button", name="Start or resume").click()
+    desk.get_by_text(re.compile("Loading|photo/s|s/photo")).first.wait_for()
+    report = desk.frame_locator("iframe[title=Report]")
+    report.get_by_role("heading", name="Evaluation").first.wait_for()
+    assert (folders / "runs" / "eval" / "packs-examples" / "report.html").is_file()
+    desk.get_by_text("pack_1", exact=True).locator("visible=true").first.click()
+    figure(desk, "demo: 1 table in").wait_for()
+    assert "IoU 0.9" in figure(desk, "demo: ").inner_text()
+    assert desk.locator("#photo-figures rect.truth").count() == 1
+    assert desk.errors == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_keeps_people_with_a_screen_reader_out(desk, address, theme):
+    axe = pytest.importorskip("axe_core_python.sync_playwright", reason="no axe-core-python")
+    desk.goto(f"{address}?__theme={theme}")
+    desk.get_by_role("button", name="Example 1").click()
+    figure(desk, "demo: ").wait_for()
+    for tab in ("Photo", "Many photos", "Correct", "Evaluate", "Runs"):
+        desk.get_by_role("tab", name=tab, exact=True).click()
+        desk.wait_for_timeout(1500)
+        problems = axe.Axe().run(desk)["violations"]
+        grave = [one["id"] for one in problems if one["impact"] in ("critical", "serious")]
+        assert grave == [], tab
 
 
 def test_the_page_needs_nobody_else(desk, address):

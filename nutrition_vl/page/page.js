@@ -13,3 +13,8 @@ new MutationObserver(() => {
   for (const line of document.querySelectorAll(".live:not([aria-live])"))
     line.setAttribute("aria-live", "polite");
 }).observe(document.documentElement, { childList: true, subtree: true });
+// Gradio names its empty boxes without a role, which screen readers then ignore.
+new MutationObserver(() => {
+  for (const box of document.querySelectorAll(".empty[aria-label]:not([role])"))
+    box.setAttribute("role", "img");
+}).observe(document.documentElement, { childList: true, subtree: true });

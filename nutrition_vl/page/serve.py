@@ -1,0 +1,51 @@
+"""Opens a page: theme, style, limits and the guard in front."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.themes import Soft
+from starlette.middleware import Middleware
+
+from nutrition_vl.page.guard import Guard
+
+LARGEST_UPLOAD = "50mb"  # a JPEG of 50 megapixels takes about 20
+# The reader's own fonts, so that the page works offline; the table's figures fit a phone in them.
+FONT = ["system-ui", "sans-serif"]
+CSS = Path(__file__).parent / "page.css"
+JS = Path(__file__).parent / "page.js"
+# Soft's own greens and greys are too faint to read: WCAG asks for a contrast of 4.5.
+COLOURS = {
+    "block_label_text_color": "*primary_800",
+    "block_title_text_color": "*primary_800",
+    "block_label_background_fill_dark": "*primary_800",
+    "block_title_background_fill_dark": "*primary_800",
+    "button_primary_background_fill": "*primary_700",
+    "button_primary_background_fill_dark": "*primary_700",
+    "button_primary_background_fill_hover": "*primary_800",
+    "button_primary_background_fill_hover_dark": "*primary_800",
+    "checkbox_label_background_fill_selected": "*primary_700",
+    "checkbox_label_background_fill_selected_dark": "*primary_700",
+    "input_placeholder_color": "*neutral_600",
+    "input_placeholder_color_dark": "*neutral_300",
+    "body_text_color_subdued": "*neutral_600",
+    "body_text_color_subdued_dark": "*neutral_300",
+    "link_text_color": "*primary_800",
+}
+
+
+def serve(page: gr.Blocks, hosts: tuple[str, ...] = (), **options: Any) -> str:
+    """Opens the page (`options` go to Gradio's launch) and returns its address."""
+    page.queue(max_size=64, api_open=False)  # or POSTs would pass the queue by
+    theme = Soft(primary_hue="green", font=FONT, font_mono=FONT).set(**COLOURS)
+    guard = {"middleware": [Middleware(Guard, hosts=hosts)]}
+    looks = dict(theme=theme, css_paths=CSS, head=f"<script>{JS.read_text()}</script>")
+    _, address, _ = page.launch(
+        max_file_size=LARGEST_UPLOAD,
+        ssr_mode=False,
+        footer_links=["api"],
+        app_kwargs=guard,
+        **looks,
+        **options,
+    )
+    return address
