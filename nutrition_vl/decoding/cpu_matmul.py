@@ -6,14 +6,20 @@ Off with `--decoder generate`; equal by test_cpu_matmul.py. Can go when torch.nn
 chooses oneDNN on AMD by itself (https://github.com/pytorch/builder/issues/504).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
+
+from nutrition_vl.models.family import Model
+from nutrition_vl.models.quantization import unpacked_weights
+
+UNPACKED = 250_000_000  # weights, 1 GB: the demo has 5 million, a 2B 1.3 billion
 
 
 def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -27,6 +33,29 @@ def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def onednn_linear(device: torch.device) -> AbstractContextManager[Any]:
     """Within it every `linear` of this thread is a `product`, for a model on a CPU."""
     return _Products() if device.type == "cpu" else nullcontext()
+
+
+def unpacked_layers(model: Model) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+    """The 4-bit layers of a small model on a CPU, as products with weights unpacked once.
+
+    bitsandbytes unpacks them in every forward pass, the larger part of a short one. Same numbers.
+    """
+    weights = unpacked_weights(model, UNPACKED) if model.device.type == "cpu" else {}
+    return {
+        layer: partial(linear, weight=weight, bias=layer.bias) for layer, weight in weights.items()
+    }
+
+
+@contextmanager
+def replaced(forwards: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Runs these functions instead of the modules' own `forward`."""
+    for module, forward in forwards.items():
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module in forwards:
+            del module.forward  # the class's own is back
 
 
 class _Products(TorchFunctionMode):

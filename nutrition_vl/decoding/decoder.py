@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nutrition_vl.decoding.attention import math_attention
+from nutrition_vl.decoding.cpu_matmul import replaced, unpacked_layers
 from nutrition_vl.decoding.cuda_graphs import Eager
 from nutrition_vl.decoding.decoded import Decoded, summarize
 from nutrition_vl.decoding.draft import Draft
@@ -34,6 +35,7 @@ class Decoder:
         self.on_stage: Callable[[str], None] = lambda stage: None
         self.cache: StaticKVCache | None = None
         self.alphabet = torch.tensor(start.spelling.alphabet, device=model.device)
+        self.unpacked = unpacked_layers(model)
 
     @torch.inference_mode()
     def decode(
@@ -44,7 +46,7 @@ class Decoder:
         `adapter` names the adapter in use: CUDA graphs of one are not replayed for another.
         """
         parts = self.model.model.visual, self.model.model.language_model
-        with math_attention(*(part.config for part in parts)):
+        with math_attention(*(part.config for part in parts)), replaced(self.unpacked):
             # 1) the vision tower, photo by photo
             images = [self._encode_image(one, adapter) for one in inputs]
             self.on_stage("vision")

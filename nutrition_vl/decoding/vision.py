@@ -1,7 +1,6 @@
 """Encodes one photo by the vision tower."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 from transformers.activations import QuickGELUActivation
 
-from nutrition_vl.decoding.cpu_matmul import onednn_linear
+from nutrition_vl.decoding.cpu_matmul import onednn_linear, replaced
 
 
 def encode_image(tower: Any, pixels: Tensor, positions: Tensor, grid: Tensor) -> Tensor:
@@ -21,7 +20,7 @@ def encode_image(tower: Any, pixels: Tensor, positions: Tensor, grid: Tensor) ->
     """
     ends = torch.tensor([0, len(pixels)])  # on the CPU, where the tower reads them
     faster = _linear_patches(tower) | (_in_place(tower) if pixels.is_cpu else {})
-    with _replaced(faster), onednn_linear(pixels.device):
+    with replaced(faster), onednn_linear(pixels.device):
         output = tower(pixels, grid_thw=grid, position_ids=positions, cu_seqlens=ends)
     return output.pooler_output
 
@@ -46,15 +45,3 @@ def _in_place(tower: Any) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
         for activation in activations
         if type(activation) is QuickGELUActivation
     }
-
-
-@contextmanager
-def _replaced(forwards: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """Runs these functions instead of the modules' own `forward`."""
-    for module, forward in forwards.items():
-        module.forward = forward
-    try:
-        yield
-    finally:
-        for module in forwards:
-            del module.forward  # the class's own is back

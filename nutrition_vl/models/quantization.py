@@ -4,7 +4,9 @@ from collections import Counter
 
 from accelerate.hooks import remove_hook_from_submodules
 from accelerate.utils import parse_flag_from_env
+from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
+from torch import Tensor
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from nutrition_vl.models.family import QWEN2_VL, Family
@@ -98,6 +100,18 @@ def keep_float32_matmul(model: PreTrainedModel) -> PreTrainedModel:
         if isinstance(layer, Linear4bit):
             layer.support_avx512bf16_for_cpu = False
     return model
+
+
+def unpacked_weights(model: PreTrainedModel, limit: int) -> dict[Linear4bit, Tensor]:
+    """The weights (out, in) of all 4-bit layers in their compute dtype; none if these are more than
+    `limit` numbers."""
+    layers = [layer for layer in model.modules() if isinstance(layer, Linear4bit)]
+    if sum(layer.in_features * layer.out_features for layer in layers) > limit:
+        return {}
+    return {
+        layer: dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(layer.compute_dtype)
+        for layer in layers
+    }
 
 
 def linear4bit_layers(model: PreTrainedModel) -> Counter[str]:

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import linear
 
 from nutrition_vl.decoding import cpu_matmul as products
-from nutrition_vl.decoding.cpu_matmul import onednn_linear, product
+from nutrition_vl.decoding.cpu_matmul import onednn_linear, product, replaced, unpacked_layers
 
 CPU = torch.device("cpu")
 
@@ -47,3 +47,19 @@ def test_layers_multiply_by_it_within_and_only_within(
     with onednn_linear(torch.device("cuda")):
         layer(torch.randn(3, 256))
     ours.assert_called_once()
+
+
+def test_unpacked_layers_have_the_numbers_of_packed_ones(demo, photo, monkeypatch) -> None:
+    demo.detect([photo])
+    layers = unpacked_layers(demo.model)
+    assert len(layers) == 7 * demo.model.config.text_config.num_hidden_layers
+    with torch.inference_mode():
+        for layer, forward in layers.items():
+            rows = torch.randn(5, layer.in_features)
+            assert "forward" not in vars(layer)
+            packed = layer(rows)
+            with replaced(layers):
+                assert layer(rows).equal(forward(rows))
+            torch.testing.assert_close(forward(rows), packed)
+    monkeypatch.setattr(products, "UNPACKED", 10**6)
+    assert unpacked_layers(demo.model) == {}
