@@ -2,6 +2,7 @@
 have to say."""
 
 import argparse
+import errno
 import logging
 import math
 import os
@@ -54,10 +55,21 @@ def guarded(name: str, run: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"{name}: {error}\n")
+        sys.stderr.write(f"{name}: {_sentence(error)}\n")
+        return 2
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, without importing it for --help
+            raise
+        sys.stderr.write(f"{name}: the GPU's memory is full: use --device cpu\n")
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _sentence(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{error.filename or 'a file'} cannot be written: the disk is full, make room there"
+    return str(error)
 
 
 def described(command: str, text: str | None) -> argparse.ArgumentParser:

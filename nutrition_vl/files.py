@@ -29,7 +29,11 @@ def write_jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
 def write_atomically(file: Path, text: str) -> None:
     """Writes a file so that a kill at any moment leaves the whole old or the whole new one."""
     new = file.with_name(f".{file.name}.new")
-    new.write_text(text, encoding="utf-8")
+    try:
+        new.write_text(text, encoding="utf-8")
+    except OSError as error:
+        error.filename = error.filename or str(file)  # a full disk names no file
+        raise
     new.replace(file)
 
 

@@ -1,93 +1,225 @@
-"""Merges a trained adapter into its base, and proves that the merged model says the same.
+"""Merges a trained adapter into its base, and proves that the merged model detects the same.
 
 examples:
   python -m training.merge runs/qlora
   python -m training.merge runs/qlora/checkpoint-271 --out merged --photos my_photos
+  python -m training.merge runs/qlora --validate labelled
+
+The folder is saved in the base's own number type with greedy decoding as its default, and read back
+twice: by plain transformers with nothing of ours, and by our detector. Both must find the boxes
+that base and adapter found. structural_tag.json is the grammar of answers for vLLM and SGLang.
 """
 
 import argparse
+import json
+import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from nutrition_vl.cli import described, guarded
 from nutrition_vl.data.photos import find_photos, open_photo
+from nutrition_vl.files import markdown_table, write_atomically
 
 if TYPE_CHECKING:
-    from nutrition_vl.answer import Answer
+    from supervision import Detections
+
     from nutrition_vl.models.checkpoints import Checkpoint
 
-SAMPLES = 3
 ALIKE = 0.95  # IoU: in bfloat16 merging rounds, and may move an edge by a step of the grid
+STRUCTURAL_TAG = "structural_tag.json"
+CARD = """
+## Merged
+
+Plain transformers and nutrition-vl find the boxes of base and adapter on {count} photos.
+Ask with the prompt of `nutrition_vl/prompts.py`; decoding is greedy by default. Servers constrain
+answers by [{tag}]({tag}), a structural tag of XGrammar.
+{scores}"""
 
 
-def merge(run: str, out: Path, photos: Sequence[Image.Image], device: str = "auto") -> int:
-    """Saves the merged model in `out`; returns on how many of the photos it was proven equal.
+@dataclass(frozen=True)
+class Options:
+    """Where to save, in files of which size, where to run, and labelled photos to score on."""
 
-    ValueError where it cannot be merged or is not the same afterwards.
+    out: Path
+    shard: str = "50GB"
+    device: str = "auto"
+    validate: str | None = None
+    split: str = "val"
+
+
+def merge(run: str, photos: Sequence[Image.Image], options: Options) -> None:
+    """Saves the merged model; ValueError where it cannot be merged or then detects other boxes.
+
+    Nothing is left of a model that does not pass.
     """
-    # Here and not above, as below: they take seconds, which --help need not wait for.
+    # Imported here, as below: it takes seconds, which --help need not wait for.
+    from nutrition_vl.data import load_split
     from nutrition_vl.detector import Detector
     from nutrition_vl.models.checkpoints import read_card, resolve_adapter
     from nutrition_vl.models.load import attach, load_base, load_processor
     from nutrition_vl.models.runtime import detect_runtime
-    from training.run.model_card import write_model_card
+    from training.run.model_card import README, write_model_card
 
-    (found, adapter), runtime = resolve_adapter(run), detect_runtime(device)
-    _check(found, out)
-    model = load_base(found.base, runtime, found.revision, quantization="none")
-    processor = load_processor(adapter)
-    adapted = attach(model, adapter, "trained")
+    out, (checkpoint, adapter) = options.out, resolve_adapter(run)
+    runtime = replace(detect_runtime(options.device), dtype=_check(checkpoint, out))
+    rows = load_split(options.validate, options.split) if options.validate else None
+    # 1) base and adapter
+    model = load_base(checkpoint.base, runtime, checkpoint.revision, quantization="none")
+    adapted, processor = attach(model, adapter, "trained"), load_processor(adapter)
     detector = Detector.around(model, processor)
-    before = detector.detect(photos)
+    before = [answer.detections for answer in detector.detect(photos)]
+    unmerged = _detect(detector, rows)
+    # 2) merge and save
     merged = adapted.merge_and_unload()
-    for number, (old, new) in enumerate(zip(before, detector.detect(photos), strict=True), 1):
-        if not alike(old, new):
-            raise ValueError(
-                f"merged it answers {new.text!r} instead of {old.text!r} on photo {number}"
-            )
-    merged.save_pretrained(out)
-    processor.save_pretrained(out)
+    merged.generation_config = _greedy(processor.tokenizer)
+    try:
+        _save(merged, processor, out, options.shard)
+        del merged, adapted, model, detector  # a 7B is in memory once
+        # 3) plain transformers
+        _check_same(before, plain_boxes(out, photos, str(runtime.device)), "in plain transformers")
+        # 4) our own decoding
+        model = load_base(str(out), runtime, quantization="none")
+        detector = Detector.around(model, processor)
+        after = [answer.detections for answer in detector.detect(photos)]
+        _check_same(before, after, "merged")
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+    scores = _scores(rows, unmerged, _detect(detector, rows)) if rows else ""
     write_model_card(out, read_card(adapter), adapter.parent, merged=True)
-    return len(photos)
+    card = (out / README).read_text(encoding="utf-8")
+    card += CARD.format(count=len(photos), tag=STRUCTURAL_TAG, scores=scores)
+    write_atomically(out / README, card)
 
 
-def alike(one: "Answer", other: "Answer") -> bool:
-    """Whether two answers are the same words, or the same boxes but for a step of the grid."""
-    import supervision as sv
+def plain_boxes(folder: Path, photos: Sequence[Image.Image], device: str) -> "list[Detections]":
+    """Returns the boxes per photo that plain transformers generates with a model's own defaults."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    if one.text == other.text:
-        return True
-    if not len(one.detections) == len(other.detections) > 0:
-        return False
-    overlaps = sv.box_iou_batch(one.detections.xyxy, other.detections.xyxy)
-    return bool((np.diag(overlaps) >= ALIKE).all())
+    from nutrition_vl.boxes import from_text
+    from nutrition_vl.prompts import ask
+
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype="auto", device_map=device)
+    processor = AutoProcessor.from_pretrained(folder)
+    chat = processor.apply_chat_template(ask(), tokenize=False, add_generation_prompt=True)
+    boxes = []
+    for photo in photos:
+        inputs = processor(text=[chat], images=[photo], return_tensors="pt").to(model.device)
+        tokens = model.generate(**inputs)[0, inputs["input_ids"].shape[1] :]
+        text = processor.tokenizer.decode(tokens, skip_special_tokens=False)
+        boxes.append(from_text(text, photo.size).detections)
+    return boxes
 
 
-def _check(found: "Checkpoint", out: Path) -> None:
+def alike(one: "Detections", other: "Detections") -> bool:
+    """True for the same boxes, but for a step of the grid."""
+    from nutrition_vl.matching import iou, is_right
+
+    matches = is_right(iou(one.xyxy, other.xyxy), np.ones(len(other)), ALIKE)
+    return len(one) == len(other) == matches.sum()
+
+
+def _check(checkpoint: "Checkpoint", out: Path) -> Any:
+    """The base's own number type; ValueError where it cannot be merged into or `out` is taken."""
+    import torch
     from transformers import PreTrainedConfig
 
-    config, _ = PreTrainedConfig.get_config_dict(found.base, revision=found.revision)
+    config, _ = PreTrainedConfig.get_config_dict(checkpoint.base, revision=checkpoint.revision)
     if "quantization_config" in config:
         raise ValueError(
-            f"{found.base} is quantised, and what an adapter adds would be rounded away with it: "
-            "merge into the base in bfloat16"
+            f"{checkpoint.base} is quantised, and what an adapter adds would be rounded away with "
+            "it: merge into the base in bfloat16"
         )
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty: name another --out")
+    return getattr(torch, config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+
+
+def _greedy(tokenizer: Any) -> Any:
+    """Greedy decoding, as measured: the hub's Qwen2-VL has a repetition penalty of 1.05, which
+    spoils repeated digits."""
+    from transformers import GenerationConfig
+
+    from nutrition_vl.decoding.generate import MAX_NEW_TOKENS
+
+    return GenerationConfig(
+        do_sample=False,
+        max_new_tokens=MAX_NEW_TOKENS,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _save(model: Any, processor: Any, out: Path, shard: str) -> None:
+    """Writes model, processor and structural tag; OSError in one sentence on a full disk."""
+    from safetensors import SafetensorError
+
+    from training.structural_tag import structural_tag
+
+    try:
+        model.save_pretrained(out, max_shard_size=shard)
+        processor.save_pretrained(out)
+        tag = json.dumps(structural_tag(processor.tokenizer), indent=1) + "\n"
+        write_atomically(out / STRUCTURAL_TAG, tag)
+    except (OSError, SafetensorError) as error:
+        raise OSError(
+            f"the merged model cannot be written to {out} ({error}): make room there or name "
+            "another --out"
+        ) from error
+
+
+def _check_same(before: "list[Detections]", after: "list[Detections]", where: str) -> None:
+    for number, (old, new) in enumerate(zip(before, after, strict=True), 1):
+        if not alike(old, new):
+            raise ValueError(
+                f"{where} the model finds {_listed(new)} instead of {_listed(old)} on photo "
+                f"{number}: nothing was saved"
+            )
+
+
+def _listed(boxes: "Detections") -> str:
+    return str(boxes.xyxy.round(1).tolist()) if len(boxes) else "no box"
+
+
+def _detect(detector: Any, rows: Any) -> "list[Detections]":
+    """The boxes on labelled photos, if there are any to score on."""
+    photos = (row["image"] for row in rows or ())  # opened one by one
+    return [result.unwrap().detections for result in detector.stream(photos)]
+
+
+def _scores(rows: Any, unmerged: "list[Detections]", merged: "list[Detections]") -> str:
+    """Base with adapter and merged model on the same photos, as a table with their difference."""
+    from training.run.validation import box_scores
+
+    truths = [np.reshape(xyxy, (-1, 4)) for xyxy in rows["xyxy"]]
+    both = [box_scores(truths, boxes) for boxes in (unmerged, merged)]
+    lines = [
+        (name, f"{score['mean_iou']:.3f}", f"{score['f1']:.3f}")
+        for name, score in zip(("base and adapter", "merged"), both, strict=True)
+    ]
+    changes = [f"{both[1][key] - both[0][key]:+.4f}" for key in ("mean_iou", "f1")]
+    table = markdown_table(("", "mean IoU", "F1@0.5"), [*lines, ("difference", *changes)])
+    same = sum(alike(*pair) for pair in zip(unmerged, merged, strict=True))
+    return f"\n{table}\n\nThe same boxes on {same} of {len(truths)} labelled photos.\n"
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = described("training.merge", __doc__)
-    parser.add_argument("run", help="demo, a run or a checkpoint")
-    parser.add_argument("--out", type=Path, help="folder to make (default: RUN-merged)")
-    parser.add_argument("--photos", type=Path, help="folder to prove it on (default: rendered)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    add = parser.add_argument
+    add("run", help="demo, a run or a checkpoint")
+    add("--out", type=Path, help="folder to make (default: RUN-merged)")
+    add("--photos", type=Path, help="folder to prove it on (default: the embedded photos)")
+    add("--validate", metavar="SOURCE", help="labelled photos to score both models on")
+    add("--split", default="val", help="of these photos (default: val)")
+    add("--shard", default="50GB", metavar="SIZE", help="largest file of weights (default: 50GB)")
+    add("--device", default="auto", help="auto, cpu or cuda")
     return parser
 
 
@@ -98,18 +230,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from nutrition_vl.models.checkpoints import DEMO
+
     out = options.out or Path(f"{options.run.rstrip('/')}-merged")
-    same = merge(options.run, out, _samples(options.photos), options.device)
-    print(f"merged: {out}, the same answers as before on {same} photos")
+    photos = [open_photo(path) for path in find_photos([options.photos or DEMO / "examples"])]
+    data = options.validate, options.split
+    merge(options.run, photos, Options(out, options.shard, options.device, *data))
+    print(f"merged: {out}, the same boxes as before on {len(photos)} photos")
     return 0
-
-
-def _samples(folder: Path | None) -> list[Image.Image]:
-    if folder:
-        return [open_photo(path) for path in find_photos([folder])[:SAMPLES]]
-    from training.render.package.faces import face
-
-    return [face(np.random.default_rng(seed)).image.convert("RGB") for seed in range(SAMPLES)]
 
 
 if __name__ == "__main__":

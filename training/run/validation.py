@@ -90,15 +90,9 @@ class Validation(TrainerCallback):
             control.should_training_stop = True
 
     def _score(self, model: PeftModel) -> dict[str, float]:
-        """Mean IoU over all true boxes, 0 for a missed one, and F1 at an IoU of 0.5."""
-        boxes = self._detect(model)
+        """The scores of the model in training as it is now."""
         truths = [np.reshape(xyxy, (-1, 4)) for xyxy in self.rows["xyxy"]]
-        overlaps = [iou(true, one.xyxy) for true, one in zip(truths, boxes, strict=True)]
-        pairs = zip(overlaps, boxes, strict=True)
-        right = sum(is_right(overlap, np.asarray(one.confidence)).sum() for overlap, one in pairs)
-        best = np.concatenate([best_iou(overlap) for overlap in overlaps])
-        f1 = 2 * right / (sum(map(len, boxes)) + sum(map(len, truths)))
-        return {"mean_iou": float(best.mean()), "f1": float(f1)}
+        return box_scores(truths, self._detect(model))
 
     def _detect(self, model: PeftModel) -> list[sv.Detections]:
         """The boxes that the page would show, from the model in training as it is now."""
@@ -110,6 +104,16 @@ class Validation(TrainerCallback):
         answers = [answer for photos in batches for answer in detector.detect(photos)]
         model.train(training)
         return [answer.detections for answer in answers]
+
+
+def box_scores(truths: list[np.ndarray], boxes: list[sv.Detections]) -> dict[str, float]:
+    """Mean IoU over all true boxes, 0 for a missed one, and F1 at an IoU of 0.5."""
+    overlaps = [iou(true, one.xyxy) for true, one in zip(truths, boxes, strict=True)]
+    pairs = zip(overlaps, boxes, strict=True)
+    right = sum(is_right(overlap, np.asarray(one.confidence)).sum() for overlap, one in pairs)
+    best = np.concatenate([best_iou(overlap) for overlap in overlaps])
+    f1 = 2 * right / (sum(map(len, boxes)) + sum(map(len, truths)))
+    return {"mean_iou": float(best.mean()), "f1": float(f1)}
 
 
 def _loss(state: TrainerState) -> dict[str, float]:

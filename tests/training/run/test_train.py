@@ -108,7 +108,7 @@ def test_every_checkpoint_explains_itself_and_detects(run):
 @pytest.mark.slow
 def test_merged_is_the_same_as_unmerged(run, tmp_path, capsys):
     assert merge.main([str(run), "--out", str(tmp_path / "merged"), "--device", "cpu"]) == 0
-    assert "the same answers as before on 3 photos" in capsys.readouterr().out
+    assert "the same boxes as before on 6 photos" in capsys.readouterr().out
     detector = Detector.load(tmp_path / "merged", device="cpu")  # an ordinary base now
     assert budget_of(detector.processor).max_tokens == 16
     base = load_file(DEMO / "model.safetensors")
