@@ -65,7 +65,10 @@ def test_nothing_is_left_of_a_model_that_finds_other_boxes(adapter, tmp_path, ca
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (OSError(errno.ENOSPC, "No space left", "merged/x"), "merged/x cannot be written: the disk"),
+        (
+            OSError(errno.ENOSPC, "No space left", "merged/x"),
+            "merged/x cannot be written: the disk",
+        ),
         (torch.OutOfMemoryError("CUDA out of memory"), "the GPU's memory is full: use --device"),
     ],
 )
@@ -120,5 +123,3 @@ def test_10_000_strings_are_served_as_our_grammar_has_them(tokenizer):
         ordered = all(x0 < x1 and y0 < y1 for x0, y0, x1, y1 in boxes)
         assert ours == (served and ordered and len({*boxes}) == len(boxes)), tokens
     assert 3_000 < refused < 5_000
-
-
