@@ -120,6 +120,19 @@ def test_photos_replaced_in_their_folder_are_noticed(run, data, tmp_path, capsys
     assert main([*options, "--limit", "1"]) == 0  # that photo is the same
 
 
+def test_other_settings_matter_only_where_photos_are_missing(
+    run, data, tmp_path, capsys, monkeypatch
+):
+    differs = ["attention flash_attention_2 on the card, sdpa here"]  # a run of another machine
+    monkeypatch.setattr("eval.sweep.sweep.mismatches", lambda *_: differs)
+    copy = shutil.copytree(run, tmp_path / "qlora")
+    assert main(["--run", str(copy), "--data", str(data)]) == 0
+    file = predictions(copy, "checkpoint-10")
+    file.write_bytes(file.read_bytes().partition(b"\n")[0] + b"\n")
+    capsys.readouterr()
+    assert differs[0] in refused(capsys, "--run", copy, "--data", data)
+
+
 def test_predictions_without_provenance_are_left_alone(run, data, tmp_path, capsys):
     copy = shutil.copytree(run, tmp_path / "qlora")
     predictions(copy, "base").with_suffix(".json").write_text("[")
