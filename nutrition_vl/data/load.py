@@ -16,8 +16,17 @@ from nutrition_vl.data.classes import renaming
 from nutrition_vl.data.corrections import correct, read_corrections
 from nutrition_vl.data.formats.hub_schema import declared_classes, objects_of, sample_of, undecoded
 from nutrition_vl.data.photos import open_photo, photo_frame
-from nutrition_vl.data.rows import DATASET, Sample, Skipped, attempt, numbered, require, stored
-from nutrition_vl.data.sizes import upright
+from nutrition_vl.data.rows import (
+    DATASET,
+    Sample,
+    Skipped,
+    attempt,
+    numbered,
+    require,
+    skip,
+    stored,
+)
+from nutrition_vl.data.sizes import turned, upright
 from nutrition_vl.data.sources import read_source, with_ids
 
 logger = logging.getLogger(__name__)
@@ -44,8 +53,9 @@ FEATURES = Features(
         "label": List(Value("string")),
     }
 )
-_OTHERS = "others"  # an internal column: labels of boxes that are left out
-_READ = Features(FEATURES | {_OTHERS: List(Value("string"))})
+# Internal columns: labels of boxes that are left out, and `turned` of sizes.py.
+_OTHERS, _TURNED = "others", "turned"
+_READ = Features(FEATURES | {_OTHERS: List(Value("string")), _TURNED: Value("bool")})
 
 
 def load_split(
@@ -72,7 +82,7 @@ def load_split(
     if rows is None:
         raise ValueError(_no_rows(source, (skipped or [])[before:]))
     _warn_of_others(rows, source)
-    rows = rows.remove_columns(_OTHERS)
+    rows = _without_doubtful_turns(rows, source, skipped).remove_columns([_OTHERS, _TURNED])
     return (
         rows if corrections is None else correct(rows, entries, corrections, split, limit is None)
     )
@@ -168,6 +178,7 @@ def _row(sample: Sample, names: dict[str, str]) -> dict:
         "xyxy": corners[ours].reshape(-1, 4).tolist(),
         "label": [names[sample.labels[index]] for index in ours],
         _OTHERS: [name for name in sample.labels if name not in names],
+        _TURNED: turned(sample, frame),
     }
 
 
@@ -181,3 +192,27 @@ def _warn_of_others(rows: Dataset, source: str | Path) -> None:
     if others := Counter(name for names in rows[_OTHERS] for name in names):
         counts = ", ".join(f"{count} of {name}" for name, count in sorted(others.items()))
         logger.warning("%s: left out the boxes of other classes: %s", source, counts)
+
+
+def _without_doubtful_turns(
+    rows: Dataset, source: str | Path, skipped: list[Skipped] | None
+) -> Dataset:
+    """Leaves out upside-down and mirrored photos of a tool that draws boxes before turning.
+
+    Their own sizes cannot tell when their boxes were drawn, so those of the other photos decide.
+    """
+    turns, ids = rows[_TURNED], rows["id"]
+    doubtful = [at for at, turn in enumerate(turns) if turn is None]
+    if not doubtful:
+        return rows
+    if True not in turns:
+        logger.warning(
+            "%s: %d photos are upside down, mirrored or square with an orientation tag (the first "
+            "is %s): reading their boxes as drawn on the upright photo",
+            source, len(doubtful), ids[doubtful[0]],
+        )  # fmt: skip
+        return rows
+    for at in doubtful:
+        reason = "its boxes were drawn before or after turning, which its size cannot tell"
+        skip(skipped, ids[at], f"{source}, {ids[at]}: {reason}: remove its orientation tag")
+    return rows.select([at for at, turn in enumerate(turns) if turn is not None])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 from pillow_heif import register_heif_opener
 
 # Four times a phone's 16 megapixels; beyond, one small file could fill the memory.
@@ -62,12 +63,12 @@ def open_photo(source: str | Path | bytes, name: str | None = None) -> Image.Ima
 
 
 def photo_size(source: str | Path | bytes, name: str | None = None) -> tuple[int, int]:
-    """Width and height of the upright photo, without decoding a JPEG; raises like `open_photo`."""
+    """Width and height of the upright photo, without decoding it; raises like `open_photo`."""
     return photo_frame(source, name).size
 
 
 def photo_frame(source: str | Path | bytes, name: str | None = None) -> Frame:
-    """The upright size and the orientation, without decoding a JPEG; raises like `open_photo`."""
+    """The upright size and the orientation, without decoding; raises like `open_photo`."""
     with _opened(source, name) as photo:
         frame = Frame(photo.size, _orientation(photo))
         # Pillow itself turns TIFF, and says so beforehand.
@@ -76,7 +77,10 @@ def photo_frame(source: str | Path | bytes, name: str | None = None) -> Frame:
 
 def _orientation(photo: Image.Image) -> int:
     """The EXIF orientation; 1, upright, for values outside 1 to 8 and of other types."""
-    value = photo.getexif().get(ExifTags.Base.Orientation, 1)
+    # Pillow decodes a whole PNG for tags that may follow its pixels, 0.3 s for 12 megapixels.
+    early = isinstance(photo, PngImageFile) and not _has_late_tags(photo)
+    tags = Image.Image.getexif(photo) if early else photo.getexif()
+    value = tags.get(ExifTags.Base.Orientation, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
@@ -106,6 +110,20 @@ def photo_suffixes() -> frozenset[str]:
     register_heif_opener()
     suffixes = Image.registered_extensions().items()
     return frozenset(suffix for suffix, format_ in suffixes if format_ in FORMATS)
+
+
+def _has_late_tags(photo: PngImageFile) -> bool:
+    """True where a PNG has chunks of text or EXIF behind its pixels."""
+    file = photo.fp
+    if file is None:  # decoded already
+        return True
+    place, late = file.tell(), False
+    file.seek(8)
+    while len(head := file.read(8)) == 8 and not late:
+        late = head[4:] in (b"eXIf", b"iTXt", b"tEXt", b"zTXt") and file.tell() > place
+        file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    file.seek(place)
+    return late
 
 
 @contextmanager

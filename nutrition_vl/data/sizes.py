@@ -48,6 +48,15 @@ def placed(sample: Sample, frame: Frame) -> np.ndarray:
     return turn(corners * (np.array(frame.raw) / stored), frame)
 
 
+def turned(sample: Sample, frame: Frame) -> bool | None:
+    """True for boxes drawn before EXIF turning, False after, None where the sizes cannot tell."""
+    if sample.normalized or frame.orientation == 1 or sample.stored_size is None:
+        return False
+    if _same_aspect(frame.raw, frame.size):
+        return None
+    return _same_aspect(sample.stored_size, frame.raw)
+
+
 def turn(corners: np.ndarray, frame: Frame) -> np.ndarray:
     """Corners (n, 2, 2) in pixels of the photo as stored, in pixels of the upright photo."""
     x, y = corners[..., 0], corners[..., 1]

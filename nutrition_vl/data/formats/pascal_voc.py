@@ -187,7 +187,9 @@ def _object(found: ElementTree.Element, file: Path) -> tuple[str, list[float]]:
         raise ValueError(f"{file} has an object without four numbers in its bndbox")
     if x0 == x1 or y0 == y1:
         raise ValueError(f"{file} has an object whose box has no area: its sides are one line")
-    return name, [min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1), max(y0, y1)]
+    # Tools that count from 0 write 0; no pixel count from 1 does.
+    first = [side - 1 if side >= 1 else side for side in (min(x0, x1), min(y0, y1))]
+    return name, [*first, max(x0, x1), max(y0, y1)]
 
 
 def _parse(file: Path) -> ElementTree.Element:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from nutrition_vl.data import load_split
 from nutrition_vl.data.photos import open_photo, photo_frame
 from nutrition_vl.data.sizes import turn
-from tests.helpers.label_sets import BOX, coco, image, photo, read, voc, write
+from tests.helpers.label_sets import BOX, coco, image, mark, photo, read, voc, write
 
 STUDIO = {"info": {"contributor": "Label Studio"}}
 
@@ -151,3 +151,41 @@ def test_boxes_that_end_a_little_outside_are_clipped(tmp_path):
     photo(tmp_path / "a.jpg")
     voc(tmp_path / "a.xml", box=[-3, 10, 204, 102])
     assert read(tmp_path) == ({"a": [[0, 10, 200, 100]]}, {})
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4])
+def test_an_upside_down_photo_is_doubtful_where_others_were_drawn_before_turning(
+    orientation, tmp_path, caplog
+):
+    images = [image(1, "a.jpg"), image(2, "b.jpg")]
+    file = coco(tmp_path, images, [mark(1), mark(2)])
+    photo(tmp_path / "a.jpg", (200, 100), orientation)
+    photo(tmp_path / "b.jpg")
+    assert read(file) == ({"a": [BOX], "b": [BOX]}, {})
+    assert "1 photos are upside down, mirrored" in caplog.text
+    photo(tmp_path / "b.jpg", (200, 100), 6)
+    boxes, skipped = read(file)
+    assert boxes == {"b": [TURNED[6]]} and "remove its orientation tag" in skipped["a"]
+    photo(tmp_path / "b.jpg", (100, 200), 6)
+    assert read(file)[0] == {"a": [BOX], "b": [BOX]}
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_png_says_its_turn_before_and_behind_its_pixels(late, tmp_path):
+    file = photo(tmp_path / "a.png", (200, 100), 6)
+    data = file.read_bytes()
+    if late:  # as ImageMagick writes it
+        start, end = data.index(b"eXIf") - 4, data.index(b"IDAT") - 4
+        chunk, stop = data[start:end], data.index(b"IEND") - 4
+        data = data[:start] + data[end:stop] + chunk + data[stop:]
+        file.write_bytes(data)
+    frame = photo_frame(file)
+    assert (frame.size, frame.orientation) == ((100, 200), 6) == (open_photo(file).size, 6)
+
+
+def test_a_large_png_is_not_decoded_for_its_size(tmp_path, monkeypatch):
+    photo(tmp_path / "a.png")
+    monkeypatch.setattr(
+        "PIL.PngImagePlugin.PngImageFile.load", lambda photo: pytest.fail("decoded")
+    )
+    assert photo_frame(tmp_path / "a.png").size == (200, 100)
