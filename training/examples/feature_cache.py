@@ -65,7 +65,16 @@ class Features:
         return rows.view(-1, self.width), torch.tensor(block["grid"])
 
     def add(self, photos: Sequence[str], features: Sequence[Tensor], grids: Tensor) -> None:
-        """Appends the features of photos."""
+        """Appends the features of photos; OSError names the folder of a full disk."""
+        try:
+            self._append(photos, features, grids)
+        except OSError as error:
+            raise OSError(
+                f"visual features cannot be written to {self.folder} ({error}): make room there, "
+                "name another --features_dir or use --cache_features False"
+            ) from error
+
+    def _append(self, photos: Sequence[str], features: Sequence[Tensor], grids: Tensor) -> None:
         self.data.parent.mkdir(exist_ok=True)
         self.data.touch()
         plain = [rows.detach().to("cpu", self.dtype).contiguous() for rows in features]

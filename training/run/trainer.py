@@ -73,11 +73,10 @@ class Trainer(SFTTrainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Restores both; settings that --override changed replace the restored ones."""
         groups = [dict(group, params=[]) for group in self.optimizer.param_groups]
-        rates = [group["initial_lr"] for group in groups]
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None or not self.card.overridden:
             return
-        scheduler = self.lr_scheduler
+        scheduler, rates = self.lr_scheduler, [group["initial_lr"] for group in groups]
         scheduler.base_lrs = rates
         for group, new, rate, factor in zip(
             self.optimizer.param_groups, groups, rates, scheduler.lr_lambdas, strict=True

@@ -1,6 +1,7 @@
 """Visual features computed once: the same batches, loss and gradients, and never stale ones."""
 
 import json
+import resource
 from dataclasses import replace
 
 import pytest
@@ -242,3 +243,24 @@ def test_photos_that_the_checks_resized_are_not_opened_again(
     compute(again, rows, model, processor, resized)
     for photo in photos:
         assert again[photo][0].equal(found[photo][0])
+
+
+@pytest.fixture
+def small_files():
+    """No file may grow beyond 10,000 bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_keeps_the_resized_photos_that_fit(tmp_path, small_files):
+    resized, photo = ResizedPhotos(tmp_path), paint((40, 50), [TABLE], seed=1)  # 6,000 bytes
+    resized.add("first", photo), resized.add("second", photo)
+    assert resized.get("first").tobytes() == photo.tobytes()
+    assert resized.get("second") is None
+
+
+def test_a_disk_that_is_too_full_for_features_is_named(tmp_path, small_files):
+    with pytest.raises(OSError, match=f"{tmp_path} .*make room there, name another --features_dir"):
+        add(opened(tmp_path), 999)
