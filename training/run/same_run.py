@@ -52,20 +52,18 @@ def check_resumed(checkpoint: str | None, card: Card, config: TrainConfig) -> Ca
         )
     saved = read_card(Path(checkpoint))
     old, new = _compared(saved), _compared(card)
-    differences = {key: f"{old.get(key)} and cannot go on with {new[key]}" for key in new}
-    differences = {key: text for key, text in differences.items() if old.get(key) != new[key]}
+    differences = [key for key in new if key in old and old[key] != new[key]]  # old cards lack some
     if not differences:
         return replace(card, overridden=saved.overridden)
-    if config.override and not differences.keys() & FIXED:
-        changes = [f"step {saved.step}: {key} {old.get(key)} -> {new[key]}" for key in differences]
+    if config.override and not FIXED.intersection(differences):
+        changes = [f"step {saved.step}: {key} {old[key]} -> {new[key]}" for key in differences]
         config.report("overridden: " + ", ".join(changes))
         return replace(card, overridden=[*saved.overridden, *changes])
-    remedy = "" if differences.keys() & FIXED else "take the changes with --override True, "
+    remedy = "" if FIXED.intersection(differences) else "take the changes with --override True, "
+    texts = [f"with {key} {old[key]} and cannot go on with {new[key]}" for key in differences]
     raise ValueError(
-        f"{checkpoint} was trained with "
-        + ", with ".join(f"{key} {text}" for key, text in differences.items())
-        + f": repeat its own command ({saved.command}), {remedy}or start again in another "
-        "--output_dir"
+        f"{checkpoint} was trained {', '.join(texts)}: repeat its own command ({saved.command}), "
+        f"{remedy}or start again in another --output_dir"
     )
 
 
