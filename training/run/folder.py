@@ -19,7 +19,7 @@ from nutrition_vl.models.checkpoints import BEST, DEMO, Card, list_checkpoints
 from nutrition_vl.models.family import family_of
 from nutrition_vl.models.load import PixelBudget, budget_of, load_processor
 from nutrition_vl.models.random_weights import is_random
-from training.run.callbacks import CURVE, METRICS, README, SKIPPED, VALIDATION
+from training.run.callbacks import CURVE, METRICS, README, VALIDATION
 from training.run.same_run import settings_of
 from training.settings.config import TrainConfig
 
@@ -69,7 +69,7 @@ def prepare(config: TrainConfig) -> Iterator[str | None]:
     """
     run, resume = Path(str(config.output_dir)), config.resume_from_checkpoint
     _check_place(run, resume)
-    first = config.process_index == 0  # of several, it locks and clears for all
+    first = config.process_index == 0  # of several, it locks for all
     with one_writer(run, "name another --output_dir") if first else nullcontext():
         run.mkdir(parents=True, exist_ok=True)
         if first:  # a process that was killed while it saved
@@ -77,9 +77,8 @@ def prepare(config: TrainConfig) -> Iterator[str | None]:
         if resume and resume.lower() != "false":
             yield _whole(_last(run) if resume.lower() == "true" else resume)
             return
-        if first and config.overwrite:
-            _clear(run)
-        elif first and any(path.name != LOCK for path in run.iterdir()):
+        others = any(path.name != LOCK for path in run.iterdir())
+        if first and others and not config.overwrite:
             raise ValueError(
                 f"{run} is not empty: name another --output_dir, go on with "
                 "--resume_from_checkpoint True or start again with --overwrite True"
@@ -118,11 +117,14 @@ def _whole(checkpoint: str) -> str:
     return checkpoint
 
 
-def _clear(run: Path) -> None:
-    """Removes what a run writes and nothing else."""
+def clear_overwritten(config: TrainConfig, checkpoint: str | None) -> None:
+    """Removes the files of a run that --overwrite replaces, and nothing else."""
+    run = Path(str(config.output_dir))
+    if checkpoint is not None or not config.overwrite or config.process_index > 0:
+        return
     for folder in list_checkpoints(run):
         shutil.rmtree(folder)
-    for name in (METRICS, CURVE, VALIDATION, SKIPPED, README, BEST):
+    for name in (METRICS, CURVE, VALIDATION, README, BEST):
         (run / name).unlink(missing_ok=True)
 
 

@@ -1,14 +1,20 @@
 """The base that the settings name, and the adapters that are trained on it."""
 
 from peft import LoraConfig
-from transformers import PreTrainedModel, Qwen2VLConfig
+from transformers import PreTrainedModel, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from nutrition_vl.models.load import load_base
-from nutrition_vl.models.random_weights import is_random, random_base
+from nutrition_vl.models.random_weights import is_random, random_base, skeleton
 from nutrition_vl.models.runtime import use_expandable_segments
 from training.run.folder import base_source
 from training.settings.config import TrainConfig
 from training.settings.recipes import lora_config
+
+
+def model_shapes(config: TrainConfig) -> Qwen2VLForConditionalGeneration:
+    """The base without its weights: every name and shape."""
+    name = config.model_name_or_path
+    return skeleton(name, base_source(name), config.model_revision)
 
 
 def load(config: TrainConfig, shape: Qwen2VLConfig) -> PreTrainedModel:

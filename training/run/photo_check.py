@@ -81,11 +81,11 @@ def _skips(names: Iterable[str], problems: Iterable[str]) -> list[Skipped]:
 
 def _report(config: TrainConfig, skipped: list[Skipped], total: int) -> None:
     """Lists the skipped rows in a file; ValueError where they are more than MOST_SKIPPED."""
-    if not skipped:
-        return
     file = Path(str(config.output_dir)) / SKIPPED
     if config.process_index == 0:
-        write_jsonl(file, map(asdict, skipped))
+        file.unlink(missing_ok=True)
+        if skipped:
+            write_jsonl(file, map(asdict, skipped))
     if len(skipped) > MOST_SKIPPED * total:
         raise ValueError(
             f"{len(skipped)} of {total} photos cannot be read, more than "

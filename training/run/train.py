@@ -10,13 +10,12 @@ from datasets import Dataset
 
 from nutrition_vl.data import load_split
 from nutrition_vl.data.rows import Skipped
-from nutrition_vl.models.random_weights import skeleton
 from training.examples.examples import Collator, to_examples
 from training.plan.apply import ApplyPlan
 from training.plan.usage import peak_beside
 from training.run import folder
 from training.run.callbacks import MetricsLog, StopOnSigterm, progress_bar
-from training.run.model import adapters, load
+from training.run.model import adapters, load, model_shapes
 from training.run.model_card import ModelCards
 from training.run.preflight import Preflight
 from training.run.same_run import check_resumed
@@ -38,9 +37,7 @@ def train(config: TrainConfig) -> Path:
 
 def _train(config: TrainConfig, checkpoint: str | None) -> None:
     # 1) rows, and all that can be checked before the base is loaded
-    name, source = config.model_name_or_path, folder.base_source(config.model_name_or_path)
-    processor = folder.load_fitting_processor(config)
-    shapes = skeleton(name, source, config.model_revision)
+    processor, shapes = folder.load_fitting_processor(config), model_shapes(config)
     skipped: list[Skipped] = []
     where, corrected = config.data_path, config.corrected
     rows = load_split(where, "train", config.limit, skipped, corrected, config.label)
@@ -51,6 +48,7 @@ def _train(config: TrainConfig, checkpoint: str | None) -> None:
     callbacks = [MetricsLog(config), sigterm, *scores, ModelCards(card)]
     if config.preflight_only:
         return
+    folder.clear_overwritten(config, checkpoint)  # only now: a mistake must not cost the old run
     # 2) model
     model = load(config, shapes.config)
     # 3) trainer

@@ -262,6 +262,19 @@ def test_a_folder_that_holds_something_is_refused(data, tmp_path, capsys):
     assert precious.read_text() == "mine"  # overwritten is only what a run writes
 
 
+def test_a_mistake_does_not_cost_the_run_that_is_overwritten(data, tmp_path):
+    kept = [tmp_path / "checkpoint-9" / "adapter_model.safetensors", tmp_path / "metrics.jsonl"]
+    for file in kept:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("{}")
+    assert main(command(tmp_path / "nowhere", tmp_path, overwrite=True)) == 2
+    assert main(command(data, tmp_path, overwrite=True, validation_photos=2)) == 2
+    assert main(command(data, tmp_path, overwrite=True, preflight_only=True)) == 0
+    assert all(file.exists() for file in kept)
+    runs.clear_overwritten(parse(command(data, tmp_path, overwrite=True)), None)
+    assert not any(file.exists() for file in kept)
+
+
 def test_what_an_audit_leaves_out_is_not_trained_on(data, tmp_path, capsys):
     file = tmp_path / "corrections.jsonl"
     file.write_text(json.dumps({"id": "pack3", "split": "train", "leave_out": True}) + "\n")
