@@ -54,6 +54,7 @@ ROOMS = {
     "training.memory": "CORE settings examples fast_step plan run",
     "training.merge": "CORE run structural_tag",
     "training.structural_tag": "CORE",
+    "training.average": "CORE run",
     "training.__main__": "CORE settings plan run",
     "training.render.layout": "",
     "training.render.package": "render.layout",

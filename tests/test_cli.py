@@ -94,6 +94,7 @@ def test_what_is_wrong_with_data_is_told_of_its_evaluation(tmp_path):
 COMMANDS = ["app", "nutrition_vl", "nutrition_vl.calibrate", "nutrition_vl.bench"]
 COMMANDS += [
     "nutrition_vl.data",
+    "training.average",
     "training.merge",
     "training.memory",
     "training.render",
