@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from nutrition_vl.cli import described, folder, guarded, positive
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nutrition_vl.models.checkpoints import Card
 
     Factors = dict[str, tuple[Tensor, Tensor]]  # module -> A (rank, in), B (out, rank)
