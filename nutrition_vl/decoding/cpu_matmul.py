@@ -6,15 +6,13 @@ Off with `--decoder generate`; equal by test_cpu_matmul.py. Can go when torch.nn
 chooses oneDNN on AMD by itself (https://github.com/pytorch/builder/issues/504).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from torch.overrides import TorchFunctionMode
 
 from nutrition_vl.models.family import Model
 from nutrition_vl.models.quantization import unpacked_weights
@@ -30,9 +28,10 @@ def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
-def onednn_linear(device: torch.device) -> AbstractContextManager[Any]:
-    """Within it every `linear` of this thread is a `product`, for a model on a CPU."""
-    return _Products() if device.type == "cpu" else nullcontext()
+def onednn_layers(part: nn.Module) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+    """The linear layers of a part of a model, as products by oneDNN."""
+    layers = [layer for layer in part.modules() if type(layer) is nn.Linear]
+    return {layer: partial(product, weight=layer.weight, bias=layer.bias) for layer in layers}
 
 
 def unpacked_layers(model: Model) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
@@ -56,17 +55,6 @@ def replaced(forwards: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterat
     finally:
         for module in forwards:
             del module.forward  # the class's own is back
-
-
-class _Products(TorchFunctionMode):
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        return (product if func is linear else func)(*args, **(kwargs or {}))
 
 
 def _faster(rows: Tensor, weight: Tensor) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 from transformers.activations import QuickGELUActivation
 
-from nutrition_vl.decoding.cpu_matmul import onednn_linear, replaced
+from nutrition_vl.decoding.cpu_matmul import onednn_layers, replaced
 
 
 def encode_image(tower: Any, pixels: Tensor, positions: Tensor, grid: Tensor) -> Tensor:
@@ -19,8 +19,8 @@ def encode_image(tower: Any, pixels: Tensor, positions: Tensor, grid: Tensor) ->
     captured. On a CPU there is no gradient.
     """
     ends = torch.tensor([0, len(pixels)])  # on the CPU, where the tower reads them
-    faster = _linear_patches(tower) | (_in_place(tower) if pixels.is_cpu else {})
-    with replaced(faster), onednn_linear(pixels.device):
+    on_cpu = _in_place(tower) | onednn_layers(tower) if pixels.is_cpu else {}
+    with replaced(_linear_patches(tower) | on_cpu):
         output = tower(pixels, grid_thw=grid, position_ids=positions, cu_seqlens=ends)
     return output.pooler_output
 

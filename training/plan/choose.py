@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from accelerate.utils import parse_flag_from_env
 
+from nutrition_vl.models.family import FAMILIES
 from training.plan.forecast import forecast
 from training.plan.parameter_counts import part_of
 from training.plan.plan import Plan, Workload
@@ -20,7 +21,7 @@ def choose(config: TrainConfig, work: Workload) -> Plan:
     plain = Plan(config.per_device_train_batch_size, config.gradient_accumulation_steps)
     if config.plain:
         return _forecast(config, work, plain)
-    no_cache, no_layers = _why_no_feature_cache(config, work), _why_no_fast_layers(config)
+    no_cache, no_layers = _why_no_feature_cache(config, work), _why_no_fast_layers(config, work)
     reasons = {"visual features in every epoch": no_cache, "plain layers": no_layers}
     sharded = parse_flag_from_env("ACCELERATE_USE_FSDP")
     untied = not work.model.config.tie_word_embeddings
@@ -70,10 +71,12 @@ def _why_no_feature_cache(config: TrainConfig, work: Workload) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _why_no_fast_layers(config: TrainConfig) -> str | None:
+def _why_no_fast_layers(config: TrainConfig, work: Workload) -> str | None:
     """The reason that autograd differentiates the decoder layers, if there is one."""
+    family = FAMILIES[work.model.config.model_type]
     reasons = {
         "as asked": not config.lean_layers,
+        f"{family.name} has none": not family.fast_layers,
         f"{config.attention} attention was asked for": config.attention != "sdpa",
         "int8 has a backward of its own": config.quantization == "int8",
         "biases are trained": config.lora_bias != "none",
