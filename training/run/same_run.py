@@ -67,6 +67,14 @@ def check_resumed(checkpoint: str | None, card: Card, config: TrainConfig) -> Ca
     )
 
 
+def finished(checkpoint: str | None, config: TrainConfig) -> bool:
+    """True for the last checkpoint of a run; the trainer would train one step too many on it."""
+    if checkpoint is None or config.override:
+        return False
+    state = json.loads((Path(checkpoint) / "trainer_state.json").read_text(encoding="utf-8"))
+    return state["global_step"] >= state["max_steps"]
+
+
 def _compared(card: Card) -> dict[str, Any]:
     facts = {key: getattr(card, key) for key in FACTS}
     return facts | {"dataset": card.dataset.split()[-1]} | card.settings

@@ -18,17 +18,14 @@ from training.run.callbacks import MetricsLog, StopOnSigterm, progress_bar
 from training.run.model import adapters, load, model_shapes
 from training.run.model_card import ModelCards
 from training.run.preflight import Preflight
-from training.run.same_run import check_resumed
+from training.run.same_run import check_resumed, finished
 from training.run.trainer import Trainer
 from training.run.validation import validation
 from training.settings.config import TrainConfig
 
 
 def train(config: TrainConfig) -> Path:
-    """Checks everything, trains, and returns the run folder with its checkpoints.
-
-    ValueError or FileNotFoundError, in one sentence, for what a person has to put right.
-    """
+    """Checks everything, trains, returns the run folder. ValueError, OSError: a user's mistake."""
     config.report(config.fallback)
     with folder.prepare(config) as checkpoint:
         _train(config, checkpoint)
@@ -47,6 +44,9 @@ def _train(config: TrainConfig, checkpoint: str | None) -> None:
     sigterm, scores = StopOnSigterm(), validation(config, rows, processor)
     callbacks = [MetricsLog(config), sigterm, *scores, ModelCards(card)]
     if config.preflight_only:
+        return
+    if finished(checkpoint, config):
+        config.report(f"trained already: {checkpoint} is the last of its run")
         return
     folder.clear_overwritten(config, checkpoint)  # only now: a mistake must not cost the old run
     # 2) model

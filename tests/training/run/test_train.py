@@ -365,6 +365,15 @@ def test_a_run_goes_on_only_as_itself(settings, words, run, data, capsys):
 
 
 @pytest.mark.slow
+def test_a_finished_run_is_not_trained_any_further(run, data, capsys):
+    """It may have been killed after its last checkpoint, or be started again by a cluster."""
+    before = losses(run)
+    assert main(command(data, run, resume_from_checkpoint=True)) == 0
+    assert "trained already" in capsys.readouterr().out
+    assert losses(run) == before and len(list_checkpoints(run)) == 2
+
+
+@pytest.mark.slow
 def test_another_photo_under_an_old_name_is_noticed(run, data, tmp_path, capsys):
     other = shutil.copytree(data, tmp_path / "set")
     paint((112, 84), TABLE, seed=99).save(other / "images" / "pack0.jpg")
