@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nutrition_vl.detector import Detector
 
 LEAST = 20  # boxes; a fit of two numbers to fewer is mostly chance
+WHOLE = 0.95  # share of tables that a crop with the learned margin holds whole
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,14 +71,15 @@ def calibrate(args: argparse.Namespace) -> dict[str, Any]:
     rows = load_split(args.data, args.split, label=args.label)
     detector = Detector.load(args.checkpoint, device=args.device)
     detector.calibrate(Calibration())
-    scores, right, photos = collect_scores(detector, rows, args.batch_size)
+    scores, right, photos, margins = collect_scores(detector, rows, args.batch_size)
     if not len(scores):
         raise ValueError(f"no box was found on the {len(rows)} photos: there is nothing to fit")
     if args.check:
         confidence = Calibration.load(folder)(scores)
     else:
         confidence = cross_calibrated(scores, right, photos)
-        Calibration.fit(scores, right).save(folder)
+        margin = round(float(np.quantile(margins, WHOLE)), 4) if len(margins) else 0.0
+        Calibration.fit(scores, right, margin).save(folder)
         print(f"saved next to the adapter in {folder}")
     if args.draw:
         diagram({"before": scores, "after": confidence}, right, args.draw)
@@ -86,14 +88,16 @@ def calibrate(args: argparse.Namespace) -> dict[str, Any]:
 
 def collect_scores(
     detector: "Detector", rows: "Dataset", batch_size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The raw score of every detected box, a mask of the right ones, and the row of each."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The raw score of every detected box, a mask of the right ones, the row of each, and the
+    margin with which each right box holds its whole table."""
     from tqdm import tqdm
 
+    from nutrition_vl.crops import margins_needed
     from nutrition_vl.data import truth
     from nutrition_vl.matching import iou, is_right
 
-    scores, right, photos = [], [], []
+    scores, right, photos, margins = [], [], [], []
     images = (row["image"] for row in rows)
     stream = tqdm(detector.stream(images, batch_size=batch_size), total=len(rows), unit="photo")
     labels = rows.remove_columns("image")
@@ -101,9 +105,13 @@ def collect_scores(
         boxes = detection.unwrap().detections
         assert boxes.confidence is not None
         scores += [boxes.confidence]
-        right += [is_right(iou(truth(row).xyxy, boxes.xyxy), boxes.confidence)]
+        overlap = iou(true := truth(row).xyxy, boxes.xyxy)
+        right += [is_right(overlap, boxes.confidence)]
+        tables = [overlap[:, box].argmax() for box in np.flatnonzero(right[-1])]
+        margins += [margins_needed(boxes.xyxy[right[-1]], true[tables])]
         photos += [np.full(len(boxes), number)]
-    return np.concatenate(scores), np.concatenate(right), np.concatenate(photos)
+    columns = [np.concatenate(column) for column in (scores, right, photos, margins)]
+    return columns[0], columns[1], columns[2], columns[3]
 
 
 def cross_calibrated(scores: np.ndarray, right: np.ndarray, photos: np.ndarray) -> np.ndarray:

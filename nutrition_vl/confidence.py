@@ -27,7 +27,7 @@ def raw_score(first_token_score: float) -> float:
 class Calibration:
     """Confidence from raw scores by Platt scaling: log odds times `slope` plus `offset`.
 
-    The default changes nothing. `boxes` is the number of boxes in the fit. Two numbers, because a
+    The default changes no score. `boxes` is the number of boxes in the fit. Two numbers, because a
     fit on rendered photos has to hold on real ones: there, with an earlier embedded model, the
     calibration error was 0.12, of isotonic regression 0.16, of raw scores 0.24.
     """
@@ -35,6 +35,7 @@ class Calibration:
     slope: float = 1.0
     offset: float = 0.0
     boxes: int = 0
+    margin: float = 0.03  # share of a box's size that a crop adds on each side
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Confidence (boxes,) of raw scores (boxes,)."""
@@ -42,7 +43,7 @@ class Calibration:
         return np.asarray(confidence, dtype=np.float32)
 
     @classmethod
-    def fit(cls, scores: np.ndarray, right: np.ndarray) -> Self:
+    def fit(cls, scores: np.ndarray, right: np.ndarray, margin: float = 0.03) -> Self:
         """The maximum-likelihood fit to boxes that are `right` (1) or not (0), with Platt's
         softened targets (Advances in Large Margin Classifiers, 1999, section 2.2)."""
         odds, hits = _log_odds(scores), right.sum()
@@ -53,7 +54,7 @@ class Calibration:
             return float(np.mean(np.logaddexp(0, logits) - target * logits))
 
         slope, offset = minimize(cross_entropy, [1.0, 0.0]).x
-        return cls(float(slope), float(offset), len(right))
+        return cls(float(slope), float(offset), len(right), margin)
 
     def save(self, folder: Path) -> None:
         """Writes calibration.json into the adapter's folder."""

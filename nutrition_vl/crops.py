@@ -1,15 +1,19 @@
-"""Cuts tables out of photos, with a margin, upright."""
+"""Cuts tables out of photos, with a margin, upright.
+
+The margin is a share of the box's size: a fixed one cuts small photos too wide and large ones too
+tight (Robotoff adds 10 pixels). `calibrate` measures the share that holds 95 % of tables whole.
+"""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
+from nutrition_vl.confidence import Calibration
 from nutrition_vl.data.photos import open_photo
 
-# Share of a box's size added on each side. A fixed margin cuts small photos too wide and large ones
-# too tight (Robotoff adds 10 pixels); `calibrate` measures the share that holds 95 % of tables.
-MARGIN = 0.03
+MARGIN = Calibration().margin
 
 
 def crop(photo: Image.Image, xyxy: list[float], margin: float = MARGIN) -> Image.Image:
@@ -26,6 +30,13 @@ def crops(photo: Path, record: dict[str, Any], margin: float = MARGIN) -> list[I
     boxes = record.get("boxes", [])
     picture = open_photo(photo) if boxes else None
     return [crop(picture, box["xyxy"], margin) for box in boxes] if picture else []
+
+
+def margins_needed(boxes: np.ndarray, tables: np.ndarray) -> np.ndarray:
+    """The share (n,) that each box (n, 4) lacks on its worst side to hold its table (n, 4)."""
+    size = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    lacking = np.concatenate([boxes[:, :2] - tables[:, :2], tables[:, 2:] - boxes[:, 2:]], axis=1)
+    return (lacking / size).max(axis=1, initial=0)
 
 
 def turned(picture: Image.Image, quarters: int) -> Image.Image:

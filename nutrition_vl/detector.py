@@ -118,6 +118,11 @@ class Detector:
             self._adapters[name]
             self._current = name
 
+    def margin(self, adapter: str) -> float:
+        """The share of a box's size that a crop adds on each side, from the calibration."""
+        with self._lock:
+            return self._adapters[adapter].calibration.margin
+
     def calibrate(self, calibration: Calibration) -> None:
         """Uses this calibration for the adapter in use from now on."""
         with self._lock:

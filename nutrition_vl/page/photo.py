@@ -159,7 +159,7 @@ class PhotoTab:
             for box in answer["boxes"]
         ]
         drawn = figures(look.picture, look.size, titles, look.truth)
-        cut = cuttings(look, next(iter(answers.values())), turn)
+        cut = self._crops(look, next(iter(answers.items())), turn)
         line = f"{' · '.join(titles)} · {memory(self.queue)}"
         return line, drawn, rows, document | size | {"answers": listed}, cut
 
@@ -179,6 +179,14 @@ class PhotoTab:
                 future.cancel()
         for name, future in waiting.items():
             look.records[name] = future.result().record(look.size)
+
+    def _crops(self, look: Look, answer: tuple[str, Record], turn: int) -> list[Image.Image]:
+        """The tables of one adapter's answer cut out of the photo, turned by `turn` degrees."""
+        name, record = answer
+        if not record["boxes"]:
+            return []
+        photo, margin = open_photo(Path(look.path)), self.queue.detector.margin(name)
+        return [turned(crop(photo, box["xyxy"], margin), turn // 90) for box in record["boxes"]]
 
     def _title(self, name: str, answer: Record, truth: list[list[float]]) -> str:
         parts = [
@@ -209,11 +217,3 @@ def agreement(answer: Record, truth: list[list[float]]) -> str:
     overlaps = iou(np.array(truth, dtype=float).reshape(-1, 4), boxes)
     best = overlaps.max(axis=1) if len(boxes) else np.zeros(len(truth))
     return f", IoU {best.mean():.2f}"
-
-
-def cuttings(look: Look, answer: Record, turn: int) -> list[Image.Image]:
-    """The first answer's tables cut out of the photo, turned by `turn` degrees."""
-    if not answer["boxes"]:
-        return []
-    photo = open_photo(Path(look.path))
-    return [turned(crop(photo, box["xyxy"]), turn // 90) for box in answer["boxes"]]

@@ -4,9 +4,11 @@ import io
 import json
 import zipfile
 
+import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from nutrition_vl.crops import margins_needed
 from nutrition_vl.data import load_split
 from nutrition_vl.export import export, main
 from nutrition_vl.models.checkpoints import DEMO
@@ -97,3 +99,9 @@ def test_a_crop_turns_clockwise(quarters):
     picture.putpixel((0, 0), (0, 0, 0))
     corner = {0: (0, 0), 1: (19, 0), 2: (39, 19), 3: (0, 39)}[quarters % 4]
     assert turned(picture, quarters).getpixel(corner) == (0, 0, 0)
+
+
+def test_the_margin_is_the_largest_share_that_a_box_lacks():
+    boxes = np.array([[10.0, 10, 110, 60], [0, 0, 100, 100]])
+    tables = np.array([[5.0, 10, 110, 70], [10, 10, 90, 90]])  # 5 of 100 left, 10 of 50 below; none
+    assert margins_needed(boxes, tables).tolist() == [0.2, 0.0]
