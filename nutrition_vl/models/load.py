@@ -10,13 +10,14 @@ from PIL import Image
 from qwen_vl_utils.vision_process import MAX_RATIO, fetch_image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from nutrition_vl.models.family import QWEN2_VL, Family, ImageProcessor, Model, Processor, family_of
 from nutrition_vl.models.quantization import (
     FOUR_BIT,
     NF4,
     check_quantized,
+    check_saved_quantization,
     device_map,
     keep_float32_matmul,
     quantization_config,
@@ -103,6 +104,8 @@ def load_base(
     _check_pickles(source)
     try:
         family = family_of(source, revision)
+        config, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
+        check_saved_quantization(source, config.get("quantization_config"), quantization, family)
         return materialize(
             family,
             runtime,

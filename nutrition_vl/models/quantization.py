@@ -1,6 +1,8 @@
 """Quantisation of a base: which weights in how many bits, and which of them off the GPU."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from accelerate.hooks import remove_hook_from_submodules
 from accelerate.utils import parse_flag_from_env
@@ -64,6 +66,33 @@ def quantization_config(
     return config
 
 
+def check_saved_quantization(
+    source: object, saved: Mapping[str, Any] | None, quantization: str, family: Family = QWEN2_VL
+) -> None:
+    """ValueError unless a base that is `saved` quantised (its config.json) can be used as it is.
+
+    Called before weights are downloaded. Its own quantisation cannot be changed.
+    """
+    if saved is None:
+        return
+    if not saved.get("load_in_4bit") or saved.get("bnb_4bit_quant_type") != "nf4":
+        method = saved.get("quant_method", "unknown")
+        raise ValueError(
+            f"{source} is saved quantised by {method}, not in NF4: name a base in 16 bits"
+        )
+    own = NF4 if saved.get("bnb_4bit_use_double_quant") else NF4_SINGLE
+    if quantization != own:
+        raise ValueError(
+            f"{source} is saved in {own} and cannot be loaded in {quantization}: "
+            f"use --quantization {own}, or a base in 16 bits"
+        )
+    if missing := {*family.not_quantized} - {*(saved.get("llm_int8_skip_modules") or ())}:
+        raise ValueError(
+            f"{source} is saved with {' and '.join(sorted(missing))} in 4 bit too, which finds "
+            "other boxes: name a base in 16 bits"
+        )
+
+
 def device_map(device: str, offload_embeddings: bool, family: Family = QWEN2_VL) -> dict[str, str]:
     """The device of each part; offloaded embeddings and output matrix (1.09 GB each of a 7B) stay
     in CPU memory, to train on a small GPU."""
@@ -98,6 +127,7 @@ def keep_float32_matmul(model: PreTrainedModel) -> PreTrainedModel:
     """
     for layer in model.modules():
         if isinstance(layer, Linear4bit):
+            layer.compute_dtype = model.dtype  # a base saved in 4 bit brings its own
             layer.support_avx512bf16_for_cpu = False
     return model
 

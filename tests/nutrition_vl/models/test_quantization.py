@@ -1,5 +1,7 @@
 """Where the parts of a base are loaded to, and bases of random weights."""
 
+import json
+
 import pytest
 import torch
 from accelerate.big_modeling import attach_align_device_hook_on_blocks
@@ -58,3 +60,38 @@ def test_random_weights_are_what_a_new_model_starts_with_and_the_same_each_time(
     assert one[f"{layer}.input_layernorm.weight"].eq(1).all()
     up, gate = (one[f"{layer}.mlp.{name}_proj.weight"] for name in ("up", "gate"))
     assert up.std().item() == pytest.approx(0.02, rel=0.02) and not up.equal(gate)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The embedded base saved in 4 bits, as hub repositories `*-bnb-4bit` are."""
+    folder = tmp_path_factory.mktemp("base")
+    load_base(DEMO, CPU).save_pretrained(folder)
+    return folder
+
+
+def test_a_base_saved_in_4_bits_is_loaded_as_it_is(saved):
+    ids = torch.arange(8)[None]
+    with torch.inference_mode():
+        wanted, logits = (load_base(base, CPU)(input_ids=ids).logits for base in (DEMO, saved))
+    torch.testing.assert_close(logits, wanted)
+
+
+@pytest.mark.parametrize(
+    ("entries", "quantization", "problem"),
+    [
+        ({}, "none", "is saved in nf4 and cannot be loaded in none: use --quantization nf4"),
+        ({"bnb_4bit_quant_type": "fp4"}, "nf4", "quantised by bitsandbytes, not in NF4"),
+        ({"quant_method": "gptq", "load_in_4bit": False}, "nf4", "quantised by gptq, not in NF4"),
+        ({"llm_int8_skip_modules": ["lm_head"]}, "nf4", "with model.visual in 4 bit too"),
+    ],
+)
+def test_a_base_saved_otherwise_is_refused_before_its_weights(
+    saved, tmp_path, entries, quantization, problem
+):
+    config = json.loads((saved / "config.json").read_text())
+    config["quantization_config"] |= entries
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"never read")
+    with pytest.raises(ValueError, match=problem):
+        load_base(tmp_path, CPU, quantization=quantization)
