@@ -11,8 +11,9 @@ from eval import config as evaluation
 from eval import ocr
 from eval.audit import __main__ as audit
 from nutrition_vl import __main__ as command
-from nutrition_vl import calibrate
+from nutrition_vl import calibrate, export
 from nutrition_vl.bench import __main__ as bench
+from nutrition_vl.data import __main__ as labels
 from training import merge
 from training.demo_model import __main__ as demo_model
 from training.memory import __main__ as memory
@@ -29,6 +30,8 @@ PARSERS = {
     "nutrition_vl": lambda options: command.parser().parse_args(options),
     "nutrition_vl.bench": lambda options: bench.parser().parse_args(options),
     "nutrition_vl.calibrate": lambda options: calibrate.parser().parse_args(options),
+    "nutrition_vl.data": lambda options: labels.parser().parse_args(options),
+    "nutrition_vl.export": lambda options: export.parser().parse_args(options),
     "training": settings.parse,
     "training.demo_model": lambda options: demo_model.parser().parse_args(options),
     "training.memory": lambda options: settings.parse(memory.parser().parse_known_args(options)[1]),
