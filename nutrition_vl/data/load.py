@@ -76,9 +76,9 @@ def load_split(
     """
     before = len(skipped or ())
     entries = {} if corrections is None else read_corrections(corrections, split)
-    found = read_source(source, split, skipped)
-    read = _rows_of_table if isinstance(found, Dataset) else _rows
-    rows = read(found, limit, source, skipped, label, entries.keys()) if len(found) else None
+    content = read_source(source, split, skipped)
+    read = _rows_of_table if isinstance(content, Dataset) else _rows
+    rows = read(content, limit, source, skipped, label, entries.keys()) if len(content) else None
     if rows is None:
         raise ValueError(_no_rows(source, (skipped or [])[before:]))
     _warn_of_others(rows, source)
@@ -94,14 +94,14 @@ def truth(row: Mapping) -> sv.Detections:
 
 
 def _rows(
-    found: list[Sample],
+    samples: list[Sample],
     limit: int | None,
     source: str | Path,
     skipped: list[Skipped] | None,
     label: str | None,
     corrected: Set[str],
 ) -> Dataset | None:
-    samples = [_without_boxes(sample, corrected) for sample in with_ids(found)]
+    samples = [_without_boxes(sample, corrected) for sample in with_ids(samples)]
     used = {name for sample in samples for name in sample.labels}
     declared = frozenset().union(*{sample.classes for sample in samples})
     names = renaming(used, declared, source, label)
@@ -121,8 +121,8 @@ def _rows_of_table(
     require(("image", "objects"), table.features, source)
     used = {
         str(name)
-        for found in table["objects"]
-        for name in objects_of(found, source)["category_name"]
+        for objects in table["objects"]
+        for name in objects_of(objects, source)["category_name"]
         if name is not None  # its row is refused later, by its number
     }
     declared = declared_classes(Path(source))

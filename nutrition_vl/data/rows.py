@@ -116,9 +116,9 @@ def of_split(
     return rows
 
 
-def require(columns: Iterable[str], found: object, source: object) -> None:
-    """ValueError unless `found` is a mapping with all of `columns`."""
-    names = list(found) if isinstance(found, Mapping) else []
+def require(columns: Iterable[str], content: object, source: object) -> None:
+    """ValueError unless `content` is a mapping with all of `columns`."""
+    names = list(content) if isinstance(content, Mapping) else []
     missing = [name for name in columns if name not in names]
     if missing:
         columns_found = ", ".join(map(str, names)) or "no columns"

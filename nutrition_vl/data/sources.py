@@ -127,17 +127,17 @@ def read_samples(
     source: str | Path, split: str, skipped: list[Skipped] | None = None
 ) -> list[Sample]:
     """The unchecked samples of a split under the ids of `load_split`."""
-    found = read_source(source, split, skipped)
-    if isinstance(found, Dataset):
-        require(("image", "objects"), found.features, source)
+    content = read_source(source, split, skipped)
+    if isinstance(content, Dataset):
+        require(("image", "objects"), content.features, source)
         read = [
             attempt(
                 skipped, row.get("image_id"), sample_of, row, row["image"], f"{source}, row {n}"
             )
-            for n, row in enumerate(undecoded(found), 1)
+            for n, row in enumerate(undecoded(content), 1)
         ]
-        found = [sample for sample in read if sample]
-    return with_ids(found)
+        content = [sample for sample in read if sample]
+    return with_ids(content)
 
 
 def with_ids(samples: Iterable[Sample]) -> list[Sample]:

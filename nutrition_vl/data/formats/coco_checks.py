@@ -1,4 +1,4 @@
-"""What must hold for the ids and boxes of a COCO file to be trusted."""
+"""Checks of ids and boxes that decide if a COCO file is to be trusted."""
 
 import re
 from collections.abc import Hashable, Iterable, Mapping
@@ -32,21 +32,23 @@ def coco_id(value: object) -> Hashable:
     return value  # 1.0 == 1, also as a key
 
 
-def require_same_ids(annotations: list, key: str, known: Iterable[Hashable], file: Path) -> None:
+def require_same_ids(
+    annotations: list, key: str, listed_ids: Iterable[Hashable], file: Path
+) -> None:
     """ValueError where annotations count their ids from another first number."""
     used = {coco_id(entry.get(key)) for entry in annotations if isinstance(entry, Mapping)} - {None}
-    known = set(known)
-    if not used or used <= known:
+    listed_ids = set(listed_ids)
+    if not used or used <= listed_ids:
         return
     shifted = all(isinstance(value, int | float) for value in used) and any(
-        {value + by for value in used} <= known  # type: ignore[operator]
+        {value + by for value in used} <= listed_ids  # type: ignore[operator]
         for by in (1, -1)
     )
-    if shifted or not used & known:
+    if shifted or not used & listed_ids:
         listed = "images" if key == "image_id" else "categories"
         raise ValueError(
             f"{file}: the {key}s of its annotations ({_some(used)}) are not the ids of its "
-            f"{listed} ({_some(known)})" + (": they seem one off" if shifted else "")
+            f"{listed} ({_some(listed_ids)})" + (": they seem one off" if shifted else "")
         )
 
 

@@ -159,7 +159,7 @@ class _Photos:
 
 def _sample(file: Path, photos: _Photos, classes: frozenset[str]) -> Sample:
     root = _parse(file)
-    objects = [_object(found, file) for found in root.findall("object")]
+    objects = [_object(element, file) for element in root.findall("object")]
     return Sample(
         id=file.stem,
         image=str(photos.of(file, root.findtext("filename", "").strip())),
@@ -173,9 +173,9 @@ def _sample(file: Path, photos: _Photos, classes: frozenset[str]) -> Sample:
     )
 
 
-def _object(found: ElementTree.Element, file: Path) -> tuple[str, list[float]]:
+def _object(element: ElementTree.Element, file: Path) -> tuple[str, list[float]]:
     """Name and box; pixels count from 1 and both ends belong to the box."""
-    name, boxes = found.findtext("name", "").strip(), found.findall("bndbox")
+    name, boxes = element.findtext("name", "").strip(), element.findall("bndbox")
     if not name:
         raise ValueError(f"{file} has an object without a name")
     try:
@@ -223,7 +223,7 @@ def _text(file: Path) -> str:
 def _classes(file: Path) -> set[str]:
     """The class names of a file, none of one that cannot be read."""
     try:
-        found = _parse(file).findall("object/name")
+        names = _parse(file).findall("object/name")
     except (OSError, ValueError):
         return set()
-    return {name.text.strip() for name in found if name.text and name.text.strip()}
+    return {name.text.strip() for name in names if name.text and name.text.strip()}

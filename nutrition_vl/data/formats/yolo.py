@@ -142,7 +142,7 @@ def _places(file: Path, top: Path, config: Mapping[str, Any], key: str) -> list[
 
 def _place(file: Path, folder: Path, root: str, named: str) -> Path:
     """The folder or list of photos that the file names, here or by its tail below the file."""
-    # Roboflow's exports say ../train/images of the folder train/images beside data.yaml.
+    # Roboflow's exports say ../train/images of the folder train/images next to data.yaml.
     for candidate in (folder / root / named, folder / named, folder / named.removeprefix("../")):
         if candidate.exists():
             return candidate

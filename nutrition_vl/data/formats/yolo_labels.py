@@ -1,4 +1,4 @@
-"""Reads YOLO label files: found by Ultralytics' rule, one line per box."""
+"""Reads YOLO label files, located by Ultralytics' rule, one line per box."""
 
 import math
 from dataclasses import replace
@@ -13,7 +13,7 @@ OVER = 1.01  # Ultralytics' tolerance for numbers from 0 to 1
 
 
 def label_files(photos: list[Path]) -> dict[Path, Path]:
-    """Per photo its label file: `images` swapped for `labels` in its path, else beside it."""
+    """Per photo its label file: `images` swapped for `labels` in its path, else next to it."""
     folders = {folder for photo in photos for folder in label_folders(photo.parent)}
     texts = {folder: stems_in(folder, (".txt",)) for folder in folders}
     files = {}
@@ -75,8 +75,8 @@ def _row(words: list[str], names: dict[int, str], where: str) -> tuple[int, list
     except ValueError as error:
         raise ValueError(f"{where}: expected numbers, got {' '.join(words)[:60]}") from error
     if number not in names:
-        known = ", ".join(map(str, sorted(names)))
-        raise ValueError(f"{where}: no class has the id {words[0]}: data.yaml names {known}")
+        ids = ", ".join(map(str, sorted(names)))
+        raise ValueError(f"{where}: no class has the id {words[0]}: data.yaml names {ids}")
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
         raise ValueError(f"{where}: expected a class and 4 numbers, got {len(words)}")
     if not all(1 - OVER <= value <= OVER for value in values):
