@@ -5,7 +5,7 @@ examples:
   python -m eval.audit --data photos/ --checkpoint runs/exp1a          # finds turned photos too
   python -m eval.audit --data photos/ --predictions exp1a_samples.csv
 
-Writes report.md, report.html and corrections.jsonl (a JSON line a photo), and never touches the
+Writes report.md, report.html and corrections.jsonl (one JSON line per photo), and never touches the
 data. Read it, delete the lines you do not agree with, and give it to python -m training and
 python -m eval as --corrections.
 Of a photo that is in two splits the one in the split named first is left out.
@@ -17,7 +17,7 @@ import json
 import sys
 from pathlib import Path
 
-from nutrition_vl.cli import described, folder, guarded
+from nutrition_vl.cli import LABEL, described, folder, guarded
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add = options.add_argument
     add("--data", required=True, metavar="SOURCE", help="folder, file or hub id")
     add("--split", nargs="+", default=["val"], help="one or several (default val)")
+    add("--label", metavar="NAME", help=LABEL)
     model = options.add_mutually_exclusive_group()
     model.add_argument("--checkpoint", help="finds turned photos: demo, a run or a checkpoint")
     model.add_argument(
@@ -49,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     # Here and not above: they take seconds, which --help need not wait for.
-    from eval.audit.report import CORRECTIONS, Inspection, told
+    from eval.audit.report import CORRECTIONS, Inspection, predicted
     from eval.report.console import show
 
     if (args.out / CORRECTIONS).exists():
@@ -58,8 +59,9 @@ def _run(args: argparse.Namespace) -> int:
             " another --out"
         )
     files = args.predictions or [None] * len(args.split)
-    found = [told(args, split, file) for split, file in zip(args.split, files, strict=True)]
-    inspection = Inspection.of(args.data, args.split, found)
+    pairs = zip(args.split, files, strict=True)
+    predictions = [predicted(args, split, file) for split, file in pairs]
+    inspection = Inspection.of(args.data, args.split, predictions, args.label)
     show([inspection.summary()])
     inspection.write(args.out)
     print(json.dumps(inspection.record() | {"file": str(args.out / CORRECTIONS)}))

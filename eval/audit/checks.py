@@ -1,4 +1,4 @@
-"""What may be wrong with labelled photos: a function a check, and what would put it right."""
+"""Checks of labelled photos, one function each; findings carry the correction they propose."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -21,35 +21,39 @@ FIT, GAIN = 0.6, 0.3
 
 @dataclass(frozen=True)
 class Photo:
-    """A labelled photo as its source has it, beside what it really is and what a model found.
+    """A labelled photo with its true size and, if there are any, a model's predictions.
 
-    `xyxy` and `found` are boxes (n, 4) in shares of the sides, `size` is that of the upright photo.
+    `xyxy` and `predictions` are boxes (n, 4) in shares of the sides of the upright photo, whose
+    width and height are `size`.
     """
 
     split: str
     sample: Sample
     size: tuple[int, int]
     xyxy: np.ndarray
-    found: np.ndarray | None = None
+    predictions: np.ndarray | None = None
 
     @classmethod
-    def of(cls, split: str, sample: Sample, frame: Frame, found: list[list[float]] | None) -> Self:
+    def of(cls, split: str, sample: Sample, frame: Frame, boxes: list[list[float]] | None) -> Self:
         """The photo of a sample; ValueError where its boxes were drawn on another photo."""
         size = frame.size
         xyxy = placed(sample, frame).reshape(-1, 4) / (*size, *size)
-        told = None if found is None else np.array(found, dtype=float).reshape(-1, 4)
-        return cls(split, sample, size, xyxy, told)
+        predictions = None if boxes is None else np.array(boxes, dtype=float).reshape(-1, 4)
+        return cls(split, sample, size, xyxy, predictions)
 
     @property
     def id(self) -> str:
-        """What result files call it."""
+        """Its name in result files."""
         return self.sample.id
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that looks wrong, and what would put it right: quarter turns of the boxes, boxes to
-    drop by index, or to leave the photo out; nothing where a person has to look."""
+    """One suspicious thing in a photo and its correction.
+
+    A correction turns the boxes by quarter turns, drops boxes by index, or leaves the photo out;
+    without one a person has to decide.
+    """
 
     check: str
     photo: Photo
@@ -70,9 +74,10 @@ class Finding:
 
 def turned(photo: Photo) -> Iterator[Finding]:
     """Boxes that a prediction fits only after quarter turns: the photo was stored unturned."""
-    if photo.found is None or not len(photo.found) or not len(photo.xyxy):
+    predictions = photo.predictions
+    if predictions is None or not len(predictions) or not len(photo.xyxy):
         return
-    fits = [_fit(turn(photo.xyxy, turns), photo.found) for turns in range(4)]
+    fits = [_fit(turn(photo.xyxy, turns), predictions) for turns in range(4)]
     turns = int(np.argmax(fits))
     if fits[turns] >= max(FIT, fits[0] + GAIN):
         what = (

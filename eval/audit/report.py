@@ -1,10 +1,10 @@
-"""An audit from photos to files: what the checks found, as tables, pictures and corrections."""
+"""Runs the checks over all photos and writes tables, pictures and corrections."""
 
 import argparse
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,10 +20,13 @@ from eval.predictions.read import read
 from eval.report.files import markdown
 from eval.report.html import Picture, Section, picture, render
 from eval.report.table import Sheet
-from nutrition_vl.boxes import LABELS, make_detections
+from nutrition_vl.boxes import make_detections
 from nutrition_vl.data import load_split
+from nutrition_vl.data.classes import renaming
+from nutrition_vl.data.formats.hub_schema import declared_classes
 from nutrition_vl.data.photos import photo_frame
 from nutrition_vl.data.rows import Sample, Skipped, attempt, stored
+from nutrition_vl.data.sizes import upright
 from nutrition_vl.data.sources import photo_of, read_samples
 from nutrition_vl.draw import annotate
 
@@ -40,6 +43,10 @@ MEANS = {
     "same product": "a product is in two splits",
     "near-duplicate": "a photo is nearly another one",
 }
+UNCHECKED = {
+    "turned": "not checked: give --checkpoint or --predictions",
+    "stored size": "not checked: the data states no sizes",
+}
 
 
 @dataclass(frozen=True)
@@ -52,16 +59,21 @@ class Inspection:
 
     @classmethod
     def of(
-        cls, data: str, splits: Sequence[str], found: Sequence[dict[str, list[list[float]]]]
+        cls,
+        data: str,
+        splits: Sequence[str],
+        predictions: Sequence[dict[str, list[list[float]]]],
+        label: str | None = None,
     ) -> Self:
-        """Looks at every photo; `found` has, for each split, boxes in shares of the sides by id.
+        """Checks every photo; `predictions` are boxes by id for each split, in shares of the sides.
 
         Raises ValueError for a split that is not there or holds no photo that can be read.
         """
         photos, hashes = [], []
         unreadable: list[Skipped] = []
-        for split, boxes in zip(splits, found, strict=True):
-            for sample in tqdm(read_samples(data, split, unreadable), desc=split, unit="photo"):
+        for split, boxes in zip(splits, predictions, strict=True):
+            samples = _of_our_classes(read_samples(data, split, unreadable), data, label)
+            for sample in tqdm(samples, desc=split, unit="photo"):
                 opened = attempt(unreadable, sample.id, _opened, split, sample, boxes)
                 if opened:
                     photos.append(opened[0])
@@ -73,22 +85,25 @@ class Inspection:
         return cls(photos, findings, unreadable)
 
     def summary(self) -> Sheet:
-        """How often each check struck."""
-        checked = sum(photo.found is not None for photo in self.photos)
-        notes = MEANS if checked else MEANS | {"turned": "not looked for: give --checkpoint"}
-        rows = [[check, str(len(self._of(check))), note] for check, note in notes.items()]
+        """The number of findings of each check; "-" for a check that had nothing to compare."""
+        counts = self._counts()
+        rows = [
+            [check, str(counts[check]), MEANS[check]]
+            if counts[check] is not None
+            else [check, "-", UNCHECKED[check]]
+            for check in MEANS
+        ]
         rows.append(["unreadable", str(len(self.unreadable)), "left out of everything else"])
         return Sheet(f"{len(self.photos)} photos", ["check", "findings", "meaning"], rows, True)
 
     def record(self) -> dict[str, Any]:
         """The summary as one object of JSON."""
-        counts = {check: len(self._of(check)) for check in MEANS}
-        counts["unreadable"] = len(self.unreadable)
+        counts = self._counts() | {"unreadable": len(self.unreadable)}
         corrected = len(corrections(self.findings))
         return {"photos": len(self.photos), "findings": counts, "corrections": corrected}
 
     def write(self, folder: Path) -> None:
-        """Puts report.md, report.html and the corrections there, all made before the first."""
+        """Writes report.md, report.html and the corrections, all rendered before the first."""
         struck = [check for check in MEANS if self._of(check)]
         broken = [[row.id, row.error] for row in self.unreadable]
         last = [Sheet("unreadable", ["row", "reason"], broken, words=True)] if broken else []
@@ -109,6 +124,16 @@ class Inspection:
         for name, content in files.items():
             (folder / name).write_text(content, encoding="utf-8")
 
+    def _counts(self) -> dict[str, int | None]:
+        """Findings by check; None where no photo has what the check compares."""
+        compared = {
+            "turned": any(photo.predictions is not None for photo in self.photos),
+            "stored size": any(photo.sample.stored_size for photo in self.photos),
+        }
+        return {
+            check: len(self._of(check)) if compared.get(check, True) else None for check in MEANS
+        }
+
     def _of(self, check: str) -> list[Finding]:
         return [finding for finding in self.findings if finding.check == check]
 
@@ -123,17 +148,34 @@ class Inspection:
 
 def _opened(split: str, sample: Sample, boxes: dict[str, list]) -> tuple[Photo, np.ndarray]:
     frame = photo_frame(*stored(sample.image))
+    upright(sample, frame)  # what the loader refuses is unreadable here too
     photo = Photo.of(split, sample, frame, boxes.get(sample.id))
     return photo, dhash(photo_of(sample))
 
 
-def told(args: argparse.Namespace, split: str, file: Path | None) -> dict[str, list]:
-    """What a model found in a split, in shares of the sides by photo, if one is asked."""
+def _of_our_classes(samples: list[Sample], data: str, label: str | None) -> list[Sample]:
+    """The samples as the loader reads them: under our labels, without boxes of other classes."""
+    used = {name for sample in samples for name in sample.labels}
+    declared = frozenset().union(*(sample.classes for sample in samples))
+    names = renaming(used, declared | declared_classes(Path(data)), data, label)
+    return [_renamed(sample, names) for sample in samples]
+
+
+def _renamed(sample: Sample, names: dict[str, str]) -> Sample:
+    pairs = zip(sample.xyxy, sample.labels, strict=True)
+    ours = [(box, names[name]) for box, name in pairs if name in names]
+    return replace(sample, xyxy=[box for box, _ in ours], labels=[name for _, name in ours])
+
+
+def predicted(args: argparse.Namespace, split: str, file: Path | None) -> dict[str, list]:
+    """Predicted boxes by photo id, in shares of the sides; none without checkpoint or file."""
     if not args.checkpoint and file is None:
         return {}
-    rows = load_split(args.data, split, skipped=[])  # `Inspection.of` lists them
+    skipped: list[Skipped] = []  # `Inspection.of` lists them
+    rows = load_split(args.data, split, skipped=skipped, label=args.label)
     if file is not None:
-        answers = read(file, truth_of(rows), args.data)
+        ids = {sample.id for sample in read_samples(args.data, split, [])} if skipped else set()
+        answers = read(file, truth_of(rows), args.data, ids, split, args.label)
     else:
         config = EvalConfig(
             checkpoint=args.checkpoint,
@@ -142,11 +184,11 @@ def told(args: argparse.Namespace, split: str, file: Path | None) -> dict[str, l
             device=args.device,
             out=args.out / split,
         )
-        answers = _asked(config, rows)
+        answers = _predict(config, rows)
     return dict(zip(answers.ids, answers.shares(answers.predictions), strict=True))
 
 
-def _asked(config: EvalConfig, rows: Any) -> Answers:
+def _predict(config: EvalConfig, rows: Any) -> Answers:
     from eval.sweep.sweep import Sweep
     from eval.sweep.targets import targets
 
@@ -156,7 +198,7 @@ def _asked(config: EvalConfig, rows: Any) -> Answers:
 
 
 def corrections(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """What would put the photos right, an entry a photo, as `nutrition_vl.corrections` reads it."""
+    """One entry per photo with a proposal, as `nutrition_vl.data.corrections` reads it."""
     of_photo: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         if finding.proposal:
@@ -175,14 +217,13 @@ def _entry(found: Sequence[Finding]) -> dict[str, Any]:
         return named | {"leave_out": True, "why": why}
     right = turn(photo.xyxy, sum(finding.turns for finding in found)).clip(0, 1)[kept]
     xyxy = (right * [*photo.size, *photo.size]).round(2).tolist()
-    names = [photo.sample.labels[index] for index in kept]
-    labels = [name if name in LABELS else LABELS[0] for name in names]
+    labels = [photo.sample.labels[index] for index in kept]
     return named | {"xyxy": xyxy, "label": labels, "why": why}
 
 
 def _drawn(photo: Photo) -> Any:
-    truth, found = (_pixels(photo, boxes) for boxes in (photo.xyxy, photo.found))
-    return annotate(photo_of(photo.sample), found, truth)
+    truth, predictions = (_pixels(photo, boxes) for boxes in (photo.xyxy, photo.predictions))
+    return annotate(photo_of(photo.sample), predictions, truth)
 
 
 def _pixels(photo: Photo, boxes: np.ndarray | None) -> sv.Detections:

@@ -62,7 +62,7 @@ def test_each_fault_is_found_once(tmp_path, capsys):
     before = {file.name: file.read_bytes() for file in data.iterdir()}
     counts, corrections = audited(data, tmp_path / "audit", capsys)
     assert counts == {
-        "turned": 0, "stored size": 1, "out of range": 1, "tiny": 2, "twice": 1,
+        "turned": None, "stored size": 1, "out of range": 1, "tiny": 2, "twice": 1,
         "same product": 0, "near-duplicate": 0, "unreadable": 0,
     }  # fmt: skip
     assert corrections.keys() == {"tiny", "only-tiny", "twice"}
@@ -136,6 +136,33 @@ def test_what_cannot_be_read_is_listed(tmp_path, capsys):
     assert counts["unreadable"] == 2
     report = (tmp_path / "audit" / "report.md").read_text()
     assert "b.png is not a photo" in report and "each box needs four numbers" in report
+
+
+def test_another_class_is_neither_audited_nor_corrected(tmp_path, capsys):
+    both = row("a", [GOOD, (0.5, 0.5, 0.505, 0.51)])
+    both["objects"]["category_name"] = ["panel", "barcode"]
+    data = written(tmp_path, [both, row("b", [])])
+    assert "has the labels barcode, panel" in refused(
+        capsys, "--data", data, "--out", tmp_path / "x"
+    )
+    counts, _ = audited(data, tmp_path / "audit", capsys, "--label", "panel")
+    assert counts["tiny"] == 0
+
+
+def test_a_check_that_compared_nothing_counts_nothing(tmp_path, capsys):
+    unsized = {
+        key: value for key, value in row("a", [GOOD]).items() if key not in ("width", "height")
+    }
+    counts, _ = audited(written(tmp_path, [unsized]), tmp_path / "audit", capsys)
+    assert counts["stored size"] is None and counts["turned"] is None
+    report = (tmp_path / "audit" / "report.md").read_text()
+    assert "not checked: the data states no sizes" in report
+
+
+def test_a_photo_that_the_loader_refuses_is_listed_and_not_corrected(tmp_path, capsys):
+    data = written(tmp_path, [row("a", [GOOD]), row("b", [GOOD, (0.5, 0.5, 0.5, 0.9)])])
+    counts, corrections = audited(data, tmp_path / "audit", capsys)
+    assert counts["unreadable"] == 1 and not corrections
 
 
 def test_hashes_tell_photos_apart():
