@@ -162,10 +162,9 @@ def _is_answer(turn: Mapping, where: str) -> bool:
 
 
 def _text(turn: Mapping) -> str:
-    content = turn.get("content", turn.get("value"))
-    if content is None or isinstance(content, str):
-        return content or ""
-    return "".join(part if isinstance(part, str) else part.get("text", "") for part in content)
+    content = turn["content"] if "content" in turn else turn["value"]
+    parts = [content] if isinstance(content, str) else content
+    return "".join(part if isinstance(part, str) else part.get("text", "") for part in parts)
 
 
 def _measure(one: Conversation) -> list[AnsweredPhoto]:
