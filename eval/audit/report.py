@@ -4,7 +4,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,12 +22,10 @@ from eval.report.html import Picture, Section, picture, render
 from eval.report.table import Sheet
 from nutrition_vl.boxes import make_detections
 from nutrition_vl.data import load_split
-from nutrition_vl.data.classes import renaming
-from nutrition_vl.data.formats.hub_schema import declared_classes
 from nutrition_vl.data.photos import photo_frame
 from nutrition_vl.data.rows import Sample, Skipped, attempt, stored
 from nutrition_vl.data.sizes import upright
-from nutrition_vl.data.sources import photo_of, read_samples
+from nutrition_vl.data.sources import in_our_labels, photo_of, read_samples
 from nutrition_vl.draw import annotate
 
 CORRECTIONS = "corrections.jsonl"
@@ -72,7 +70,7 @@ class Inspection:
         photos, hashes = [], []
         unreadable: list[Skipped] = []
         for split, boxes in zip(splits, predictions, strict=True):
-            samples = _of_our_classes(read_samples(data, split, unreadable), data, label)
+            samples = in_our_labels(read_samples(data, split, unreadable), data, label)
             for sample in tqdm(samples, desc=split, unit="photo"):
                 opened = attempt(unreadable, sample.id, _opened, split, sample, boxes)
                 if opened:
@@ -151,20 +149,6 @@ def _opened(split: str, sample: Sample, boxes: dict[str, list]) -> tuple[Photo, 
     upright(sample, frame)  # what the loader refuses is unreadable here too
     photo = Photo.of(split, sample, frame, boxes.get(sample.id))
     return photo, dhash(photo_of(sample))
-
-
-def _of_our_classes(samples: list[Sample], data: str, label: str | None) -> list[Sample]:
-    """The samples as the loader reads them: under our labels, without boxes of other classes."""
-    used = {name for sample in samples for name in sample.labels}
-    declared = frozenset().union(*(sample.classes for sample in samples))
-    names = renaming(used, declared | declared_classes(Path(data)), data, label)
-    return [_renamed(sample, names) for sample in samples]
-
-
-def _renamed(sample: Sample, names: dict[str, str]) -> Sample:
-    pairs = zip(sample.xyxy, sample.labels, strict=True)
-    ours = [(box, names[name]) for box, name in pairs if name in names]
-    return replace(sample, xyxy=[box for box, _ in ours], labels=[name for _, name in ours])
 
 
 def predicted(args: argparse.Namespace, split: str, file: Path | None) -> dict[str, list]:

@@ -10,9 +10,11 @@ from typing import Any
 from datasets import Dataset
 from PIL import Image
 
+from nutrition_vl.data.classes import renaming
 from nutrition_vl.data.formats.coco import read_coco
 from nutrition_vl.data.formats.conversations import read_conversations
 from nutrition_vl.data.formats.hub_schema import (
+    declared_classes,
     read_hub,
     read_metadata,
     read_parquet,
@@ -138,6 +140,22 @@ def read_samples(
         ]
         content = [sample for sample in read if sample]
     return with_ids(content)
+
+
+def in_our_labels(
+    samples: list[Sample], source: str | Path, label: str | None = None
+) -> list[Sample]:
+    """The samples under our labels, without the boxes of other classes, as `load_split` reads."""
+    used = {name for sample in samples for name in sample.labels}
+    declared = frozenset().union(*(sample.classes for sample in samples))
+    names = renaming(used, declared | declared_classes(Path(source)), source, label)
+    return [_renamed(sample, names) for sample in samples]
+
+
+def _renamed(sample: Sample, names: dict[str, str]) -> Sample:
+    pairs = zip(sample.xyxy, sample.labels, strict=True)
+    ours = [(box, names[name]) for box, name in pairs if name in names]
+    return replace(sample, xyxy=[box for box, _ in ours], labels=[name for _, name in ours])
 
 
 def with_ids(samples: Iterable[Sample]) -> list[Sample]:
