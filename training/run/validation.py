@@ -62,10 +62,16 @@ class Validation(TrainerCallback):
         self.run = Path(str(config.output_dir))
         self.file = self.run / VALIDATION
 
-    def on_train_begin(self, args: TrainConfig, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Drops lines that a stopped run wrote after the checkpoint it resumes from."""
+    def on_train_begin(
+        self, args: TrainConfig, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """Drops scores of later steps; adds the resumed checkpoint's if a kill cost them."""
+        step = state.global_step
         if state.is_world_process_zero:
-            drop_after(self.file, state.global_step)
+            drop_after(self.file, step)
+        scored = any(row["step"] == step for row in read_jsonl(self.file))
+        if not scored and (self.run / f"checkpoint-{step}").is_dir():
+            self.on_save(args, state, control, **given)
 
     def on_save(
         self,

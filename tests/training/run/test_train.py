@@ -187,6 +187,20 @@ def test_the_best_checkpoint_is_chosen_by_its_boxes(data, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_kill_between_saving_and_validating_costs_no_score(data, tmp_path):
+    settings = {"validation_photos": 2, "validation_path": data, "save_steps": 1, "max_steps": 2}
+    run = tmp_path / "run"
+    assert main(command(data, run, **settings)) == 0
+    scores = read_jsonl(run / "validation.jsonl")
+    (run / "validation.jsonl").unlink()
+    shutil.rmtree(run / "checkpoint-2")
+    assert main(command(data, run, **settings, resume_from_checkpoint=True)) == 0
+    again = read_jsonl(run / "validation.jsonl")
+    assert [score["step"] for score in again] == [1, 2]
+    assert [score["mean_iou"] for score in again] == [score["mean_iou"] for score in scores]
+
+
+@pytest.mark.slow
 def test_photos_that_are_trained_on_do_not_validate(data, tmp_path, capsys):
     assert main(command(data, tmp_path / "run", validation_photos=2)) == 2
     assert "name --validation_path" in capsys.readouterr().err
