@@ -1,4 +1,5 @@
-# make demo: open the page on the embedded checkpoint.  make test: lint, then every test.
+# make demo: open the page on the embedded checkpoint.  make check: lint and fast tests.
+# make test: lint, then every test.
 # Each builds .venv first, and again only when requirements.txt or pyproject.toml have changed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,13 +11,18 @@ DEBIAN := chromium fonts-liberation fonts-dejavu fonts-noto-core fonts-noto-cjk 
 # Some images forbid Python to keep what it has compiled; then every start takes 2.5 times as long.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test lint debian
+.PHONY: demo check test lint debian
+
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 demo: .venv/run.stamp
 	$(BIN)/python app.py
 
+check: lint
+	$(PYTEST) -m "not slow and not browser and not gpu"
+
 test: lint debian
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+	$(PYTEST)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

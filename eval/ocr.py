@@ -107,8 +107,9 @@ def _words(text: str) -> set[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from eval.sweep.resume import PHOTO_HASH, as_line, locked, missing_rows, with_photo_hash
+    from eval.sweep.resume import PHOTO_HASH, missing_rows, with_photo_hash
     from nutrition_vl.data import load_split
+    from nutrition_vl.resume import as_line, locked
 
     reader, rows = _reader(), with_photo_hash(load_split(args.data, args.split, label=args.label))
     args.out.parent.mkdir(parents=True, exist_ok=True)

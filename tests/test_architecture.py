@@ -20,8 +20,8 @@ SOURCE = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path
 
 # Room -> the rooms of the project it may import. A room is a folder, or a file beside the folders.
 CORE = """
-threads files boxes matching prompts confidence draw batching cli models data decoding answer
-detector
+threads resume processes files boxes matching prompts confidence draw batching cli models data
+decoding answer detector
 """.split()
 ROOMS = {
     "nutrition_vl": "",
@@ -29,6 +29,8 @@ ROOMS = {
     "eval": "",
     "nutrition_vl.threads": "",
     "nutrition_vl.cli": "threads",
+    "nutrition_vl.resume": "files",
+    "nutrition_vl.processes": "files",
     "nutrition_vl.files": "",
     "nutrition_vl.boxes": "",
     "nutrition_vl.matching": "",
@@ -43,7 +45,8 @@ ROOMS = {
     "nutrition_vl.decoding": "boxes models prompts",
     "nutrition_vl.answer": "boxes confidence decoding",
     "nutrition_vl.detector": "answer batching confidence data decoding models",
-    "nutrition_vl.__main__": "answer cli data detector draw",
+    "nutrition_vl.answers_file": "files models prompts resume",
+    "nutrition_vl.__main__": "answers_file answer cli data detector draw processes",
     "nutrition_vl.calibrate": "cli confidence data detector matching models crops",
     "nutrition_vl.bench": "cli files data decoding detector models",
     "training.settings": "CORE",

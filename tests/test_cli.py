@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -214,3 +216,94 @@ def test_help_shows_an_example(capsys):
     assert stopped.value.code == 0
     told = capsys.readouterr().out
     assert "python -m nutrition_vl pack.jpg" in told and f"(default {THRESHOLD:g})" in told
+
+
+def detect(folder, out, *options):
+    """The command's exit code, in this process."""
+    return main([str(folder), "--out", str(out), "--batch-size", "2", *map(str, options)])
+
+
+@pytest.fixture
+def many(tmp_path, photos):
+    """Five photos and a broken one."""
+    (tmp_path / "many").mkdir()
+    for number in range(5):
+        photos[number % 3].save(tmp_path / "many" / f"{number}.png")
+    (tmp_path / "many" / "broken.jpg").write_bytes(b"no photo")
+    return tmp_path / "many"
+
+
+def without_time(path):
+    return [{**line, "seconds": 0} for line in lines(path.read_text())]
+
+
+def test_a_file_of_answers_goes_on_where_it_stopped(loaded, many, tmp_path, capsys):
+    assert detect(many, tmp_path / "whole.jsonl") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "whole.jsonl: 6 photos" in printed.err and "1 unread" in printed.err
+    whole = (tmp_path / "whole.jsonl").read_text()
+    assert len(lines(whole)) == 6
+    cut = tmp_path / "cut.jsonl"
+    shutil.copy(tmp_path / "whole.jsonl.json", tmp_path / "cut.jsonl.json")
+    first_two = "".join(whole.splitlines(keepends=True)[:2])
+    cut.write_text(first_two + whole.splitlines()[2][:40])  # killed within the third line
+    assert detect(many, cut) == 1
+    assert "2 were there before" in capsys.readouterr().err
+    assert cut.read_text().startswith(first_two)
+    assert without_time(cut) == without_time(tmp_path / "whole.jsonl")
+
+
+def test_a_whole_file_of_answers_loads_no_model(loaded, many, tmp_path, monkeypatch):
+    detect(many, tmp_path / "answers.jsonl")
+    before = (tmp_path / "answers.jsonl").read_bytes()
+    monkeypatch.setattr(Detector, "load", None)
+    assert detect(many, tmp_path / "answers.jsonl") == 1
+    assert (tmp_path / "answers.jsonl").read_bytes() == before
+
+
+def test_answers_of_two_models_are_never_mixed(loaded, many, tmp_path, capsys, other):
+    out = tmp_path / "answers.jsonl"
+    detect(many, out)
+    before = out.read_bytes()
+    for option, value, name in (("--threshold", 0.7, "threshold"), ("--adapter", other, "adapter")):
+        assert detect(many, out, option, value) == 2
+        words = capsys.readouterr().err.splitlines()[-1]
+        assert f"answers.jsonl holds answers with another {name}: move it away, or" in words
+    (tmp_path / "answers.jsonl.json").unlink()
+    assert detect(many, out) == 2
+    assert "answers.jsonl has no answers.jsonl.json" in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_killed_command_loses_nothing(tmp_path, photos):
+    (tmp_path / "in").mkdir()
+    for number in range(30):
+        photos[2].save(tmp_path / "in" / f"{number:02}.png")
+    out = tmp_path / "answers.jsonl"
+    order = [sys.executable, "-m", "nutrition_vl", tmp_path / "in", "--out", out, "--batch-size=1"]
+    process = subprocess.Popen(order, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not out.exists() or out.read_bytes().count(b"\n") < 3:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    before = out.read_bytes()
+    assert 3 <= before.count(b"\n") < 30
+    done = subprocess.run(order, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert out.read_bytes().startswith(before[: before.rindex(b"\n") + 1])
+    names = [Path(line["photo"]).name for line in lines(out.read_text())]
+    assert names == [f"{number:02}.png" for number in range(30)]
+
+
+@pytest.mark.slow
+def test_two_processes_answer_each_photo_once(many, tmp_path):
+    out = tmp_path / "answers.jsonl"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    order = [*launch, "-m", "nutrition_vl", many, "--out", out, "--batch-size=2", "--device=cpu"]
+    done = subprocess.run(order, cwd=ROOT, capture_output=True, text=True)
+    assert "answers.jsonl: 6 photos" in done.stderr
+    names = [Path(line["photo"]).name for line in lines(out.read_text())]
+    assert sorted(names) == ["0.png", "1.png", "2.png", "3.png", "4.png", "broken.jpg"]

@@ -9,9 +9,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from eval.perturb import PERTURBATIONS
-from eval.sweep.resume import PHOTO_HASH, as_line, locked
+from eval.sweep.resume import PHOTO_HASH
 from eval.sweep.targets import Target
 from nutrition_vl.detector import Detector
+from nutrition_vl.resume import as_line, locked
 
 
 def predict(

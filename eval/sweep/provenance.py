@@ -5,8 +5,7 @@ copied run or data set finds its predictions again.
 """
 
 import json
-from functools import cache
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,10 @@ from eval.config import EvalConfig
 from nutrition_vl import prompts
 from nutrition_vl.data import DATASET
 from nutrition_vl.files import write_atomically
+from nutrition_vl.resume import contents
 
 if TYPE_CHECKING:  # which imports this file
     from eval.sweep.targets import Target
-
-CONTENTS = ("*.safetensors", "*.json", "*.jinja")  # weights, settings, calibration, chat template
 
 
 def provenance(target: "Target", config: EvalConfig) -> dict[str, Any]:
@@ -36,15 +34,6 @@ def provenance(target: "Target", config: EvalConfig) -> dict[str, Any]:
         "data": data.resolve().name if data.exists() else str(data),  # wherever it lies
         "split": config.split,
     }
-
-
-def contents(source: str, revision: str = "main") -> dict[str, str]:
-    """SHA-256 by file name of a model's or an adapter's folder; a hub id and its revision."""
-    folder = Path(source)
-    if not folder.is_dir():
-        return {source: revision}
-    files = sorted(file for pattern in CONTENTS for file in folder.glob(pattern))
-    return {file.name: _digest(file, file.stat().st_mtime_ns) for file in files}
 
 
 def key_of(entries: dict[str, Any]) -> str:
@@ -73,9 +62,3 @@ def write_provenance(file: Path, entries: dict[str, Any], differs: list[str]) ->
     write_atomically(
         file.with_suffix(".json"), json.dumps(entries | {"differs": differs}, indent=2) + "\n"
     )
-
-
-@cache  # a base of 16 GB is read once for all its rows; `changed` keeps that honest
-def _digest(file: Path, changed: int) -> str:
-    with file.open("rb") as stream:
-        return file_digest(stream, "sha256").hexdigest()

@@ -17,11 +17,11 @@ from eval.predictions.read import read_lines
 from eval.report.results import Report, Result, best, evaluate
 from eval.sweep.card_check import mismatches
 from eval.sweep.predict import predict
-from eval.sweep.processes import Processes
 from eval.sweep.provenance import provenance, read_differs, write_provenance
 from eval.sweep.resume import missing_rows, with_photo_hash
 from eval.sweep.targets import BARE, Target, targets
 from nutrition_vl.detector import THRESHOLD, Detector
+from nutrition_vl.processes import Processes
 
 
 def run(rows: Dataset, config: EvalConfig) -> Report | None:

@@ -3,6 +3,7 @@
 examples:
   python -m nutrition_vl.bench
   python -m nutrition_vl.bench --checkpoint random:7b --device cuda
+  python -m nutrition_vl.bench --busy 2      # the command next to two busy processes, on the CPU
 
 Both sides get the same photos and say the same words, one box of three-digit numbers, whatever the
 model would like to say, so that a model of random weights can be timed: every token is looked up in
@@ -25,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from nutrition_vl.bench import busy
 from nutrition_vl.cli import described, folder, guarded, positive
 from nutrition_vl.data.photos import open_photo
-from nutrition_vl.files import git_commit
+from nutrition_vl.files import git_commit, markdown_table
 
 if TYPE_CHECKING:
     import torch
@@ -61,11 +63,18 @@ def parser() -> argparse.ArgumentParser:
         help="photos that latency is taken from",
     )
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
+    add("--busy", type=positive, metavar="N", help="time the command next to N busy processes")
     add("--out", type=folder, metavar="DIR", help="where JSON and Markdown go, docs/benchmarks say")
     return options
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.busy:
+        with photos(args.photos) as files:
+            results = busy.measure(files, args.checkpoint, args.busy, args.repeats)
+        print(busy.table(results))
+        print(json.dumps(results))
+        return 0
     # Here and not above, as below: they take seconds, which --help need not wait for.
     from nutrition_vl.bench.timing import Bench
 
@@ -145,11 +154,11 @@ def page(found: dict[str, Any]) -> str:
         f"`{found['command']}` at {found['commit']}, Python {found['python']}, {versions}."
         f" {found['image_tokens']} image tokens, prompts of {found['prompt_tokens']}, answers of"
         f" {found['answer_tokens']}; NF4, unmerged LoRA, math attention.",
-        table(("", *WAYS, "times faster"), [*_latencies(found), *_rates(found)]),
+        _table(("", *WAYS, "times faster"), [*_latencies(found), *_rates(found)]),
         "Photos are compared with `generate` in batches of 1: reading files is part of both, and"
         " ours does it while the model works.",
         "Seconds of a batch of ours by stage, when no stage overlaps another:",
-        table(("batch", "preprocessing", "vision", "prefill", "decode"), split),
+        _table(("batch", "preprocessing", "vision", "prefill", "decode"), split),
         _sameness(found),
     ]
     return "\n\n".join(parts) + "\n"
@@ -191,9 +200,8 @@ def _ratio(one: float | None, other: float | None) -> str:
     return f"{one / other:.2f}" if one and other else ""
 
 
-def table(head: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    return markdown_table(head, ([*map(str, row)] for row in rows))
 
 
 def _processor() -> str:

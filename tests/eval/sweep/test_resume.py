@@ -7,8 +7,9 @@ from multiprocessing import get_context
 import pytest
 from datasets import Dataset
 
-from eval.sweep.resume import PHOTO_HASH, as_line, locked, missing_rows, with_photo_hash
+from eval.sweep.resume import PHOTO_HASH, missing_rows, with_photo_hash
 from nutrition_vl.data import load_split
+from nutrition_vl.resume import as_line, locked
 from tests.helpers.labelled import label, paint
 
 

@@ -4,10 +4,12 @@ import json
 import shlex
 import shutil
 
+import psutil
 import pytest
 from PIL import Image
 
 from nutrition_vl.bench.__main__ import command, main, page, parser, save
+from nutrition_vl.bench.busy import busy_processes
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.load import PixelBudget, load_processor
 
@@ -86,3 +88,22 @@ def test_a_folder_without_photos_is_one_sentence(tmp_path, capsys):
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     assert main(["--device", "cpu", "--photos", str(tmp_path)]) == 2
     assert "there is no JPEG in" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command_is_timed_next_to_busy_processes(tmp_path, photos, capsys):
+    photos[2].save(tmp_path / "0.jpg")
+    assert main(["--busy", "1", "--repeats", "2", "--photos", str(tmp_path)]) == 0
+    *table, last = capsys.readouterr().out.splitlines()
+    rows = json.loads(last)["rows"]
+    assert [row["busy"] for row in rows] == [0, 0, 0, 1, 1, 1]
+    assert all(len(row["seconds"]) == 2 and min(row["seconds"]) > 0 for row in rows)
+    assert len(table) == 2 + len(rows)
+
+
+def test_busy_processes_end_with_the_measurement():
+    own = psutil.Process()
+    before = {child.pid for child in own.children()}
+    with busy_processes(2):
+        assert len({child.pid for child in own.children()} - before) == 2
+    assert {child.pid for child in own.children()} == before

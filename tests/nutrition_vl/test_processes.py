@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from eval.sweep.processes import Processes
+from nutrition_vl.processes import Processes
 
 
 def test_one_process_predicts_every_batch():
@@ -38,5 +38,8 @@ def test_without_file_locks_nothing_is_locked(tmp_path, monkeypatch):
         with Processes("cpu").only_command([tmp_path]):
             pass
     monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
-    with Processes("cpu").only_command([tmp_path]), Processes("cpu").only_command([tmp_path]):
+    with (
+        Processes("cpu").only_command([tmp_path]),
+        Processes("cpu").only_command([tmp_path]),
+    ):
         pass

@@ -1,7 +1,7 @@
-"""Several processes share the photos of a sweep: `accelerate launch -m eval`.
+"""Several processes share the photos: `accelerate launch -m eval`, or `-m nutrition_vl`.
 
 Each predicts whole batches, the same that one process would make, and appends them to the same
-file. So the results are the same, and a stopped sweep loses nothing.
+file. So the results are the same, and a stopped command loses nothing.
 """
 
 import os
