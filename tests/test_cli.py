@@ -96,7 +96,9 @@ def test_what_is_wrong_with_data_is_told_of_its_evaluation(tmp_path):
 COMMANDS = ["app", "nutrition_vl", "nutrition_vl.calibrate", "nutrition_vl.bench"]
 COMMANDS += [
     "nutrition_vl.data",
+    "training",
     "training.average",
+    "training.demo_model",
     "training.merge",
     "training.memory",
     "training.render",
@@ -301,7 +303,8 @@ def test_a_killed_command_loses_nothing(tmp_path, photos):
 @pytest.mark.slow
 def test_two_processes_answer_each_photo_once(many, tmp_path):
     out = tmp_path / "answers.jsonl"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes", "2", "--main_process_port", "0"]
     order = [*launch, "-m", "nutrition_vl", many, "--out", out, "--batch-size=2", "--device=cpu"]
     done = subprocess.run(order, cwd=ROOT, capture_output=True, text=True)
     assert "answers.jsonl: 6 photos" in done.stderr

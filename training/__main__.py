@@ -13,6 +13,11 @@ from nutrition_vl.threads import share_cores
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
+    if {"-h", "--help"} & {*(sys.argv[1:] if arguments is None else arguments)}:
+        from training.settings.own import short_help
+
+        print(short_help(), end="")
+        return 0
     share_cores()
     # Libraries' remarks are for programmers; our readers' remarks on data are for users.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -13,9 +13,8 @@ from safetensors.torch import load_file
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from nutrition_vl.models.family import QWEN2_VL, Family, ImageProcessor, Model, Processor, family_of
+from nutrition_vl.models.names import FOUR_BIT, NF4
 from nutrition_vl.models.quantization import (
-    FOUR_BIT,
-    NF4,
     check_quantized,
     check_saved_quantization,
     device_map,
@@ -25,7 +24,6 @@ from nutrition_vl.models.quantization import (
 )
 from nutrition_vl.models.runtime import Runtime
 
-BASE_MODEL = "Qwen/Qwen2-VL-7B-Instruct"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's file name
 
 

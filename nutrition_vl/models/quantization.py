@@ -12,14 +12,8 @@ from torch import Tensor
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from nutrition_vl.models.family import QWEN2_VL, Family
+from nutrition_vl.models.names import INT8, NF4, NF4_SINGLE, NONE, QUANTIZATIONS
 from nutrition_vl.models.runtime import Runtime
-
-NF4 = "nf4"  # with double quantisation (QLoRA, arXiv:2305.14314): the scales are quantised too
-NF4_SINGLE = "nf4-single"  # the scales stay in float32
-INT8 = "int8"
-NONE = "none"
-FOUR_BIT = (NF4, NF4_SINGLE)
-QUANTIZATIONS = (*FOUR_BIT, INT8, NONE)
 
 
 def check_quantization(name: str) -> str:

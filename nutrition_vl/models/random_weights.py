@@ -16,7 +16,7 @@ from torch import Tensor
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.family import QWEN2_VL, Config, Model
 from nutrition_vl.models.load import materialize
-from nutrition_vl.models.quantization import NF4
+from nutrition_vl.models.names import NF4
 from nutrition_vl.models.runtime import Runtime
 
 # config.json of Qwen/Qwen2-VL-7B-Instruct and of Qwen/Qwen2-VL-2B-Instruct.

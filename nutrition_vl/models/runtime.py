@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-DEVICES = ("auto", "cpu", "cuda")
-ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+from nutrition_vl.models.names import ATTENTIONS, DEVICES
 
 
 @dataclass(frozen=True)

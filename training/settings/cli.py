@@ -13,6 +13,7 @@ from trl import SFTConfig, TrlParser
 
 from training.settings.config import TrainConfig
 from training.settings.limits import check_file
+from training.settings.own import DESCRIPTION, USAGE
 from training.settings.unused import UNUSED
 
 
@@ -38,11 +39,12 @@ def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
     given = sys.argv[1:] if arguments is None else arguments
     # TRL's parser looks for --config FILE only, and would not read the file of --config=FILE.
     split = [part for word in given for part in _halves(word)]
+    split = ["--help" if word == "--help_all" else word for word in split]
     parser = _Parser(
         (TrainConfig,),
         prog="python -m training",
-        usage="python -m training [--config FILE.yaml] [--setting value ...]",
-        description="Trains LoRA adapters on a 4-bit Qwen2-VL with labelled photos.",
+        usage=USAGE,
+        description=DESCRIPTION,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

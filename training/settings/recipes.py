@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peft import LoraConfig
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,10 @@ def _check_expression(target: str) -> None:
         ) from error
 
 
-def lora_config(recipe: Recipe, dropout: float, bias: str) -> LoraConfig:
+def lora_config(recipe: Recipe, dropout: float, bias: str) -> "LoraConfig":
     """PEFT's configuration of a recipe."""
+    from peft import LoraConfig  # here: it takes seconds, which --help need not wait for
+
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=recipe.rank,

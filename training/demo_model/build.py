@@ -1,0 +1,195 @@
+"""Trains the embedded base: rendered photos, stage by stage, in a run that can be stopped."""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import Qwen2VLForConditionalGeneration
+
+from nutrition_vl.models.load import load_base
+from nutrition_vl.models.runtime import detect_runtime
+from training.demo_model import architecture as tiny
+from training.demo_model.losses import Batch, Helpers, Writer, loss_of, seen
+from training.render.camera.album import Album
+from training.render.camera.pool import make_pool
+from training.render.camera.scenes import ASPECTS, Camera, Scene
+
+T = TypeVar("T")
+HELPERS = "helpers.safetensors"  # beside the model, to train it further
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training, up to `until` of the time: `tokens` image tokens, `batch` photos a
+    step, and whether the language model learns too."""
+
+    until: float
+    tokens: int
+    batch: int
+    speaks: bool = True
+
+
+PLANS = {
+    "cuda": (Stage(0.45, 48, 512), Stage(0.85, 192, 320), Stage(1.0, 300, 224)),
+    "cpu": (Stage(0.35, 48, 64, speaks=False), Stage(1.0, 48, 64)),
+}
+# From a finished checkpoint: fewer tokens show more pictures a second, the last stage the demo's.
+FURTHER = {"cuda": (Stage(0.45, 192, 320), PLANS["cuda"][-1]), "cpu": PLANS["cpu"][-1:]}
+
+
+def draw_shape(tokens: int, generator: torch.Generator) -> tuple[int, int]:
+    """A picture's height and width in pixels, of one of ASPECTS, that uses up the image tokens."""
+    chances = torch.tensor(list(ASPECTS.values()))
+    aspect = list(ASPECTS)[int(torch.multinomial(chances, 1, generator=generator))]
+    return 28 * math.floor(math.sqrt(tokens / aspect)), 28 * math.floor(math.sqrt(tokens * aspect))
+
+
+def rate(progress: float, step: int, peak: float) -> float:
+    """Linear warm-up over 300 steps, then a cosine of the progress (0-1) down to nothing."""
+    return peak * min(1.0, (step + 1) / 300) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+class Run:
+    """One training: model, helper heads, optimiser, and where they are saved."""
+
+    def __init__(
+        self, out: Path, minutes: float, peak: float, device: str, start: Path | None = None
+    ):
+        self.out, self.budget, self.peak, self.device = out, 60 * minutes, peak, device
+        self.step, self.seconds, self.plan = 0, 0.0, PLANS[device]
+        torch.manual_seed(0)
+        self.processor = tiny.processor(self.plan[-1].tokens)
+        if start:
+            self.plan = FURTHER[device]
+            self.model = load_base(start, detect_runtime(device), quantization="none").float()
+        else:
+            config = tiny.config(self.processor.tokenizer)
+            self.model = Qwen2VLForConditionalGeneration(config).to(device)
+        self.helpers = Helpers(self.model.config.text_config.hidden_size).to(device)
+        if start and (start / HELPERS).exists():
+            load_model(self.helpers, start / HELPERS, device=device)
+        self.writer = Writer(self.processor, self.model)
+        if device == "cuda":
+            for layer in self.model.model.language_model.layers:
+                layer.compile()
+        parts = nn.ModuleList([self.model, self.helpers])
+        self.parameters = list(parts.parameters())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=peak, betas=(0.9, 0.95), weight_decay=0.05, fused=device == "cuda"
+        )
+
+    @property
+    def progress(self) -> float:
+        return self.seconds / self.budget
+
+    @property
+    def stage(self) -> Stage:
+        """The part of the plan that the progress has come to."""
+        return next(stage for stage in self.plan if min(self.progress, 1) <= stage.until)
+
+    def learn(self, scene: Scene, batch: Batch | None) -> tuple[Tensor, Tensor]:
+        """One optimiser step; returns the answer loss and the helper losses."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(self.progress, self.step, self.peak)
+        with torch.autocast(self.device, torch.bfloat16):
+            if batch:
+                words, help_ = loss_of(self.model, self.helpers, scene, batch)
+            else:
+                words, help_ = torch.zeros(()), self.helpers.look(seen(self.model, scene), scene)
+        (words + help_).backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return words.detach(), help_.detach()
+
+    def log(self, stage: Stage, words: Tensor, helpers: Tensor) -> None:
+        """Adds a line to log.jsonl."""
+        row = {"step": self.step, "seconds": round(self.seconds), "tokens": stage.tokens}
+        losses = {"words": round(words.item(), 4), "helpers": round(helpers.item(), 4)}
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row | losses) + "\n")
+
+    def save(self) -> None:
+        """An ordinary checkpoint folder in bfloat16, and the whole state to go on from."""
+        self.processor.save_pretrained(self.out)
+        deepcopy(self.model).to(torch.bfloat16).save_pretrained(self.out)
+        save_model(self.helpers, str(self.out / HELPERS))
+        state = {"step": self.step, "seconds": self.seconds, "helpers": self.helpers.state_dict()}
+        state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        partial = self.out / "state.partial"
+        torch.save(state, partial)
+        partial.replace(self.out / "state.pt")
+
+    def load(self) -> None:
+        """Goes on from the saved state, if there is one."""
+        if not (self.out / "state.pt").exists():
+            return
+        state = torch.load(self.out / "state.pt", map_location=self.device, weights_only=True)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.model.load_state_dict(state["model"])
+        self.helpers.load_state_dict(state["helpers"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def shots(run: Run, camera: Camera | Album) -> Iterator[tuple[Stage, Scene, Batch | None]]:
+    """Photos for ever, of the stage that the run is in, and what is to be said of them."""
+    generator = torch.Generator().manual_seed(run.step)
+    while True:
+        stage = run.stage
+        scene = camera.shoot(stage.batch, *draw_shape(stage.tokens, generator))
+        yield stage, scene, run.writer.write(scene) if stage.speaks else None
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items, each made while the one before is in use."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items)
+        while True:
+            item, coming = coming.result(), thread.submit(next, items)
+            yield item
+
+
+def train(run: Run, camera: Camera | Album, pause: float) -> None:
+    """Trains until the run's minutes are used up, or for `pause` minutes, and saves."""
+    began, before = time.monotonic(), run.seconds
+    with tqdm(initial=round(run.seconds), total=round(run.budget), unit="s", mininterval=10) as bar:
+        for stage, scene, batch in ahead(shots(run, camera)):
+            losses = run.learn(scene, batch)
+            if run.step % 50 == 0:
+                run.log(stage, *losses)
+            if run.step % 500 == 0:
+                run.save()
+            run.seconds = before + time.monotonic() - began
+            bar.update(round(run.seconds) - bar.n)
+            if run.progress >= 1 or run.seconds - before >= 60 * pause:
+                break
+    run.save()
+
+
+def build(options: argparse.Namespace) -> None:
+    """Trains the base that the command line asks for."""
+    if options.device is None:
+        options.device = "cuda" if torch.cuda.is_available() else "cpu"
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no CUDA GPU that PyTorch can use here: use --device cpu")
+    options.out.mkdir(parents=True, exist_ok=True)
+    run = Run(options.out, options.minutes, options.rate, options.device, options.start)
+    run.load()
+    pool = make_pool(options.faces, options.backgrounds, options.workers)
+    if options.device == "cuda":
+        train(run, Camera(pool, "cuda", seed=run.step), options.pause)
+    else:
+        album = Album(Camera(pool, seed=run.step), reuse=4, keep=8192)
+        train(run, album, options.pause)
