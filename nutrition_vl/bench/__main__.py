@@ -14,12 +14,10 @@ line on stdout is one JSON object; --out keeps it, and a page of Markdown beside
 
 import argparse
 import json
-import platform
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -27,19 +25,17 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from nutrition_vl.bench import busy
+from nutrition_vl.bench.machine import machine
 from nutrition_vl.cli import described, folder, guarded, positive
 from nutrition_vl.data.photos import open_photo
-from nutrition_vl.files import git_commit, markdown_table
+from nutrition_vl.files import markdown_table
 
 if TYPE_CHECKING:
-    import torch
-
     from nutrition_vl.bench.timing import Bench
     from nutrition_vl.detector import Detector
 
 PHONE = (1200, 1600)  # pixels the embedded photos are enlarged to, as a phone would send them
 WAYS = ("generate", "ours")
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -131,20 +127,6 @@ def save(found: dict[str, Any], folder: Path) -> None:
     file.with_suffix(".md").write_text(page(found), encoding="utf-8")
 
 
-def machine(device: "torch.device") -> dict[str, Any]:
-    """Hardware, versions and commit."""
-    import torch
-
-    cuda = device.type == "cuda"
-    return {
-        "hardware": torch.cuda.get_device_name(device) if cuda else _processor(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "versions": {package: version(package) for package in PACKAGES},
-        "commit": git_commit(),
-    }
-
-
 def page(found: dict[str, Any]) -> str:
     """The numbers so far as a page of Markdown."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
@@ -202,14 +184,6 @@ def _ratio(one: float | None, other: float | None) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return markdown_table(head, ([*map(str, row)] for row in rows))
-
-
-def _processor() -> str:
-    """The processor's name, where Linux tells it."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()
 
 
 def opened(checkpoint: str, device: str) -> "Detector":
