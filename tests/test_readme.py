@@ -95,3 +95,21 @@ def test_the_tree_is_what_is_there(path):
 def test_every_room_is_in_the_tree():
     rooms = {path.parent for package in PACKAGES for path in (ROOT / package).glob("*/__init__.py")}
     assert {f"{room.relative_to(ROOT).as_posix()}/" for room in rooms} <= set(tree())
+
+
+def test_the_prose_is_short():
+    """Sentences outside of code, tables and headings."""
+    other = r"^```.*?^```$|^\|.*?$|^#.*?$|!?\[|\]\([^)]*\)|<[^>]+>"
+    prose = re.sub(other, " ", README, flags=re.DOTALL | re.MULTILINE)
+    sentences = [text.split() for text in re.split(r"[.:;!?](?:\s|$)|\n\s*\n|\n\* ", prose)]
+    lengths = [len(words) for words in sentences if len(words) > 2]
+    assert 300 < sum(lengths) <= 1200
+    assert sum(lengths) / len(lengths) <= 18
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"^\|[^|]*\| `python -m ([^`]*)`", README, re.MULTILINE)
+)
+def test_commands_of_the_table_parse(command):
+    module, *options = shlex.split(command)
+    PARSERS[module](options)
