@@ -17,8 +17,8 @@ from nutrition_vl.decoding.grammar import Box, State
 class Token:
     """A token of an answer with its log probability among the `choices` that the grammar left.
 
-    `overruled`: the model's first choice of its vocabulary was another token. `mean`, of a digit
-    alone: the mean of the digits that the grammar left, weighted by their probabilities.
+    `overruled`: another token of the vocabulary was likelier. `mean`, for digits only: the mean of
+    the digits that the grammar left, weighted by their probabilities.
     """
 
     id: int
@@ -79,10 +79,10 @@ class Decoded:
 
 
 def summarize(logits: Tensor, alphabet: Tensor) -> Tensor:
-    """What an answer needs of the logits (..., vocabulary): (..., alphabet + 2).
+    """Packs logits (..., vocabulary) into (..., alphabet + 2), all that an answer needs of them.
 
-    The logits of the alphabet, the logarithm of all summed exponentials (NaN where the model
-    overflowed), and the likeliest token of the whole vocabulary.
+    The logits of the alphabet, the logsumexp of the vocabulary (NaN where the model overflowed),
+    and its argmax.
     """
     logits = logits.float()
     total, first = logits.logsumexp(-1, keepdim=True), logits.argmax(-1, keepdim=True)
@@ -90,7 +90,7 @@ def summarize(logits: Tensor, alphabet: Tensor) -> Tensor:
 
 
 def overflows(prediction: np.ndarray) -> bool:
-    """Says of a row of `summarize` that it holds NaN."""
+    """True if a row of `summarize` holds NaN."""
     return math.isnan(prediction[-2])
 
 
@@ -98,8 +98,8 @@ def refine(number: int, digits: Sequence[Token]) -> float:
     """A coordinate whose digits after the first are replaced by their probability-weighted mean.
 
     On 100 real photos this raised the mean IoU of an earlier embedded model from 0.563 to 0.587.
-    The first digit stays: it chooses between far places, and their mean may be none of them. Of
-    four digits there is only 1000.
+    The first digit stays: it chooses between far places, and their mean may be none of them. 1000,
+    the only number of four digits, stays too.
     """
     if not 1 < len(digits) < 4:
         return float(number)
@@ -108,8 +108,8 @@ def refine(number: int, digits: Sequence[Token]) -> float:
 
 
 def _expected(digits: Sequence[Token]) -> float:
-    """The mean of a number's last digits. Below another digit than the chosen one nothing is known,
-    so the middle of the range counts there."""
+    """The mean of a number's last digits. Only the chosen digit's continuations are computed; for
+    other digits the middle of the range counts."""
     if not digits:
         return 0.0
     first, place = digits[0], 10 ** (len(digits) - 1)

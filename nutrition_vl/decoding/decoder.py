@@ -1,13 +1,13 @@
 """Greedy decoding inside a grammar, many photos at a time: prefill, then draft and verify.
 
-Tokens that the grammar forces, and those that most answers have, go through the model together with
-the token before them and stay as far as the model agrees (speculative decoding, arXiv:2211.17192,
-with a draft that costs nothing). The answer is that of decoding token by token, in half the steps.
+Tokens that the grammar forces and frequent ones go through the model together with the token before
+them and stay as far as the model agrees (speculative decoding, arXiv:2211.17192, with a draft that
+costs nothing). The answer is that of decoding token by token, in half the steps.
 
-Replaces transformers' `generate` with a grammar. Buys: a 7B photo takes 0.25 instead of 1.5 s
-(H100, docs/benchmarks/bench-random-7b-cuda.md). Off with `--decoder generate`. Equal by
-tests/nutrition_vl/decoding/test_decoder.py. Can go once `generate` drafts inside a grammar, on a
-static cache, in batches of different prompts.
+Replaces: transformers' `generate` with a grammar. Speed: a 7B photo takes 0.25 s instead of 1.5
+(H100, docs/benchmarks/bench-random-7b-cuda.md), instead of 0.29 compiled (docs/results.md).
+Disable with: `--decoder generate`. Tested by: tests/nutrition_vl/decoding/test_decoder.py.
+Remove when: `generate` drafts inside a grammar, on a static cache, in batches of different prompts.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ class Decoder:
                 self._step(drafts, adapter)
             self.on_stage("decode")
         if any(draft.answer.overflowed for draft in drafts):
-            self.clear()  # a NaN in the cache spoils even rows that give it no weight
+            self.clear()  # 0 * NaN is NaN: one photo in the cache would corrupt the next ones
         return [draft.answer for draft in drafts]
 
     def clear(self) -> None:
@@ -95,11 +95,11 @@ class Decoder:
         for row, one in enumerate(inputs):
             tokens[row, : len(one.ids)] = one.ids
             positions[:, row, : len(one.ids)] = one.positions
-        # Predictions are needed from each prompt's last token on.
-        first = torch.tensor([draft.cached for draft in drafts] + [0] * (len(slots) - len(drafts)))
-        reads = first[:, None] + torch.arange(self.runner.pad_tokens(longest))
-        tokens, slots, positions, reads = self._on_device(
-            tokens, slots, positions, reads.clamp(max=width - 1)
+        # The positions to predict after: each prompt's last token and its draft.
+        last = torch.tensor([draft.cached for draft in drafts] + [0] * (len(slots) - len(drafts)))
+        read_positions = last[:, None] + torch.arange(self.runner.pad_tokens(longest))
+        tokens, slots, positions, read_positions = self._on_device(
+            tokens, slots, positions, read_positions.clamp(max=width - 1)
         )
         embeds = self.model.get_input_embeddings()(tokens)
         embeds[tokens == self.model.config.image_token_id] = torch.cat(list(images)).to(
@@ -112,8 +112,9 @@ class Decoder:
                 hidden.gather(1, reads[..., None].expand(-1, -1, hidden.shape[-1]))
             )
 
-        run = self.runner.run((adapter, "prefill"), prefill, embeds, slots, positions, reads)
-        self._verify(drafts, run)
+        stage = adapter, "prefill"
+        predictions = self.runner.run(stage, prefill, embeds, slots, positions, read_positions)
+        self._verify(drafts, predictions)
 
     def _step(self, drafts: Sequence[Draft], adapter: str) -> None:
         """Runs the draft tokens of every open answer through the model and verifies them."""
@@ -125,8 +126,9 @@ class Decoder:
             return self._predict(self._forward(embeds, slots, positions, extent))
 
         inputs = self._step_inputs(drafts, width, [draft.cached for draft in drafts])
-        run = self.runner.run((adapter, "step", extent), step, *self._on_device(*inputs))
-        self._verify(drafts, run)
+        stage = adapter, "step", extent
+        predictions = self.runner.run(stage, step, *self._on_device(*inputs))
+        self._verify(drafts, predictions)
 
     def _step_inputs(
         self, drafts: Sequence[Draft], width: int, starts: Sequence[int]
@@ -151,6 +153,7 @@ class Decoder:
         """Hidden states (photos, width, hidden) of tokens that attend to slots up to their own."""
         assert self.cache is not None
         self.cache.slots, self.cache.extent = slots, extent
+        # True is masked, the opposite of SDPA's boolean masks: `math_attention` reads it so.
         masked = torch.arange(extent, device=slots.device) > slots[..., None]
         return self.model.model.language_model(
             inputs_embeds=embeds,

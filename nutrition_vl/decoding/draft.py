@@ -1,6 +1,6 @@
-"""Draft tokens of one photo: guesses at an answer's next tokens, which cost the model nothing.
+"""Draft tokens of one photo: guesses at an answer's next tokens, made without the model.
 
-The grammar forces many tokens and most answers begin alike, so 24 tokens of a box take 12 steps.
+The grammar forces many tokens and most answers begin alike.
 """
 
 from collections.abc import Sequence
@@ -33,13 +33,14 @@ class Draft:
 
     @property
     def open(self) -> bool:
-        """The answer has not ended."""
+        """True until the answer has ended."""
         return not (self.state.ended or self.answer.overflowed)
 
     def verify(self, predictions: np.ndarray) -> None:
         """Adds the predictions after each of `tokens` (tokens, alphabet + 2) to the answer, up to
         the first that differs from the guess, and drafts what may follow."""
-        for guess, prediction in zip([*self.tokens[1:], None], predictions, strict=False):
+        guessed = [*self.tokens[1:], None]  # nothing was guessed after the last
+        for guess, prediction in zip(guessed, predictions, strict=False):
             self.cached += 1
             self.answer.overflowed = overflows(prediction)
             if self.answer.overflowed:
@@ -55,7 +56,7 @@ class Draft:
 
 
 def guesses(state: State) -> list[int]:
-    """The next tokens that the grammar forces or that most answers have; never the end."""
+    """The next tokens that the grammar forces or that are frequent; never the end."""
     tokens: list[int] = []
     while True:
         choices = state.choices()

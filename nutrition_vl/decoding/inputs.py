@@ -40,7 +40,7 @@ class ModelInputs:
         cls, photo: Image.Image, processor: Processor, dtype: torch.dtype = torch.float32
     ) -> Self:
         """The inputs for an upright RGB photo, pixels in the model's `dtype`; ValueError for a
-        photo that is too long and thin."""
+        photo whose aspect ratio is above the limit."""
         start = perf_counter()
         prompt = processor.apply_chat_template(
             prompts.ask(), tokenize=False, add_generation_prompt=True
@@ -56,7 +56,7 @@ class ModelInputs:
 
     @property
     def rope_offset(self) -> int:
-        """The rotary position of a token after the prompt minus its place in the sequence."""
+        """The rotary position of a token after the prompt minus its index."""
         return int(self.positions.max()) + 1 - len(self.ids)
 
 

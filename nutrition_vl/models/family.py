@@ -1,8 +1,10 @@
-"""Where a model family begins and ends: another family is another entry of FAMILIES.
+"""The model families: their classes, the names of their parts, whether they have fast layers.
 
-Its classes, the names of its parts, the text that boxes are written in (nutrition_vl/boxes.py), and
-whether training has fast layers for it (training/fast_step). Types elsewhere are `Model`,
-`Processor` and `Config`: with a second family they become unions.
+Another family is another entry of FAMILIES. These files know more of Qwen2-VL than its entry says:
+boxes.py and decoding/grammar.py (its box text), decoding/inputs.py and decoding/vision.py (rotary
+positions, tower), random_weights.py and training/plan/parameter_counts.py (shapes),
+training/settings/recipes.py (modules of the tower), training/fast_step/layers.py (the written
+layer). Types elsewhere are `Model`, `Processor` and `Config`: with a second family, unions.
 """
 
 from dataclasses import dataclass

@@ -6,14 +6,16 @@ from dataclasses import replace
 from accelerate.utils import parse_flag_from_env
 
 from nutrition_vl.models.family import FAMILIES
+from nutrition_vl.models.names import NF4, NF4_SINGLE, NONE
 from training.plan.forecast import forecast
 from training.plan.parameter_counts import part_of
 from training.plan.plan import Plan, Workload
 from training.plan.usage import GIB, free_memory
 from training.settings.config import TrainConfig
 
-SHARE = 0.9  # of the free memory: some is lost between PyTorch's blocks
-SMALL = 4.6  # GB, about what a card of 6 leaves to PyTorch
+MEMORY_SHARE = 0.9  # of the free memory: some is lost between PyTorch's blocks
+LOW_MEMORY_GB = 4.6  # about what a card of 6 leaves to PyTorch
+PLAIN_WEIGHTS = (NF4, NF4_SINGLE, NONE)  # the written layers read these weights themselves
 
 
 def choose(config: TrainConfig, work: Workload) -> Plan:
@@ -63,7 +65,7 @@ def _why_no_feature_cache(config: TrainConfig, work: Workload) -> str | None:
     disk = next(path for path in (folder, *folder.parents) if path.exists())
     room = shutil.disk_usage(disk).free
     reasons = {
-        "as asked": not config.cache_features,
+        "--cache_features False": not config.cache_features,
         "the vision tower is trained": any(part_of(name) == "visual" for name in work.trained),
         "FSDP spreads the tower": parse_flag_from_env("ACCELERATE_USE_FSDP"),
         f"they take {need / GIB:.1f} GiB and {disk} has {room / GIB:.1f} left": need > room,
@@ -73,12 +75,13 @@ def _why_no_feature_cache(config: TrainConfig, work: Workload) -> str | None:
 
 def _why_no_fast_layers(config: TrainConfig, work: Workload) -> str | None:
     """The reason that autograd differentiates the decoder layers, if there is one."""
-    family = FAMILIES[work.model.config.model_type]
+    family, bits = FAMILIES[work.model.config.model_type], config.quantization
     reasons = {
-        "as asked": not config.lean_layers,
+        "--lean_layers False": not config.lean_layers,
         f"{family.name} has none": not family.fast_layers,
         f"{config.attention} attention was asked for": config.attention != "sdpa",
-        "int8 has a backward of its own": config.quantization == "int8",
+        f"{config.quantization} has a backward of its own": config.quantization
+        not in PLAIN_WEIGHTS,
         "biases are trained": config.lora_bias != "none",
         "DoRA has a forward pass of its own": config.use_dora,
         "FSDP spreads their weights": parse_flag_from_env("ACCELERATE_USE_FSDP"),
@@ -94,8 +97,8 @@ def _largest_that_fits(config: TrainConfig, work: Workload, plan: Plan) -> Plan:
     layers = work.model.config.text_config.num_hidden_layers
     batch = plan.micro_batch * plan.accumulation
     least = layers if plan.fast_layers and not config.gradient_checkpointing else 0
-    limit = 1e9 * (config.memory_limit or (SMALL if config.low_memory else 0))
-    limit = limit or SHARE * free_memory(config.runtime.device)
+    limit = 1e9 * (config.memory_limit or (LOW_MEMORY_GB if config.low_memory else 0))
+    limit = limit or MEMORY_SHARE * free_memory(config.runtime.device)
     # 1) photos
     counts = [count for count in range(batch, 0, -1) if batch % count == 0]
     for photos in counts if config.regroup_batches else [plan.micro_batch]:

@@ -154,8 +154,8 @@ def test_a_full_card_gets_the_smallest_plan(seven_billion, monkeypatch):
         ({"attention": "eager"}, "plain layers: eager attention was asked for"),
         ({"quantization": "int8"}, "plain layers: int8 has a backward of its own"),
         ({"lora_bias": "lora_only"}, "plain layers: biases are trained"),
-        ({"lean_layers": False}, "plain layers: as asked"),
-        ({"cache_features": False}, "visual features in every epoch: as asked"),
+        ({"lean_layers": False}, "plain layers: --lean_layers False"),
+        ({"cache_features": False}, "visual features in every epoch: --cache_features False"),
     ],
 )
 def test_what_is_off_says_why(seven_billion, monkeypatch, settings, reason):
