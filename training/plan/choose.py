@@ -80,8 +80,7 @@ def _why_no_fast_layers(config: TrainConfig, work: Workload) -> str | None:
         "--lean_layers False": not config.lean_layers,
         f"{family.name} has none": not family.fast_layers,
         f"{config.attention} attention was asked for": config.attention != "sdpa",
-        f"{config.quantization} has a backward of its own": config.quantization
-        not in PLAIN_WEIGHTS,
+        f"{bits} has a backward of its own": bits not in PLAIN_WEIGHTS,
         "biases are trained": config.lora_bias != "none",
         "DoRA has a forward pass of its own": config.use_dora,
         "FSDP spreads their weights": parse_flag_from_env("ACCELERATE_USE_FSDP"),
