@@ -41,6 +41,7 @@ def lines(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_one_process_from_end_to_end(folder, tmp_path):
     order = [sys.executable, "-m", "nutrition_vl", folder, "--draw", tmp_path / "out"]
     done = subprocess.run(order, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 from nutrition_vl.files import git_commit
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     import torch
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")

@@ -112,6 +112,7 @@ def adapter(tmp_path):
 EXAMPLES = ["--data", str(DEMO / "examples"), "--split", "examples", "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_the_command_fits_saves_and_checks(adapter, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("nutrition_vl.calibrate.LEAST", 4)  # to save time
     command = [*EXAMPLES, "--checkpoint", str(adapter)]
@@ -131,6 +132,7 @@ def test_the_command_fits_saves_and_checks(adapter, tmp_path, capsys, monkeypatc
     assert (adapter / CALIBRATION).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_too_few_boxes_leave_a_calibration_as_it_was(adapter, capsys):
     Calibration(1.5, -0.25, 300).save(adapter)
     assert main([*EXAMPLES, "--checkpoint", str(adapter)]) == 2
@@ -145,6 +147,7 @@ def test_a_fit_is_measured_on_photos_it_has_not_seen(photos):
         cross_calibrated(np.full(30, 0.9), np.ones(30, dtype=bool), photos)
 
 
+@pytest.mark.slow
 def test_what_is_detected_is_judged_by_the_calibration(adapter):
     packs = [open_photo(file) for file in sorted((DEMO / "examples").glob("*.jpg"))]
     raw = Detector.load(adapter, device="cpu").detect(packs)

@@ -269,6 +269,7 @@ def test_an_answer_is_a_json_record():
     }
 
 
+@pytest.mark.slow
 def test_numbers_that_overflow_are_an_error(demo, photos):
     """A layer that spoils the first photo alone: the others of its batch get their answers."""
     layer = demo.model.model.language_model.layers[3].mlp.down_proj

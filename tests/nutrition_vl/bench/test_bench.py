@@ -66,6 +66,7 @@ def test_there_is_at_least_one_of_everything(option, capsys):
     assert "give a whole number from 1 up, not 0" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_measures_both_ways(tmp_path, photos, capsys):
     for number, photo in enumerate(photos[:1]):
         photo.save(tmp_path / f"{number}.jpg")
