@@ -2,14 +2,13 @@
 
 import logging
 from collections import Counter
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
 from nutrition_vl.boxes import LABELS
-from nutrition_vl.data.rows import read_jsonl, require
+from nutrition_vl.data.rows import is_number, read_jsonl, require
 
 logger = logging.getLogger(__name__)
 
@@ -93,5 +92,5 @@ def _are_boxes(xyxy: Any, labels: Any) -> bool:
 
 
 def _is_box(box: Any) -> bool:
-    real = isinstance(box, list) and len(box) == 4 and {*map(type, box)} <= {int, float}
-    return real and all(map(isfinite, box)) and box[0] < box[2] and box[1] < box[3]
+    real = isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
+    return real and box[0] < box[2] and box[1] < box[3]

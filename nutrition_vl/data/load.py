@@ -170,6 +170,8 @@ def _row(sample: Sample, names: dict[str, str]) -> dict:
     frame = photo_frame(*stored(sample.image))
     corners = upright(sample, frame)
     ours = [index for index, name in enumerate(sample.labels) if name in names]
+    unlike = {(names[sample.labels[index]], *sample.xyxy[index]): index for index in reversed(ours)}
+    ours = sorted(unlike.values())  # a box written twice is one table
     return {
         "id": sample.id,
         "image": sample.image,

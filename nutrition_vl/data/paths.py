@@ -95,20 +95,42 @@ def locate(names: Sequence[str], roots: Iterable[Path]) -> list[Path]:
     paths = [posix(name).rstrip("/") for name in names]
     if any(is_elsewhere(path) for path in paths) and all(map(os.path.exists, paths)):
         return [Path(path) for path in paths]
-    best, most = [Path(path) for path in paths], -1
-    for places in _candidates(paths, list(dict.fromkeys(roots))):
-        count = sum(map(os.path.isfile, places))
-        if count > most:
-            best, most = [Path(place) for place in places], count
-        if count == len(paths):
-            break
-    return best
+    best, most = list(paths), -1
+    places = list(dict.fromkeys(roots))
+    for same in (str, _Folders().same):
+        for files in _candidates(paths, places):
+            files = [same(file) for file in files]
+            count = sum(map(os.path.isfile, files))
+            if count > most:
+                best, most = files, count
+            if count == len(paths):
+                return [Path(file) for file in best]
+    return [Path(file) for file in best]
+
+
+class _Folders:
+    """Lists folders, each once."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, dict[str, list[str]]] = {}
+
+    def same(self, file: str) -> str:
+        """The file, or the only one there whose name has other case or composed accents."""
+        if os.path.isfile(file):
+            return file
+        folder, name = os.path.split(file)
+        if folder not in self.names:
+            names = self.names.setdefault(folder, {})
+            for entry in os.listdir(folder) if os.path.isdir(folder) else ():
+                names.setdefault(plain(entry).casefold(), []).append(entry)
+        alike = self.names[folder].get(plain(name).casefold(), [])
+        return os.path.join(folder, alike[0]) if len(alike) == 1 else file
 
 
 def _candidates(paths: Sequence[str], roots: Sequence[Path]) -> Iterator[list[str]]:
     yield from _below(paths, roots)
-    plainer = [unquote(path) for path in paths]
-    if plainer != list(paths):  # Label Studio encodes spaces as %20
+    plainer = [unquote(path.split("?")[0] if "://" in path else path) for path in paths]
+    if plainer != list(paths):  # Label Studio encodes spaces as %20, buckets sign their URLs
         yield from _below(plainer, roots)
 
 

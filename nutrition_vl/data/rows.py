@@ -2,9 +2,8 @@
 
 import codecs
 import json
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ ALIASES = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
+HUGE = 1e15  # beyond, no number in a label file is a side or an area
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -94,9 +94,12 @@ def choose(split: str, available: Iterable[str], source: object) -> str:
 
 
 def of_split(
-    rows: list[dict], split: str, source: object, skipped: list[Skipped] | None = None
+    rows: Sequence[Any], split: str, source: object, skipped: list[Skipped] | None = None
 ) -> list[dict]:
-    """The rows of `split`, or all where no row names a split."""
+    """The rows of `split`, or all where no row names a split.
+
+    Where no row has a key `split` and their photos lie in folders of several, those are the splits.
+    """
     objects = []
     for number, row in enumerate(rows, 1):
         if isinstance(row, Mapping):
@@ -105,7 +108,11 @@ def of_split(
             skip(skipped, f"row {number}", f"{source} must hold one object a photo")
     splits = {str(row["split"]) for row in objects if row.get("split")}
     if not splits:
-        return objects
+        folders = [_split_folder(row) for row in objects]
+        if None in folders or len(set(folders)) < 2:
+            return objects
+        name = choose(split, {str(folder) for folder in folders}, source)
+        return [row for row, folder in zip(objects, folders, strict=True) if folder == name]
     name, rows = choose(split, splits, source), []
     for row in objects:
         if not row.get("split"):
@@ -114,6 +121,13 @@ def of_split(
         elif str(row["split"]) == name:
             rows.append(row)
     return rows
+
+
+def _split_folder(row: Mapping) -> str | None:
+    """The split that the photo's path begins with: train for train/a.jpg."""
+    path = str(row.get("file_name") or row.get("image") or "").replace("\\", "/")
+    folder = path.removeprefix("./").partition("/")[0]
+    return folder if any(folder in names for names in ALIASES.values()) else None
 
 
 def require(columns: Iterable[str], content: object, source: object) -> None:
@@ -135,8 +149,8 @@ def naming(where: object) -> Iterator[None]:
 
 
 def is_number(value: object) -> bool:
-    """True for a finite int or float."""
-    return type(value) is int or (isinstance(value, float) and math.isfinite(value))
+    """True for a finite int or float, of a size that a float can hold."""
+    return type(value) in (int, float) and -HUGE < value < HUGE  # type: ignore[operator]
 
 
 def size_of(width: object, height: object) -> tuple[int, int] | None:
@@ -151,11 +165,18 @@ def size_of(width: object, height: object) -> tuple[int, int] | None:
 def read_jsonl(file: Path, skipped: list[Skipped] | None = None) -> list[dict]:
     """The objects of a file, one per line."""
     rows = [
-        attempt(skipped, f"line {number}", parse_json, file, line, number)
+        attempt(skipped, f"line {number}", _parse_line, file, line, number)
         for number, line in enumerate(read_text(file).split("\n"), 1)
         if line.strip()
     ]
     return [row for row in rows if row is not None]
+
+
+def _parse_line(file: Path, text: str, line: int) -> Any:
+    value = parse_json(file, text, line)
+    if value is None:
+        raise ValueError(f"{file}, line {line}: expected an object, got null")
+    return value
 
 
 def read_text(file: Path) -> str:
@@ -202,9 +223,15 @@ def numbered(name: str, seen: Counter[str]) -> str:
 
 
 def without_shared_photos(samples: list[Sample], skipped: list[Skipped] | None) -> list[Sample]:
-    """The samples whose photo is no other's: two entries for one photo hold half its boxes each."""
-    times = Counter(str(sample.image) for sample in samples)
+    """The samples whose boxes are all of their photo's; a sample may be there several times.
+
+    Unlike entries for one photo hold a part of its boxes each, or are opinions.
+    """
+    first: dict[str, tuple] = {}
+    facts = [(str(one.image), (one.id, one.xyxy, one.labels)) for one in samples]
+    unlike = {image for image, own in facts if first.setdefault(image, own) != own}
     for sample in samples:
-        if times[str(sample.image)] > 1:
-            skip(skipped, sample.id, f"{sample.file}: {sample.image} has several entries")
-    return [sample for sample in samples if times[str(sample.image)] == 1]
+        if str(sample.image) in unlike:
+            reason = f"{sample.image} has several entries"
+            skip(skipped, sample.id, f"{sample.file}: {reason}")
+    return [sample for sample in samples if str(sample.image) not in unlike]

@@ -117,7 +117,7 @@ def read_json(file: Path, split: str, skipped: list[Skipped] | None = None) -> l
         return read_conversations(file, read_jsonl(file, skipped), split, skipped)
     content: Any = parse_json(file, read_text(file))
     if not isinstance(content, list):
-        return read_coco(file, content, skipped)
+        return read_coco(file, content, split, skipped)
     if is_label_studio(content):
         return read_label_studio(file, content, skipped)
     if content and all(isinstance(row, Mapping) and "image_id" in row for row in content):

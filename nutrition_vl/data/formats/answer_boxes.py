@@ -27,9 +27,16 @@ _FILLERS = frozenset(
     "here i image in is it json label located location object objects of on output photo position "
     "region see sure that the there these this yes".split()
 )
+# Between the negation and the table: "does not seem to show any visible nutrition table".
+_BETWEEN = (
+    "a an any clear contain contains detect detected display displayed facts find have identify in "
+    "include information is it nutrition nutritional of other see seem seems show shown shows such "
+    "the there to valid value values visible"
+)
 _NOTHING = re.compile(
-    r"\W*|\W*(?:no|none|null|nothing)\W*|(?:.*\W)?(?:no|not|without|none)\W(?:[\w-]+\W+){0,4}"
-    r"(?:table|tables|box|boxes|label|labels|object|objects|panel)\b.*",
+    r"\W*|\W*(?:no|none|null|nothing)\W*|(?:.*\W)?(?:no|not|without|none|cannot|\w+n't)\W+"
+    rf"(?:(?:nutrition-\w+|{_BETWEEN.replace(' ', '|')})\W+)*(?:nutrition-)?"
+    r"(?:table|box|label|object|panel)(?:s|es)?\b(?!.*\b(?:but|except|however|only)\b).*",
     re.IGNORECASE | re.DOTALL,
 )
 

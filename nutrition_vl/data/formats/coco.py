@@ -20,14 +20,16 @@ from nutrition_vl.data.formats.coco_checks import (
     require_sizes_not_corners,
 )
 from nutrition_vl.data.paths import locate
-from nutrition_vl.data.rows import Sample, Skipped, require, size_of, skip
+from nutrition_vl.data.rows import Sample, Skipped, of_split, require, size_of, skip
 
 KEYS = ("images", "annotations", "categories")
 # Folders that tools put an annotation file into, away from the photos.
 APART = {"annotations", "labels", "result", "results"}
 
 
-def read_coco(file: Path, content: Mapping, skipped: list[Skipped] | None = None) -> list[Sample]:
+def read_coco(
+    file: Path, content: Mapping, split: str, skipped: list[Skipped] | None = None
+) -> list[Sample]:
     """The photos of COCO instances, next to the file or in folders around it.
 
     Raises ValueError for a file whose ids or boxes cannot be trusted as a whole.
@@ -35,14 +37,14 @@ def read_coco(file: Path, content: Mapping, skipped: list[Skipped] | None = None
     require(KEYS, content, file)
     lists = {key: _entries(content, key, file) for key in KEYS}
     names = _categories(lists["categories"], file)
-    photos = _photos(lists["images"], file, skipped)
+    photos = _photos(_of_split(lists["images"], split, file, skipped), file, skipped)
     if photos and not lists["annotations"]:
         raise ValueError(
             f"{file} lists {len(photos)} photos and no annotation: are they elsewhere?"
         )
-    require_same_ids(lists["annotations"], "image_id", photos, file)
-    require_same_ids(lists["annotations"], "category_id", names, file)
     aside = {coco_id(entry.get("id")) for entry in lists["images"] if isinstance(entry, Mapping)}
+    require_same_ids(lists["annotations"], "image_id", aside - {None}, file)
+    require_same_ids(lists["annotations"], "category_id", names, file)
     _add_boxes(lists["annotations"], photos, aside, names, file, skipped)
     require_sizes_not_corners(photos.values(), file)
     used = {label for photo in photos.values() for label in photo.labels}
@@ -65,10 +67,19 @@ def _entries(content: Mapping, key: str, file: Path) -> list:
     return content[key]
 
 
+def _of_split(entries: list, split: str, file: Path, skipped: list[Skipped] | None) -> list:
+    """The images of the split; `_photos` names those that are no objects."""
+    objects = [entry for entry in entries if isinstance(entry, Mapping)]
+    chosen = {id(entry) for entry in of_split(objects, split, file, skipped)}
+    return [one for one in entries if not isinstance(one, Mapping) or id(one) in chosen]
+
+
 def _categories(entries: list, file: Path) -> dict[Hashable, str]:
     names: dict[Hashable, str] = {}
     for entry in entries:
         require(("id", "name"), entry, f"a category of {file}")
+        if not isinstance(entry["name"], str | int) or not str(entry["name"]).strip():
+            raise ValueError(f"{file}: the category {entry['id']} has the name {entry['name']!r}")
         if coco_id(entry["id"]) in names:
             raise ValueError(f"{file} has two categories with the id {entry['id']}")
         names[coco_id(entry["id"])] = str(entry["name"]).strip()

@@ -25,7 +25,7 @@ def coco_id(value: object) -> Hashable:
     """Ids as one type: tools write 1, 1.0 and "1" for the same photo."""
     if type(value) is int:  # half a million calls for 100,000 annotations
         return value
-    if isinstance(value, str) and re.fullmatch(r"0|[1-9]\d{0,17}", value):
+    if isinstance(value, str) and re.fullmatch(r"0|[1-9]\d{0,29}", value):
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -66,6 +66,9 @@ def annotation_problem(entry: Mapping, names: dict[Hashable, str]) -> str:
     if all(abs(number) <= 1 for number in box):
         return f"bbox must be in pixels, not {box}"
     x0, y0, x1, y1 = box
+    attributes = entry.get("attributes")
+    if isinstance(attributes, Mapping) and attributes.get("rotation"):  # CVAT
+        return f"its bbox is turned by {attributes['rotation']} degrees: expected an upright box"
     area = entry.get("area")
     if is_number(area) and not entry.get("segmentation") and x1 > x0 and y1 > y0:
         corners, sizes = (x1 - x0) * (y1 - y0), x1 * y1

@@ -12,7 +12,15 @@ from nutrition_vl.boxes import EXAMPLE, LABELS
 from nutrition_vl.data.formats.answer_boxes import AnswerBox, read_answer, shorten
 from nutrition_vl.data.formats.conventions import AnsweredPhoto, Scale, choose_scale, to_shares
 from nutrition_vl.data.photos import photo_size
-from nutrition_vl.data.rows import Sample, Skipped, attempt, naming, of_split, require
+from nutrition_vl.data.rows import (
+    Sample,
+    Skipped,
+    attempt,
+    naming,
+    of_split,
+    require,
+    without_shared_photos,
+)
 
 TURNS = ("conversations", "messages")
 ANSWERS = frozenset({"gpt", "assistant", "model", "bot"})
@@ -58,7 +66,7 @@ def read_conversations(
     ]
     if conversations:
         logger.warning("%s: its questions are replaced by the prompt of detection", file)
-    return [sample for sample in samples if sample]
+    return without_shared_photos([sample for sample in samples if sample], skipped)
 
 
 def _read(

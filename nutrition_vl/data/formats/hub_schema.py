@@ -9,6 +9,7 @@ from datasets import Dataset
 from datasets.exceptions import DatasetGenerationError
 from pyarrow import ArrowInvalid, parquet
 
+from nutrition_vl.data.paths import locate
 from nutrition_vl.data.rows import (
     ALIASES,
     Sample,
@@ -20,6 +21,7 @@ from nutrition_vl.data.rows import (
     read_jsonl,
     require,
     stored,
+    without_shared_photos,
 )
 
 
@@ -46,7 +48,7 @@ def read_metadata(folder: Path, split: str, skipped: list[Skipped] | None) -> li
     classes = frozenset(_class_names([*own, *others]))
     rows = of_split(own, split, file, skipped)
     read = [attempt(skipped, row.get("file_name"), _listed, row, file, classes) for row in rows]
-    return [sample for sample in read if sample]
+    return without_shared_photos([sample for sample in read if sample], skipped)
 
 
 def _class_names(rows: Iterable[object]) -> set[str]:
@@ -61,7 +63,8 @@ def _listed(row: Mapping, file: Path, classes: frozenset[str]) -> Sample:
     require(("file_name", "objects"), row, file)
     if not isinstance(row["file_name"], str):
         raise ValueError(f"{file}: file_name must be a path in quotes, not {row['file_name']!r}")
-    sample = sample_of(row, str(file.parent / row["file_name"]), file)
+    (photo,) = locate([row["file_name"]], [file.parent])
+    sample = sample_of(row, str(photo), file)
     return replace(sample, file=str(file), classes=classes)
 
 

@@ -5,6 +5,7 @@ Not by supervision (0.31), which decodes every photo to do so.
 
 import codecs
 import logging
+import math
 import re
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
@@ -48,6 +49,9 @@ def read_voc(folder: Path, split: str, skipped: list[Skipped] | None = None) -> 
 
     A photo lies next to its XML file, or in JPEGImages or images where that is in Annotations.
     """
+    sets = [one.parent.parent for one in sorted(folder.glob("*/ImageSets/Main"))]  # VOCdevkit
+    if sets and not (folder / "ImageSets").is_dir():
+        return [sample for one in sets for sample in read_voc(one, split, skipped)]
     labels = next((folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()), folder)
     every = files_below(labels, (".xml",))
     if lists := {file.stem: file for file in folder.glob("ImageSets/Main/*.txt")}:
@@ -159,21 +163,24 @@ class _Photos:
 
 def _sample(file: Path, photos: _Photos, classes: frozenset[str]) -> Sample:
     root = _parse(file)
-    objects = [_object(element, file) for element in root.findall("object")]
+    size = size_of(root.findtext("size/width"), root.findtext("size/height"))
+    objects = [_object(element, file, size) for element in root.findall("object")]
     return Sample(
         id=file.stem,
         image=str(photos.of(file, root.findtext("filename", "").strip())),
         xyxy=[box for _, box in objects],
         labels=[name for name, _ in objects],
         normalized=False,
-        stored_size=size_of(root.findtext("size/width"), root.findtext("size/height")),
+        stored_size=size,
         file=str(file),
         classes=classes,
         unturned_size=root.findtext("owner/name", "").strip() == "Label Studio",
     )
 
 
-def _object(element: ElementTree.Element, file: Path) -> tuple[str, list[float]]:
+def _object(
+    element: ElementTree.Element, file: Path, size: tuple[int, int] | None
+) -> tuple[str, list[float]]:
     """Name and box; pixels count from 1 and both ends belong to the box."""
     name, boxes = element.findtext("name", "").strip(), element.findall("bndbox")
     if not name:
@@ -187,6 +194,14 @@ def _object(element: ElementTree.Element, file: Path) -> tuple[str, list[float]]
         raise ValueError(f"{file} has an object without four numbers in its bndbox")
     if x0 == x1 or y0 == y1:
         raise ValueError(f"{file} has an object whose box has no area: its sides are one line")
+    if max(x0, y0, x1, y1) <= 1:
+        raise ValueError(f"{file} has a box in shares of the sides: expected pixels")
+    across, down = size or (math.inf, math.inf)
+    if (x1 < x0 or y1 < y0) and x0 + x1 <= across and y0 + y1 <= down:
+        raise ValueError(
+            f"{file}: the box {x0:g}, {y0:g}, {x1:g}, {y1:g} has swapped corners or is x, y, width,"
+            " height: write xmin < xmax and ymin < ymax"
+        )
     # Tools that count from 0 write 0; no pixel count from 1 does.
     first = [side - 1 if side >= 1 else side for side in (min(x0, x1), min(y0, y1))]
     return name, [*first, max(x0, x1), max(y0, y1)]

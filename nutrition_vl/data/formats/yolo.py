@@ -15,8 +15,9 @@ from nutrition_vl.data.formats.yolo_labels import (
     CLASS_LISTS,
     label_files,
     label_folders,
-    name_strays,
     read_labels,
+    require_centres,
+    without_doubtful,
 )
 from nutrition_vl.data.paths import (
     files_below,
@@ -65,17 +66,21 @@ def read_yolo(
     config = _load(file) if file.suffix in (".yaml", ".yml") else _of_list(file, top)
     require(("names",), config, file)
     names = _class_names(config["names"], file)
+    if config.get("nc") not in (None, len(names)):
+        raise ValueError(f"{file} names {len(names)} classes and says nc: {config['nc']}")
     photos = _photos(file, top, config, split)
     labels = label_files(photos)
     _require_labels(photos, labels, file, split)
-    name_strays(photos, labels, skipped)
+    photos = without_doubtful(photos, labels, skipped)
     base = Sample("", "", [], [], classes=frozenset(names.values()))
     pose = "kpt_shape" in config
     read = [
         attempt(skipped, photo.name, read_labels, photo, labels.get(photo), names, base, pose)
         for photo in photos
     ]
-    return [sample for sample in read if sample]
+    samples = [sample for sample in read if sample]
+    require_centres(samples, file)
+    return samples
 
 
 def class_names(file: Path) -> dict[int, str]:

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from nutrition_vl.data.paths import plain, stems_in, swapped
+from nutrition_vl.data.paths import photo_suffixes, plain, stems_in, swapped
 from nutrition_vl.data.rows import Sample, Skipped, read_text, skip
 
 # Class lists that lie next to label files, one name per line.
@@ -29,17 +29,36 @@ def label_folders(folder: Path) -> list[Path]:
     return [apart, folder] if apart else [folder]
 
 
-def name_strays(
+def without_doubtful(
     photos: list[Path], labels: dict[Path, Path], skipped: list[Skipped] | None
-) -> None:
-    """Names label files whose photo is missing or of a format that cannot be opened."""
-    used = set(labels.values())
-    folders = {folder for photo in photos for folder in label_folders(photo.parent)}
-    for folder in sorted(folders):
-        for files in stems_in(folder, (".txt",)).values():
-            for stray in files:
-                if stray not in used and _is_label_file(stray):
-                    skip(skipped, stray.name, f"{stray} belongs to no photo that can be read")
+) -> list[Path]:
+    """The photos with a label file; those without only where no label file is left over.
+
+    Names the label files whose photo is missing or of a format that cannot be opened.
+    """
+    strays = [file for file in _unused(photos, labels) if _is_label_file(file)]
+    for stray in strays:
+        skip(skipped, stray.name, f"{stray} belongs to no photo that can be read")
+    for photo in photos if strays else ():
+        if photo not in labels:
+            reason = f"has no label file, and {len(strays)} label files belong to no photo"
+            skip(skipped, photo.name, f"{photo} {reason}")
+    return [photo for photo in photos if photo in labels] if strays else photos
+
+
+def _unused(photos: list[Path], labels: dict[Path, Path]) -> list[Path]:
+    """The text files where label files may lie, but those of photos, of this split or another."""
+    used, stems = set(labels.values()), dict[Path, set[str]]()
+    for folder in {photo.parent for photo in photos}:
+        for place in label_folders(folder):
+            stems.setdefault(place, set()).update(stems_in(folder, photo_suffixes()))
+    return [
+        file
+        for place in sorted(stems)
+        for stem, files in stems_in(place, (".txt",)).items()
+        for file in files
+        if file not in used and stem not in stems[place]
+    ]
 
 
 def _is_label_file(file: Path) -> bool:
@@ -66,6 +85,22 @@ def read_labels(
     return replace(
         base, id=photo.stem, image=str(photo), xyxy=boxes, labels=classes, file=str(labels or "")
     )
+
+
+def require_centres(samples: list[Sample], file: Path) -> None:
+    """ValueError for boxes that leave their photos as centre and size, but not as corners."""
+    beyond = ""
+    for sample in samples:
+        for x0, y0, x1, y1 in sample.xyxy:
+            if x1 - x0 <= (x0 + x1) / 2 or y1 - y0 <= (y0 + y1) / 2:
+                return
+            if min(x0, y0) < 1 - OVER or max(x1, y1) > OVER:
+                beyond = beyond or sample.id
+    if beyond:
+        raise ValueError(
+            f"{file}: boxes (the first of {beyond}) leave their photos as centre and size, and all"
+            " fit as x0, y0, x1, y1: write them as centre, width, height"
+        )
 
 
 def _row(words: list[str], names: dict[int, str], where: str) -> tuple[int, list[float]]:

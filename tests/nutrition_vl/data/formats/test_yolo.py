@@ -55,7 +55,7 @@ def test_every_format_that_opens_is_a_photo(suffix, tmp_path):
 
 def test_a_label_file_whose_photo_cannot_be_read_is_named(tmp_path):
     yolo(tmp_path)
-    write(tmp_path / "images/val/b.heic", "no format of ours")
+    write(tmp_path / "images/val/b.psd", "no format of ours")
     write(tmp_path / "labels/val/b.txt", LINE)
     write(tmp_path / "labels/val/c.txt", LINE)
     write(tmp_path / "labels/val/classes.txt", TABLE)
