@@ -102,7 +102,7 @@ def of_split(
     """
     objects = []
     for number, row in enumerate(rows, 1):
-        if isinstance(row, Mapping):
+        if isinstance(row, dict):
             objects.append(row)
         else:
             skip(skipped, f"row {number}", f"{source} must hold one object a photo")
