@@ -52,8 +52,8 @@ class RunsTab:
 
 def run_folders(runs: Path) -> list[Path]:
     """The folders of a runs folder that training has written to, newest first."""
-    found = [file.parent for file in runs.glob(f"*/{METRICS}")]
-    return sorted(found, key=lambda run: -(run / METRICS).stat().st_mtime)
+    folders = [file.parent for file in runs.glob(f"*/{METRICS}")]
+    return sorted(folders, key=lambda run: -(run / METRICS).stat().st_mtime)
 
 
 def row(run: Path) -> list[Any]:

@@ -160,5 +160,5 @@ def turn(boxes: np.ndarray, times: int) -> np.ndarray:
     return boxes
 
 
-def _fit(truth: np.ndarray, found: np.ndarray) -> float:
-    return float(best_iou(iou(truth, found)).mean())
+def _fit(truth: np.ndarray, predicted: np.ndarray) -> float:
+    return float(best_iou(iou(truth, predicted)).mean())

@@ -23,11 +23,11 @@ def dhash(photo: Image.Image) -> np.ndarray:
 def near(hashes: np.ndarray) -> list[tuple[int, int, int]]:
     """Pairs of hashes (n, 256) that differ in NEAR bits at most: first, second, how many."""
     signs = np.where(hashes, 1, -1).astype(np.float32)
-    found: list[tuple[int, int, int]] = []
+    pairs: list[tuple[int, int, int]] = []
     for start in range(0, len(signs), BLOCK):
         bits = (signs.shape[1] - signs[start : start + BLOCK] @ signs.T) / 2
         rows, columns = np.nonzero(bits <= NEAR)
         later = rows + start < columns
         for row, column in zip(rows[later], columns[later], strict=True):
-            found.append((int(row) + start, int(column), int(bits[row, column])))
-    return found
+            pairs.append((int(row) + start, int(column), int(bits[row, column])))
+    return pairs

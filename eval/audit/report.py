@@ -140,8 +140,8 @@ class Inspection:
         return Sheet(f"{check}: {MEANS[check]}", ["split", "photo", "what", "proposed"], rows, True)
 
     def _pictures(self, check: str) -> list[Picture]:
-        found = self._of(check)[:SHOWN]
-        return [picture(_drawn(at.photo), f"{at.photo.id}: {at.what}") for at in found]
+        findings = self._of(check)[:SHOWN]
+        return [picture(_drawn(at.photo), f"{at.photo.id}: {at.what}") for at in findings]
 
 
 def _opened(split: str, sample: Sample, boxes: dict[str, list]) -> tuple[Photo, np.ndarray]:
@@ -187,19 +187,19 @@ def corrections(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     for finding in findings:
         if finding.proposal:
             of_photo[finding.photo.split, finding.photo.id].append(finding)
-    return [_entry(found) for found in of_photo.values()]
+    return [_entry(findings) for findings in of_photo.values()]
 
 
-def _entry(found: Sequence[Finding]) -> dict[str, Any]:
-    photo = found[0].photo
+def _entry(findings: Sequence[Finding]) -> dict[str, Any]:
+    photo = findings[0].photo
     named = {"id": photo.id, "split": photo.split}
-    why = "; ".join(finding.what for finding in found)
-    dropped = {index for finding in found for index in finding.drop}
+    why = "; ".join(finding.what for finding in findings)
+    dropped = {index for finding in findings for index in finding.drop}
     kept = [index for index in range(len(photo.xyxy)) if index not in dropped]
     # A photo whose boxes are all wrong is not one without a table.
-    if not kept or any(finding.leave_out for finding in found):
+    if not kept or any(finding.leave_out for finding in findings):
         return named | {"leave_out": True, "why": why}
-    right = turn(photo.xyxy, sum(finding.turns for finding in found)).clip(0, 1)[kept]
+    right = turn(photo.xyxy, sum(finding.turns for finding in findings)).clip(0, 1)[kept]
     xyxy = (right * [*photo.size, *photo.size]).round(2).tolist()
     labels = [photo.sample.labels[index] for index in kept]
     return named | {"xyxy": xyxy, "label": labels, "why": why}

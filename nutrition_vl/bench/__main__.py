@@ -75,11 +75,11 @@ def _run(args: argparse.Namespace) -> int:
     from nutrition_vl.bench.timing import Bench
 
     with photos(args.photos) as files:
-        for found in measure(args, Bench(opened(args.checkpoint, args.device), files)):
+        for results in measure(args, Bench(opened(args.checkpoint, args.device), files)):
             if args.out:
-                save(found, args.out)
-    print(page(found))
-    print(json.dumps(found))
+                save(results, args.out)
+    print(page(results))
+    print(json.dumps(results))
     return 0
 
 
@@ -87,7 +87,7 @@ def measure(args: argparse.Namespace, bench: "Bench") -> Iterator[dict[str, Any]
     """All that is known so far, after each measurement."""
     (inputs,) = bench.inputs(bench.photos[:1])
     device = bench.detector.model.device.type
-    found = machine(bench.detector.model.device) | {
+    results = machine(bench.detector.model.device) | {
         "command": command(args, device),
         "checkpoint": args.checkpoint,
         "device": device,
@@ -99,13 +99,13 @@ def measure(args: argparse.Namespace, bench: "Bench") -> Iterator[dict[str, Any]
         "seconds": {},
     }
     for way in WAYS:
-        found["latency_s"][way] = bench.latency(way, args.repeats)
-        yield found
+        results["latency_s"][way] = bench.latency(way, args.repeats)
+        yield results
     for size in args.batch_sizes:
-        found["photos_per_s"][str(size)] = {way: bench.rate(way, size) for way in WAYS}
-        found["seconds"][str(size)] = bench.split(size)
-        yield found
-    yield found | {"same_answers": bench.same()}
+        results["photos_per_s"][str(size)] = {way: bench.rate(way, size) for way in WAYS}
+        results["seconds"][str(size)] = bench.split(size)
+        yield results
+    yield results | {"same_answers": bench.same()}
 
 
 def command(args: argparse.Namespace, device: str) -> str:
@@ -117,38 +117,38 @@ def command(args: argparse.Namespace, device: str) -> str:
     return shlex.join(["python", "-m", "nutrition_vl.bench", *words])
 
 
-def save(found: dict[str, Any], folder: Path) -> None:
+def save(results: dict[str, Any], folder: Path) -> None:
     """The numbers as JSON and as a page, named after checkpoint and device."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = Path(found["checkpoint"]).name.replace(":", "-")
-    file = folder / f"bench-{name}-{found['device']}"
-    text = json.dumps(found, indent=2) + "\n"
+    name = Path(results["checkpoint"]).name.replace(":", "-")
+    file = folder / f"bench-{name}-{results['device']}"
+    text = json.dumps(results, indent=2) + "\n"
     file.with_suffix(".json").write_text(text, encoding="utf-8")
-    file.with_suffix(".md").write_text(page(found), encoding="utf-8")
+    file.with_suffix(".md").write_text(page(results), encoding="utf-8")
 
 
-def page(found: dict[str, Any]) -> str:
+def page(results: dict[str, Any]) -> str:
     """The numbers so far as a page of Markdown."""
-    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    split = [(size, *times.values()) for size, times in found["seconds"].items()]
+    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    split = [(size, *times.values()) for size, times in results["seconds"].items()]
     parts = [
-        f"# {found['checkpoint']} on {found['hardware']}",
-        f"`{found['command']}` at {found['commit']}, Python {found['python']}, {versions}."
-        f" {found['image_tokens']} image tokens, prompts of {found['prompt_tokens']}, answers of"
-        f" {found['answer_tokens']}; NF4, unmerged LoRA, math attention.",
-        _table(("", *WAYS, "times faster"), [*_latencies(found), *_rates(found)]),
+        f"# {results['checkpoint']} on {results['hardware']}",
+        f"`{results['command']}` at {results['commit']}, Python {results['python']}, {versions}."
+        f" {results['image_tokens']} image tokens, prompts of {results['prompt_tokens']}, answers of"
+        f" {results['answer_tokens']}; NF4, unmerged LoRA, math attention.",
+        _table(("", *WAYS, "times faster"), [*_latencies(results), *_rates(results)]),
         "Photos are compared with `generate` in batches of 1: reading files is part of both, and"
         " ours does it while the model works.",
         "Seconds of a batch of ours by stage, when no stage overlaps another:",
         _table(("batch", "preprocessing", "vision", "prefill", "decode"), split),
-        _sameness(found),
+        _sameness(results),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _sameness(found: dict[str, Any]) -> str:
+def _sameness(results: dict[str, Any]) -> str:
     """How many answers are those of plain greedy decoding."""
-    same = found.get("same_answers")
+    same = results.get("same_answers")
     if not same:
         return "Whether answers are those of plain greedy decoding: not measured."
     return (
@@ -160,21 +160,21 @@ def _sameness(found: dict[str, Any]) -> str:
     )
 
 
-def _latencies(found: dict[str, Any]) -> Iterator[Sequence[Any]]:
+def _latencies(results: dict[str, Any]) -> Iterator[Sequence[Any]]:
     """Rows of what one photo takes."""
-    both = [found["latency_s"].get(way, {}) for way in WAYS]
+    both = [results["latency_s"].get(way, {}) for way in WAYS]
     for name, key in (("latency p50, s", "p50"), ("latency p95, s", "p95")):
         yield name, *(way.get(key) for way in both), _ratio(*(way.get(key) for way in both))
     yield "memory at the peak, GiB", *(way.get("peak_gib") for way in both), ""
 
 
-def _rates(found: dict[str, Any]) -> Iterator[Sequence[Any]]:
+def _rates(results: dict[str, Any]) -> Iterator[Sequence[Any]]:
     """Rows of what a second brings, beside `generate` on one photo after the other."""
-    alone = found["photos_per_s"].get("1", {}).get("generate")
-    for size, rates in found["photos_per_s"].items():
+    alone = results["photos_per_s"].get("1", {}).get("generate")
+    for size, rates in results["photos_per_s"].items():
         both = [rates[way] for way in WAYS]
         yield f"photos/s in batches of {size}", *both, _ratio(rates["ours"], alone)
-        tokens = [round(rate * found["answer_tokens"], 1) for rate in both]
+        tokens = [round(rate * results["answer_tokens"], 1) for rate in both]
         yield f"tokens/s in batches of {size}", *tokens, ""
 
 

@@ -115,13 +115,13 @@ class Bench:
         single = [answer for one in inputs for answer in self.decode([one], first, eager)]
         ways = {"alone": alone, "batch": batch, "without_graphs": single}
         ways["generate_in_a_batch"] = theirs(inputs)
-        found = {way: sum(map(_equal, plain, answers)) for way, answers in ways.items()}
+        equal = {way: sum(map(_equal, plain, answers)) for way, answers in ways.items()}
         apart = [
             gap(model, one, *both)
             for answers in ways.values()
             for one, *both in zip(inputs, plain, answers, strict=True)
         ]
-        return {"photos": len(inputs), **found, "largest_gap": round(max(apart), 4)}
+        return {"photos": len(inputs), **equal, "largest_gap": round(max(apart), 4)}
 
     def inputs(self, photos: Iterable[Image.Image]) -> list[ModelInputs]:
         """The photos, prepared."""

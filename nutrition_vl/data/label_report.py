@@ -22,7 +22,7 @@ EXAMPLES = 3  # photos whose trained words are printed
 
 def count(rows: Dataset) -> list[str]:
     """Two lines: photos with and without a table, boxes by label."""
-    boxes = [len(found) for found in rows["xyxy"]]
+    boxes = [len(xyxy) for xyxy in rows["xyxy"]]
     labels = Counter(name for names in rows["label"] for name in names)
     counted = ", ".join(f"{number} {name}" for name, number in labels.most_common()) or "none"
     without = boxes.count(0)

@@ -168,8 +168,8 @@ def compute(
     with tqdm(total=len(missing), leave=False, **settings) as bar:
         for start in range(0, len(missing), BATCH):
             batch = rows.select(missing[start : start + BATCH])
-            found, grids = _encode(batch, model, processor, resized)
-            features.add(batch[PHOTO], found, grids)
+            vectors, grids = _encode(batch, model, processor, resized)
+            features.add(batch[PHOTO], vectors, grids)
             bar.update(len(batch))
 
 

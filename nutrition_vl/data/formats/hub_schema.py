@@ -53,8 +53,8 @@ def read_metadata(folder: Path, split: str, skipped: list[Skipped] | None) -> li
 
 def _class_names(rows: Iterable[object]) -> set[str]:
     """The class names in all rows, whatever else is wrong with them."""
-    found = [row.get("objects") for row in rows if isinstance(row, Mapping)]
-    lists = [objects.get("category_name") for objects in found if isinstance(objects, Mapping)]
+    entries = [row.get("objects") for row in rows if isinstance(row, Mapping)]
+    lists = [objects.get("category_name") for objects in entries if isinstance(objects, Mapping)]
     names = [name for names in lists if isinstance(names, list) for name in names]
     return {name for name in names if isinstance(name, str)}
 
@@ -149,10 +149,10 @@ def _meta(row: Mapping, where: str) -> Mapping:
     return meta
 
 
-def objects_of(found: dict | None, source: str | Path) -> dict[str, list]:
+def objects_of(entries: dict | None, source: str | Path) -> dict[str, list]:
     """The boxes and labels of a row, in this order; none where they or all `objects` are null."""
     columns = ("bbox", "category_name")
-    objects: Mapping = dict.fromkeys(columns) if found is None else found
+    objects: Mapping = dict.fromkeys(columns) if entries is None else entries
     require(columns, objects, f"objects in {source}")
     lists = {name: [] if objects[name] is None else objects[name] for name in columns}
     for name, values in lists.items():
