@@ -134,8 +134,8 @@ def page(results: dict[str, Any]) -> str:
     parts = [
         f"# {results['checkpoint']} on {results['hardware']}",
         f"`{results['command']}` at {results['commit']}, Python {results['python']}, {versions}."
-        f" {results['image_tokens']} image tokens, prompts of {results['prompt_tokens']}, answers of"
-        f" {results['answer_tokens']}; NF4, unmerged LoRA, math attention.",
+        f" {results['image_tokens']} image tokens, prompts of {results['prompt_tokens']},"
+        f" answers of {results['answer_tokens']}; NF4, unmerged LoRA, math attention.",
         _table(("", *WAYS, "times faster"), [*_latencies(results), *_rates(results)]),
         "Photos are compared with `generate` in batches of 1: reading files is part of both, and"
         " ours does it while the model works.",
