@@ -3,14 +3,15 @@
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from eval.predictions.fields import check_boxes, check_scores
-from eval.predictions.predictions import Prediction, Truth
+from eval.predictions.predictions import Prediction, Truth, match_id
 from nutrition_vl.boxes import LABELS
+from nutrition_vl.data.formats.coco_checks import coco_id
 
 KEYS = {"image_id", "category_id", "bbox", "score"}
 
@@ -21,8 +22,8 @@ logger = logging.getLogger(__name__)
 class Numbers:
     """What the numbers in results stand for: photo ids, class names, and our labels of these."""
 
-    photos: Mapping[str, str] = field(default_factory=dict)
-    classes: Mapping[int, str] = field(default_factory=lambda: dict(enumerate(LABELS)))
+    photos: Mapping[Hashable, str] = field(default_factory=dict)
+    classes: Mapping[Hashable, str] = field(default_factory=lambda: dict(enumerate(LABELS)))
     labels: Mapping[str, str] = field(default_factory=lambda: {name: name for name in LABELS})
 
 
@@ -41,13 +42,14 @@ def read_coco(
     https://cocodataset.org/#format-results
     """
     entries = [*_entries(file)]
-    numbers = _numbers(data, split, label, {entry["category_id"] for _, entry in entries}, file)
+    used = {coco_id(entry["category_id"]) for _, entry in entries}
+    numbers = _numbers(data, split, label, used, file)
     of_photo: dict[str, list[tuple[str, dict]]] = {truth.id: [] for truth in truths}
     unknown: dict[str, list[tuple[str, dict]]] = defaultdict(list)
     others: Counter[str] = Counter()
     for where, entry in entries:
         name = _class_of(entry["category_id"], numbers, where)
-        photo = numbers.photos.get(str(entry["image_id"]), str(entry["image_id"]))
+        photo = _photo_of(entry["image_id"], numbers, of_photo)
         place = of_photo if photo in of_photo else unknown
         listed = place[photo]
         if name in numbers.labels:
@@ -77,7 +79,7 @@ def _entries(file: Path) -> Iterator[tuple[str, dict]]:
         if not isinstance(entry, dict) or not entry.keys() >= KEYS:
             raise ValueError(f"{where}: needs {', '.join(sorted(KEYS))}")
         photo, label = entry["image_id"], entry["category_id"]
-        if not isinstance(photo, int | str) or not isinstance(label, int):
+        if coco_id(photo) is None or coco_id(label) is None:
             raise ValueError(f"{where}: image_id and category_id name one photo and one label")
         _, _, width, height = check_boxes([entry["bbox"]], where)[0]
         if width < 0 or height < 0:
@@ -86,18 +88,23 @@ def _entries(file: Path) -> Iterator[tuple[str, dict]]:
         yield where, entry
 
 
-def _class_of(number: int, numbers: Numbers, where: str) -> str:
-    if number not in numbers.classes:
+def _class_of(number: object, numbers: Numbers, where: str) -> str:
+    if coco_id(number) not in numbers.classes:
         declared = ", ".join(map(str, numbers.classes))
         raise ValueError(f"{where}: category_id {number} is none of {declared}")
-    return numbers.classes[number]
+    return numbers.classes[coco_id(number)]
+
+
+def _photo_of(number: object, numbers: Numbers, ids: Collection[str]) -> str:
+    """The photo's id by its number in the data set, else by its name."""
+    return numbers.photos.get(coco_id(number)) or match_id(str(number), ids) or str(number)
 
 
 def _prediction(
     file: str, photo: str, listed: list[tuple[str, dict]], numbers: Numbers
 ) -> Prediction:
     boxes = [entry["bbox"] for _, entry in listed]
-    names = [numbers.classes[entry["category_id"]] for _, entry in listed]
+    names = [numbers.classes[coco_id(entry["category_id"])] for _, entry in listed]
     return Prediction(
         photo=photo,
         xyxy=[[x, y, x + width, y + height] for x, y, width, height in boxes],
@@ -108,32 +115,39 @@ def _prediction(
 
 
 def _numbers(
-    data: str | None, split: str, label: str | None, used: set[int], file: Path
+    data: str | None, split: str, label: str | None, used: set[Hashable], file: Path
 ) -> Numbers:
     if data is None:
         return Numbers()
     # Here and not above: with it comes `datasets`, which other files need not wait for.
     from nutrition_vl.data.classes import renaming
+    from nutrition_vl.data.formats.coco import declared_classes
     from nutrition_vl.data.sources import annotation_file, numbered_classes
 
     instances = annotation_file(data, split)
     content = _json(instances) if instances else None
-    if isinstance(content, dict):
-        photos = _photo_ids(content["images"])
-        classes = {entry["id"]: str(entry["name"]).strip() for entry in content["categories"]}
+    classes: dict[Hashable, str]
+    if instances and isinstance(content, dict):
+        photos, categories = _photo_ids(instances, content, split), content["categories"]
+        classes = {coco_id(entry["id"]): str(entry["name"]).strip() for entry in categories}
+        boxes = [entry for entry in content["annotations"] if isinstance(entry, dict)]
+        true = {classes.get(coco_id(entry.get("category_id")), "") for entry in boxes}
+        names = declared_classes(categories, true)
     else:
-        photos, classes = {}, numbered_classes(data) or dict(enumerate(LABELS))
+        photos, classes = {}, dict(enumerate(LABELS))
+        if numbered := numbered_classes(data):
+            classes = dict(numbered.items())
         _require_one_numbering(classes, used, file, data)
         if len(classes) == 1:
             classes = dict.fromkeys(used, *classes.values())
+        names = {*classes.values()}
     # A single class is the table, whatever its name; of several, those that are none of ours go.
-    names = {*classes.values()}
     labels = renaming(names if len(names) == 1 else set(), names, data, label)
     return Numbers(photos, classes, labels)
 
 
 def _require_one_numbering(
-    classes: Mapping[int, str], used: set[int], file: Path, data: str
+    classes: Mapping[Hashable, str], used: set[Hashable], file: Path, data: str
 ) -> None:
     """ValueError where YOLO's classes, from 0, may be numbered from 1 in the results.
 
@@ -148,14 +162,14 @@ def _require_one_numbering(
     )
 
 
-def _photo_ids(images: list[dict]) -> dict[str, str]:
-    """The loader's ids by the numbers of COCO's images, as text: some tools write "1" for 1."""
-    from nutrition_vl.data.paths import posix
-    from nutrition_vl.data.rows import unique
+def _photo_ids(instances: Path, content: Mapping, split: str) -> dict[Hashable, str]:
+    """The loader's ids by COCO's numbers; the file's name of a photo that the loader skips."""
+    from nutrition_vl.data.sources import read_samples
 
-    paths = {str(image["id"]): PurePosixPath(posix(image["file_name"])) for image in images}
-    order = sorted(paths, key=lambda number: paths[number])  # the loader numbers in this order
-    return dict(zip(order, unique(paths[number].stem for number in order), strict=True))
+    images = [entry for entry in content["images"] if isinstance(entry, dict)]
+    names = {coco_id(image.get("id")): str(image.get("file_name")) for image in images}
+    samples = read_samples(instances, split, skipped=[])
+    return names | {sample.number: sample.id for sample in samples}
 
 
 def _json(file: Path) -> Any:

@@ -1,16 +1,16 @@
 """Checks the fields of a predictions file; a mistake is a ValueError that names its place."""
 
 import json
-from math import isfinite
 from typing import Any
 
 from nutrition_vl.boxes import LABELS
+from nutrition_vl.data.rows import is_number
 
 
 def check_boxes(boxes: Any, where: str) -> list[list[float]]:
     """The same boxes, each four finite numbers."""
     for box in boxes if isinstance(boxes, list) else [boxes]:
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
+        if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
             raise ValueError(f"{where}: a box needs four finite numbers, not {json.dumps(box)}")
     return boxes
 
@@ -30,6 +30,13 @@ def check_number(value: Any, where: str) -> float:
     return value
 
 
+def check_count(value: Any, where: str) -> int:
+    """The same whole number from 0."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{where}: expected a count, got {value!r}")
+    return value
+
+
 def check_labels(labels: list[Any], where: str) -> list[str]:
     """The same labels, each one of LABELS."""
     if unknown := [label for label in labels if label not in LABELS]:
@@ -42,10 +49,6 @@ def check_labels(labels: list[Any], where: str) -> list[str]:
 
 def check_scores(scores: list[Any], where: str) -> list[float]:
     """The same confidences, each from 0 to 1."""
-    if wrong := [score for score in scores if not _is_finite(score) or not 0 <= score <= 1]:
+    if wrong := [score for score in scores if not is_number(score) or not 0 <= score <= 1]:
         raise ValueError(f"{where}: a confidence must be from 0 to 1, not {wrong[0]}")
     return scores
-
-
-def _is_finite(number: Any) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and isfinite(number)

@@ -9,6 +9,7 @@ import numpy as np
 import supervision as sv
 
 from nutrition_vl.boxes import make_detections
+from nutrition_vl.data.paths import posix
 
 if TYPE_CHECKING:  # it takes seconds, which scoring files need not wait for
     from datasets import Dataset
@@ -139,7 +140,7 @@ def join(
 
 def match_id(name: str, ids: Collection[str]) -> str | None:
     """The id that a name stands for: itself, or its file name with or without the ending."""
-    path = Path(name)
+    path = Path(posix(name))
     return next((name for name in (name, path.name, path.stem) if name in ids), None)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from eval.predictions.coco import read_coco, warn_of_others
 from eval.predictions.fields import (
     check_boxes,
+    check_count,
     check_labels,
     check_number,
     check_order,
@@ -26,6 +27,7 @@ from nutrition_vl.boxes import LABELS, from_text
 from nutrition_vl.data.rows import read_jsonl
 
 SAMPLE_COLUMNS = ("image_id", "prediction", "pred_boxes", "gt_boxes")
+LARGEST_SHARE = 2  # models place some corners outside the photo, pixels lie far beyond
 OUTSIDE = 0.1  # of a side, and of the boxes: more is a sign of pixels of another size
 
 logger = logging.getLogger(__name__)
@@ -125,7 +127,7 @@ def parse_line(row: Any, where: str) -> Prediction:
         labels=check_labels([box.get("label", LABELS[0]) for box in boxes], where),
         confidence=check_scores([box.get("confidence", 1.0) for box in boxes], where),
         where=where,
-        malformed=int(check_number(malformed, where)),
+        malformed=check_count(malformed, where),
         seconds=check_number(row.get("seconds", nan), where),
         size=(sides[0], sides[1]) if len(sides) == 2 else None,
         text=text,
@@ -177,13 +179,13 @@ def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
 
 
 def _sample_truth(row: Mapping[str, str], where: str) -> Truth:
-    yxyx = check_boxes(_cell(row, "gt_boxes", where), where)
+    yxyx = _shares(row, "gt_boxes", where)
     boxes = [[x0, y0, x1, y1] for y0, x0, y1, x1 in yxyx]
     return Truth(row["image_id"], 1, 1, boxes, [LABELS[0]] * len(boxes))
 
 
 def _sample_prediction(row: Mapping[str, str], where: str) -> Prediction:
-    boxes = check_boxes(_cell(row, "pred_boxes", where), where)
+    boxes = _shares(row, "pred_boxes", where)
     return Prediction(
         photo=row["image_id"],
         xyxy=boxes,
@@ -205,8 +207,11 @@ def _in_pixels(entry: Prediction, truths: Mapping[str, Truth]) -> Prediction:
     return replace(entry, xyxy=boxes)
 
 
-def _cell(row: Mapping[str, str], column: str, where: str) -> Any:
+def _shares(row: Mapping[str, str], column: str, where: str) -> list[list[float]]:
     try:
-        return json.loads(row[column] or "[]")
-    except ValueError as error:
+        boxes = check_boxes(json.loads(row[column] or "[]"), where)
+    except json.JSONDecodeError as error:
         raise ValueError(f"{where}: {column} is not a JSON list of boxes") from error
+    if any(abs(number) > LARGEST_SHARE for box in boxes for number in box):
+        raise ValueError(f"{where}: {column} must be in shares of the sides, not in pixels")
+    return boxes

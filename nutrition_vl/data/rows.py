@@ -3,7 +3,7 @@
 import codecs
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ class Sample:
     `xyxy` is (n, 4): from 0 to 1 of the upright photo when `normalized`, else pixels of a photo of
     `stored_size`, or of the upright photo where that is None. `file` is the label file, for
     messages. `classes` are all class names that the source declares. `unturned_size` marks tools
-    that store the size before EXIF turning for boxes drawn after it.
+    that store the size before EXIF turning for boxes drawn after it. `number` is COCO's image id.
     """
 
     id: str
@@ -45,6 +45,7 @@ class Sample:
     file: str = ""
     classes: frozenset[str] = frozenset()
     unturned_size: bool = False
+    number: Hashable = None
 
 
 @dataclass(frozen=True)

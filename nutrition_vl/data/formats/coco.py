@@ -55,7 +55,7 @@ def read_coco(
         labels=[],
         normalized=False,
         file=str(file),
-        classes=frozenset(_declared(lists["categories"], used)),
+        classes=frozenset(declared_classes(lists["categories"], used)),
         unturned_size="label studio" in str(content.get("info")).lower(),
     )
     return _samples(list(photos.values()), base, file, skipped)
@@ -86,7 +86,7 @@ def _categories(entries: list, file: Path) -> dict[Hashable, str]:
     return names
 
 
-def _declared(categories: list, used: set[str]) -> set[str]:
+def declared_classes(categories: list, used: set[str]) -> set[str]:
     """The class names, without the unused one by which Roboflow groups the others."""
     pairs = [(str(one["name"]).strip(), str(one.get("supercategory"))) for one in categories]
     groups = {group for name, group in pairs if group != name} - used - set(LABELS)
@@ -104,7 +104,8 @@ def _photos(entries: list, file: Path, skipped: list[Skipped] | None) -> dict[Ha
             skip(skipped, name or f"image {number}", f"{file}, image {number}: {problem}")
             continue
         size = size_of(entry.get("width"), entry.get("height"))
-        photos[coco_id(entry["id"])] = CocoPhoto(entry["file_name"], size, [], [])
+        key = coco_id(entry["id"])
+        photos[key] = CocoPhoto(key, entry["file_name"], size, [], [])
     return photos
 
 
@@ -175,6 +176,7 @@ def _samples(
                 xyxy=photo.boxes,
                 labels=photo.labels,
                 stored_size=photo.size,
+                number=photo.number,
             )
         )
     return samples

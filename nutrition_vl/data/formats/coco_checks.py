@@ -14,6 +14,7 @@ REACH = 1.1  # of the photo's sides: careless boxes end a little outside, boxes 
 class CocoPhoto:
     """An entry of `images` with the boxes and the first problem of its annotations."""
 
+    number: Hashable
     name: str
     size: tuple[int, int] | None
     boxes: list[list[float]]

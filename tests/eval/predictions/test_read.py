@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from eval.__main__ import main as evaluate_command
+from eval.config import EvalConfig
 from eval.metrics.measures import tally
 from eval.predictions.predictions import Truth
 from eval.predictions.read import read
 from eval.report.results import compare, evaluate
+from eval.sweep.score import score
 from nutrition_vl.boxes import LABELS
 
 REFERENCE = Path(__file__).parents[3].parent / "shared" / "reference"
@@ -80,7 +82,9 @@ def test_coco_results_by_the_numbers_of_their_data_set(tmp_path):
     data = tmp_path / "instances.json"
     images = [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "b.jpg"}]
     categories = [{"id": 4, "name": "table"}]
-    data.write_text(json.dumps({"images": images, "categories": categories, "annotations": []}))
+    mark = {"id": 1, "image_id": 7, "category_id": 4, "bbox": [10, 20, 100, 50]}
+    content = {"images": images, "categories": categories, "annotations": [mark]}
+    data.write_text(json.dumps(content))
     entry = {"image_id": 7, "category_id": 4, "bbox": [10, 20, 100, 50], "score": 0.75}
     row = read(coco(tmp_path, entry), TRUTHS, str(data))
     assert row.predictions.xyxy.tolist() == [BOX["xyxy"]]
@@ -124,6 +128,57 @@ def test_boxes_of_another_class_are_left_out_and_counted(as_text, tmp_path, caps
     numbers, _ = scored(capsys, "--predictions", file, "--data", data, "--out", tmp_path / "out")
     assert numbers["precision@0.5"] == numbers["f1@0.5"] == 1
     assert "left out the boxes of other classes: 2 of barcode" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "names", [(1.0, "2"), ("1", 2.0), ("a.jpg", "b"), ("x/a.jpg", r"C:\\b.jpg")]
+)
+def test_a_photo_of_results_is_its_number_or_its_name_however_written(names, tmp_path):
+    data = instances(tmp_path)
+    results = [RESULTS[0] | {"image_id": name} for name in names]
+    truths = [Truth("a", 400, 300, [], []), Truth("b", 400, 300, [], [])]
+    answers = read(coco(tmp_path, *results), truths, str(data))
+    assert answers.predictions.data["photo"].tolist() == [0, 1]
+
+
+def test_the_group_of_the_classes_is_no_class(tmp_path):
+    data = instances(tmp_path, ["facts", "food"])
+    content = json.loads(data.read_text())
+    content["categories"][0]["supercategory"] = "food"  # as Roboflow writes
+    data.write_text(json.dumps(content))
+    truths = [Truth("a", 400, 300, [], []), Truth("b", 400, 300, [], [])]
+    assert len(read(coco(tmp_path, RESULTS[0]), truths, str(data)).predictions) == 1
+
+
+BAD_IMAGES = [None, {"id": 9}, {"id": 9, "file_name": "lost.jpg"}]
+
+
+@pytest.mark.parametrize("bad", BAD_IMAGES)
+def test_a_bad_image_of_the_data_set_is_named_and_the_others_are_scored(bad, tmp_path, caplog):
+    data = instances(tmp_path)
+    content = json.loads(data.read_text())
+    content["images"].append(bad)
+    data.write_text(json.dumps(content))
+    report = score(EvalConfig(predictions=[coco(tmp_path, *RESULTS)], data=str(data)))
+    assert report.results[0].scores()["f1@0.5"] == 1
+    assert "1 entries are not scored" in caplog.text
+
+
+def test_boxes_of_a_photo_that_is_not_scored_belong_to_no_other_of_its_name(tmp_path):
+    for folder in "xy":
+        (tmp_path / folder).mkdir()
+        instances(tmp_path / folder)
+    images = [{"id": 1, "file_name": "x/a.jpg"}, {"id": 2, "file_name": "y/a.jpg"}]
+    marks = [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1]},
+        {"id": 2, "image_id": 2, "category_id": 1, "bbox": [20, 10, 100, 50]},
+    ]
+    content = {"images": images, "annotations": marks, "categories": [{"id": 1, "name": "facts"}]}
+    (tmp_path / "inst.json").write_text(json.dumps(content))
+    results = [RESULTS[0] | {"bbox": [200, 200, 60, 50]}, RESULTS[0] | {"image_id": 2}]
+    data = str(tmp_path / "inst.json")
+    report = score(EvalConfig(predictions=[coco(tmp_path, *results)], data=data))
+    assert report.results[0].scores()["f1@0.5"] == 1
 
 
 def test_results_of_a_folder_of_coco_have_its_numbers(tmp_path):
@@ -189,7 +244,10 @@ def test_boxes_that_leave_their_photos_are_not_scored_without_a_word(tmp_path, c
 def test_coco_photos_of_one_name_are_told_apart(tmp_path):
     data = tmp_path / "instances.json"
     images = [{"id": 7, "file_name": "y/a.jpg"}, {"id": 8, "file_name": "x/a.jpg"}]
-    data.write_text(json.dumps({"images": images, "categories": [{"id": 0, "name": "table"}]}))
+    mark = {"id": 1, "image_id": 7, "category_id": 0, "bbox": [10, 20, 100, 50]}
+    categories = [{"id": 0, "name": "table"}]
+    content = {"images": images, "categories": categories, "annotations": [mark]}
+    data.write_text(json.dumps(content))
     truths = [Truth("a", 200, 100, [], []), Truth("a-2", 200, 100, [], [])]  # x/a, y/a
     entry = {"image_id": 7, "category_id": 0, "bbox": [10, 20, 100, 50], "score": 0.75}
     assert read(coco(tmp_path, entry), truths, str(data)).predictions.data["photo"].tolist() == [1]
@@ -280,6 +338,9 @@ def changed(**box):
         ([LINE | {"seconds": "fast"}, EMPTY], "expected a number, got 'fast'"),
         ([LINE, {"photo": "b", "error": "damaged"}], "entry 2: that photo was not read .damaged"),
         ([LINE, {"boxes": []}], 'entry 2: needs an "id" or a "photo"'),
+        ([changed(xyxy=[1, 2, 3, 10**400]), EMPTY], "entry 1: a box needs four finite numbers"),
+        ([LINE | {"malformed": float("inf")}, EMPTY], "entry 1: expected a count, got inf"),
+        ([LINE | {"malformed": -1}, EMPTY], "entry 1: expected a count, got -1"),
         ([LINE, ["b"]], 'entry 2: needs an "id" or a "photo"'),
         ([LINE, {"id": "b"}], 'entry 2: needs "boxes"'),
         (
@@ -308,6 +369,8 @@ def test_a_corrupt_line_is_named(tmp_path):
         ({"score": float("nan")}, "entry 1: a confidence"),
         ({"category_id": 4}, "entry 1: category_id 4 is none of 0, 1, 2, 3"),
         ({"category_id": [0]}, "entry 1: image_id and category_id name one"),
+        ({"category_id": True}, "entry 1: image_id and category_id name one"),
+        ({"score": 10**400}, "entry 1: a confidence"),
         ({"image_id": "z"}, "entry 1: photo z is not in the split"),
     ],
 )
@@ -323,6 +386,7 @@ def test_mistakes_in_coco_results(tmp_path, entry, reason):
         ("0,a,0,,oops,[]", "line 2: pred_boxes is not a JSON list"),
         ('0,a,0,,"[[0, 0, 1]]",[]', "line 2: a box needs four"),
         ('0,a,0,,"[[0, 0, 1, NaN]]",[]', "line 2: a box needs four"),
+        ('0,a,0,,"[[20, 10, 120, 60]]",[]', "line 2: pred_boxes must be in shares"),
         ("0,a,0,[]", "line 2: has more or fewer cells"),
         ("0,a,0,,[],[]\n1,a,0,,[],[]", "line 3: photo a is there twice"),
         ('0,a,0,"never closed,[],[]', "after line 1: no CSV .unexpected end"),
