@@ -11,7 +11,7 @@ from typing import Any
 from eval.predictions.fields import check_boxes, check_scores
 from eval.predictions.predictions import Prediction, Truth, match_id
 from nutrition_vl.boxes import LABELS
-from nutrition_vl.data.formats.coco_checks import coco_id
+from nutrition_vl.data.ids import coco_id
 
 KEYS = {"image_id", "category_id", "bbox", "score"}
 
@@ -120,8 +120,7 @@ def _numbers(
     if data is None:
         return Numbers()
     # Here and not above: with it comes `datasets`, which other files need not wait for.
-    from nutrition_vl.data.classes import renaming
-    from nutrition_vl.data.formats.coco import declared_classes
+    from nutrition_vl.data.classes import coco_classes, renaming
     from nutrition_vl.data.sources import annotation_file, numbered_classes
 
     instances = annotation_file(data, split)
@@ -132,7 +131,7 @@ def _numbers(
         classes = {coco_id(entry["id"]): str(entry["name"]).strip() for entry in categories}
         boxes = [entry for entry in content["annotations"] if isinstance(entry, dict)]
         true = {classes.get(coco_id(entry.get("category_id")), "") for entry in boxes}
-        names = declared_classes(categories, true)
+        names = coco_classes(categories, true)
     else:
         photos, classes = {}, dict(enumerate(LABELS))
         if numbered := numbered_classes(data):

@@ -37,3 +37,10 @@ def renaming(
 
 def _listed(names: set[str]) -> str:
     return ", ".join(sorted(map(str, names))) or "none"
+
+
+def coco_classes(categories: list, used: set[str]) -> set[str]:
+    """The class names, without the unused one by which Roboflow groups the others."""
+    pairs = [(str(one["name"]).strip(), str(one.get("supercategory"))) for one in categories]
+    groups = {group for name, group in pairs if group != name} - used - set(LABELS)
+    return {name for name, _ in pairs} - groups

@@ -15,13 +15,13 @@ from nutrition_vl.boxes import make_detections
 from nutrition_vl.data.classes import renaming
 from nutrition_vl.data.corrections import correct, read_corrections
 from nutrition_vl.data.formats.hub_schema import declared_classes, objects_of, sample_of, undecoded
+from nutrition_vl.data.ids import numbered
 from nutrition_vl.data.photos import open_photo, photo_frame
 from nutrition_vl.data.rows import (
     DATASET,
     Sample,
     Skipped,
     attempt,
-    numbered,
     require,
     skip,
     stored,

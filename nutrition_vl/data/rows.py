@@ -2,7 +2,6 @@
 
 import codecs
 import json
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -209,18 +208,6 @@ def stored(image: str | dict) -> tuple[str | bytes, str | None]:
     if isinstance(image, str):
         return image, image
     return image["bytes"] or image["path"], image["path"]
-
-
-def unique(names: Iterable[str]) -> list[str]:
-    """Ids for result files: the second `a` (of another folder) becomes `a-2`."""
-    seen: Counter[str] = Counter()
-    return [numbered(name, seen) for name in names]
-
-
-def numbered(name: str, seen: Counter[str]) -> str:
-    """The name, with a number from its second time on; counts it in `seen`."""
-    seen[name] += 1
-    return name if seen[name] == 1 else f"{name}-{seen[name]}"
 
 
 def without_shared_photos(samples: list[Sample], skipped: list[Skipped] | None) -> list[Sample]:

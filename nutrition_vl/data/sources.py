@@ -24,6 +24,7 @@ from nutrition_vl.data.formats.hub_schema import (
 from nutrition_vl.data.formats.label_studio import is_label_studio, read_label_studio
 from nutrition_vl.data.formats.pascal_voc import read_voc
 from nutrition_vl.data.formats.yolo import class_names, find_yolo, read_yolo
+from nutrition_vl.data.ids import unique
 from nutrition_vl.data.paths import files_below
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.data.rows import (
@@ -37,7 +38,6 @@ from nutrition_vl.data.rows import (
     read_text,
     require,
     stored,
-    unique,
 )
 
 

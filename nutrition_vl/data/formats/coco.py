@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nutrition_vl.boxes import LABELS
+from nutrition_vl.data.classes import coco_classes
 from nutrition_vl.data.formats.coco_checks import (
     CocoPhoto,
     annotation_problem,
-    coco_id,
     require_same_ids,
     require_sizes_not_corners,
 )
+from nutrition_vl.data.ids import coco_id
 from nutrition_vl.data.paths import locate
 from nutrition_vl.data.rows import Sample, Skipped, of_split, require, size_of, skip
 
@@ -55,7 +55,7 @@ def read_coco(
         labels=[],
         normalized=False,
         file=str(file),
-        classes=frozenset(declared_classes(lists["categories"], used)),
+        classes=frozenset(coco_classes(lists["categories"], used)),
         unturned_size="label studio" in str(content.get("info")).lower(),
     )
     return _samples(list(photos.values()), base, file, skipped)
@@ -84,13 +84,6 @@ def _categories(entries: list, file: Path) -> dict[Hashable, str]:
             raise ValueError(f"{file} has two categories with the id {entry['id']}")
         names[coco_id(entry["id"])] = str(entry["name"]).strip()
     return names
-
-
-def declared_classes(categories: list, used: set[str]) -> set[str]:
-    """The class names, without the unused one by which Roboflow groups the others."""
-    pairs = [(str(one["name"]).strip(), str(one.get("supercategory"))) for one in categories]
-    groups = {group for name, group in pairs if group != name} - used - set(LABELS)
-    return {name for name, _ in pairs} - groups
 
 
 def _photos(entries: list, file: Path, skipped: list[Skipped] | None) -> dict[Hashable, CocoPhoto]:

@@ -1,10 +1,10 @@
 """Checks of ids and boxes that decide if a COCO file is to be trusted."""
 
-import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nutrition_vl.data.ids import coco_id
 from nutrition_vl.data.rows import is_number
 
 REACH = 1.1  # of the photo's sides: careless boxes end a little outside, boxes of corners far
@@ -20,17 +20,6 @@ class CocoPhoto:
     boxes: list[list[float]]
     labels: list[str]
     problem: str = ""
-
-
-def coco_id(value: object) -> Hashable:
-    """Ids as one type: tools write 1, 1.0 and "1" for the same photo."""
-    if type(value) is int:  # half a million calls for 100,000 annotations
-        return value
-    if isinstance(value, str) and re.fullmatch(r"0|[1-9]\d{0,29}", value):
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    return value  # 1.0 == 1, also as a key
 
 
 def require_same_ids(
