@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rate", type=float, default=1e-3, help="peak learning rate (default 0.001)")
     add("--minutes", type=float, default=17, help="of training in all (default 17)")
     add("--pause", type=float, default=math.inf, help="save and stop after so many minutes")
+    add("--pool", type=Path, metavar="DIR", help="where the faces are kept (default OUT/pool)")
     add("--workers", type=int, default=2, help="processes that draw faces (default 2)")
     add("--device", choices=("cuda", "cpu"), help="default cuda where there is a GPU")
     return parser

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,12 +21,14 @@ from transformers import Qwen2VLForConditionalGeneration
 from nutrition_vl.models.load import load_base
 from nutrition_vl.models.runtime import detect_runtime
 from training.demo_model import architecture as tiny
+from training.demo_model import ranks
 from training.demo_model.losses import Batch, Helpers, Writer, loss_of, seen
 from training.render.camera.album import Album
 from training.render.camera.pool import make_pool
 from training.render.camera.scenes import ASPECTS, Camera, Scene
 
 T = TypeVar("T")
+DONE = "done"  # an empty file next to the model that has used up its minutes
 HELPERS = "helpers.safetensors"  # beside the model, to train it further
 
 
@@ -41,11 +44,11 @@ class Stage:
 
 
 PLANS = {
-    "cuda": (Stage(0.45, 48, 512), Stage(0.85, 192, 320), Stage(1.0, 300, 224)),
+    "cuda": (Stage(0.14, 48, 512), Stage(0.60, 192, 384), Stage(1.0, 300, 288)),
     "cpu": (Stage(0.35, 48, 64, speaks=False), Stage(1.0, 48, 64)),
 }
 # From a finished checkpoint: fewer tokens show more pictures a second, the last stage the demo's.
-FURTHER = {"cuda": (Stage(0.45, 192, 320), PLANS["cuda"][-1]), "cpu": PLANS["cpu"][-1:]}
+FURTHER = {"cuda": (Stage(0.3, 192, 384), PLANS["cuda"][-1]), "cpu": PLANS["cpu"][-1:]}
 
 
 def draw_shape(tokens: int, generator: torch.Generator) -> tuple[int, int]:
@@ -68,6 +71,7 @@ class Run:
     ):
         self.out, self.budget, self.peak, self.device = out, 60 * minutes, peak, device
         self.step, self.seconds, self.plan = 0, 0.0, PLANS[device]
+        self.rank, self.ranks = ranks.join(device)
         torch.manual_seed(0)
         self.processor = tiny.processor(self.plan[-1].tokens)
         if start:
@@ -108,6 +112,7 @@ class Run:
             else:
                 words, help_ = torch.zeros(()), self.helpers.look(seen(self.model, scene), scene)
         (words + help_).backward()
+        ranks.average_gradients(self.parameters)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -116,6 +121,8 @@ class Run:
 
     def log(self, stage: Stage, words: Tensor, helpers: Tensor) -> None:
         """Adds a line to log.jsonl."""
+        if self.rank:
+            return
         row = {"step": self.step, "seconds": round(self.seconds), "tokens": stage.tokens}
         losses = {"words": round(words.item(), 4), "helpers": round(helpers.item(), 4)}
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -123,6 +130,8 @@ class Run:
 
     def save(self) -> None:
         """An ordinary checkpoint folder in bfloat16, and the whole state to go on from."""
+        if self.rank:
+            return
         self.processor.save_pretrained(self.out)
         deepcopy(self.model).to(torch.bfloat16).save_pretrained(self.out)
         save_model(self.helpers, str(self.out / HELPERS))
@@ -145,16 +154,17 @@ class Run:
 
 def shots(run: Run, camera: Camera | Album) -> Iterator[tuple[Stage, Scene, Batch | None]]:
     """Photos for ever, of the stage that the run is in, and what is to be said of them."""
-    generator = torch.Generator().manual_seed(run.step)
+    generator = torch.Generator().manual_seed(run.step * run.ranks + run.rank)
     while True:
         stage = run.stage
-        scene = camera.shoot(stage.batch, *draw_shape(stage.tokens, generator))
+        count = -(-stage.batch // run.ranks)
+        scene = camera.shoot(count, *draw_shape(stage.tokens, generator))
         yield stage, scene, run.writer.write(scene) if stage.speaks else None
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
     """The items, each made while the one before is in use."""
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(1, initializer=ranks.use_own_gpu) as thread:
         coming = thread.submit(next, items)
         while True:
             item, coming = coming.result(), thread.submit(next, items)
@@ -164,18 +174,23 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 def train(run: Run, camera: Camera | Album, pause: float) -> None:
     """Trains until the run's minutes are used up, or for `pause` minutes, and saves."""
     began, before = time.monotonic(), run.seconds
-    with tqdm(initial=round(run.seconds), total=round(run.budget), unit="s", mininterval=10) as bar:
+    with tqdm(
+        initial=round(run.seconds), total=round(run.budget), unit="s", mininterval=10,
+        disable=run.rank > 0,
+    ) as bar:  # fmt: skip
         for stage, scene, batch in ahead(shots(run, camera)):
             losses = run.learn(scene, batch)
             if run.step % 50 == 0:
                 run.log(stage, *losses)
             if run.step % 500 == 0:
                 run.save()
-            run.seconds = before + time.monotonic() - began
+            run.seconds = ranks.agree(before + time.monotonic() - began)
             bar.update(round(run.seconds) - bar.n)
             if run.progress >= 1 or run.seconds - before >= 60 * pause:
                 break
     run.save()
+    if run.progress >= 1:
+        (run.out / DONE).touch()
 
 
 def build(options: argparse.Namespace) -> None:
@@ -187,9 +202,13 @@ def build(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     run = Run(options.out, options.minutes, options.rate, options.device, options.start)
     run.load()
-    pool = make_pool(options.faces, options.backgrounds, options.workers)
+    store, seed = options.pool or options.out / "pool", run.step * run.ranks + run.rank
+    draw = partial(make_pool, options.faces, options.backgrounds, options.workers, store=store)
+    pool = draw() if run.rank == 0 else None  # the others read the faces that the first rank drew
+    ranks.wait()
+    pool = pool or draw()
     if options.device == "cuda":
-        train(run, Camera(pool, "cuda", seed=run.step), options.pause)
+        train(run, Camera(pool, "cuda", seed=seed), options.pause)
     else:
-        album = Album(Camera(pool, seed=run.step), reuse=4, keep=8192)
-        train(run, album, options.pause)
+        train(run, Album(Camera(pool, seed=seed), reuse=4, keep=8192), options.pause)
+    ranks.leave()

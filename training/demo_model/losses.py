@@ -18,6 +18,7 @@ from nutrition_vl import boxes, prompts
 from training.render.camera.scenes import Scene
 
 IGNORE = -100  # cross entropy skips it
+DECISION = 4.0  # times a digit's weight
 
 
 def see(visual: nn.Module, pixels: Tensor) -> Tensor:
@@ -217,10 +218,24 @@ def loss_of(
     ).last_hidden_state
     start = int((batch.labels[0] != IGNORE).int().argmax())
     logits = model.lm_head(states[:, start - 1 : -1]).float()
-    words = functional.cross_entropy(
-        logits.flatten(0, 1), batch.labels[:, start:].flatten(), ignore_index=IGNORE
-    )
+    words = answer_loss(logits, batch.labels[:, start:])
     return words, helpers.look(shown, scene) + helpers.locate(states[:, batch.image], scene)
+
+
+def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy (B, L) of the answers' tokens, each as heavy as DECISION where a token says
+    that there is a table, another one, or none.
+
+    Every answer has some twenty tokens of digits to one that decides whether a box is drawn.
+    """
+    losses = functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="none"
+    ).view_as(labels)
+    weights = (labels != IGNORE).float()
+    last = weights.sum(1, keepdim=True).long() - 1
+    weights.scatter_(1, last, DECISION)
+    weights[:, 0] = DECISION
+    return (losses * weights).sum() / weights.sum()
 
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenAI CLIP's, as in Qwen2VLImageProcessor

@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add("--size", type=positive, default=640, help="pixels of the longer side (default 640)")
     add("--backgrounds", type=Path, metavar="DIR", help="JPEGs without tables to stand behind")
     add("--plain", type=int, default=0, metavar="N", help="and N of packs without a table")
+    add("--kind", metavar="NAME", help="one layout or negative alone, such as korean_box or menu")
     add("--pairs", type=share, metavar="P", help="0-1, of two packs (default 0.03)")
     add("--device", default="cpu", help="where photos are taken: cpu, cuda or auto (default cpu)")
     add("--workers", type=positive, default=2, help="processes that draw packs (default 2)")

@@ -15,7 +15,9 @@ from tqdm import tqdm
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.models.runtime import detect_runtime
 from training.render.camera.pool import make_pool
-from training.render.camera.scenes import ASPECTS, PAIRED, Camera, Scene
+from training.render.camera.scenes import ASPECTS, HELD, PAIRED, Camera, Scene
+from training.render.layout.panels import LAYOUTS
+from training.render.negatives.kinds import KINDS
 
 SMALLEST = 64  # pixels; of less nobody can tell a table
 BATCH = 4  # photos at a time; more take more memory and no less time
@@ -36,13 +38,18 @@ def render(options: argparse.Namespace) -> None:
     if rows_file.exists() and f'"split": "{options.split}"' in rows_file.read_text("utf-8"):
         raise ValueError(f"{rows_file} has a split {options.split!r} already: name another --out")
     (options.out / "images").mkdir(parents=True, exist_ok=True)
-    pool = make_pool(options.count, options.backgrounds, options.workers, options.seed)
-    camera = Camera(pool, device, options.seed, pairs)
+    if options.kind and options.kind not in (*LAYOUTS, *KINDS):
+        raise ValueError(
+            f"there is no kind {options.kind}: use one of {', '.join((*LAYOUTS, *KINDS))}"
+        )
+    seed, kind = options.seed, options.kind
+    pool = make_pool(options.count, options.backgrounds, options.workers, seed, kind)
+    camera = Camera(pool, device, seed, pairs, held=1.0 if kind else HELD)
     films = [shoot(camera, options.count, options)]
     if options.plain:
         if not len(pool.plain):
             raise ValueError("every pack drawn has a table: draw more of them, with --count")
-        plain = Camera(pool.only(pool.plain), device, options.seed + 1)
+        plain = Camera(pool.only(pool.plain), device, seed + 1)
         films.append(shoot(plain, options.plain, options))
     total = options.count + options.plain
     lines = [*tqdm(develop(chain(*films), options), total=total, unit="photo")]

@@ -74,12 +74,23 @@ def test_the_written_tokens_and_positions_are_the_processors(model, processor, s
 
 
 @torch.no_grad()
-def test_the_answer_loss_is_the_models_own(model, processor, scene, ordinary):
+def test_the_answer_loss_is_the_models_own(model, processor, scene, ordinary, monkeypatch):
+    monkeypatch.setattr(pretrain, "DECISION", 1.0)  # the model weighs all tokens alike
     batch = pretrain.Writer(processor, model).write(scene)
     helpers = pretrain.Helpers(model.config.text_config.hidden_size)
     ours, _ = pretrain.loss_of(model, helpers, scene, batch)
     theirs = model(**ordinary, labels=batch.labels).loss
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_decisions_weigh_four_times_as_much_as_digits():
+    logits = torch.zeros(2, 3, 8)
+    logits[0, 0, 1], logits[1, 0, 7] = 2.0, 5.0
+    labels = torch.tensor([[1, 2, 7], [7, pretrain.IGNORE, pretrain.IGNORE]])
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten().clamp_min(0),
+                                               reduction="none").view(2, 3)  # fmt: skip
+    expected = (4 * losses[0, 0] + losses[0, 1] + 4 * losses[0, 2] + 4 * losses[1, 0]) / 13
+    torch.testing.assert_close(pretrain.answer_loss(logits, labels), expected)
 
 
 def test_only_the_answer_is_learnt(model, processor, scene):

@@ -45,20 +45,17 @@ def test_photos_and_boxes_are_in_range(pool):
     assert (scene.labels[shown] >= 0).all()
     boxes = scene.boxes[shown]
     assert (boxes >= 0).all() and (boxes <= 1).all() and (boxes[:, :2] < boxes[:, 2:]).all()
-    assert 0.5 < shown[:, 0].float().mean() < 1  # most photos show a table, not all
+    assert 0.3 < shown[:, 0].float().mean() < 0.8  # half of the photos show a table
 
 
-def test_a_whole_background_is_uncut_and_at_most_mirrored(pool):
+def test_a_whole_background_is_hardly_cut_and_never_mirrored(pool):
     side = pool.backgrounds.shape[-1]
     ramp = (torch.arange(side) * 255 // side).to(torch.uint8).expand(1, 3, side, side)
     camera = Camera(replace(pool, backgrounds=ramp), seed=0)
-    photos = camera._background(8, side, side, torch.arange(8) < 4)
-    straight = ramp[0] / 255
-    uncut = [
-        any(torch.allclose(photo, one, atol=1e-4) for one in (straight, straight.flip(-1)))
-        for photo in photos
-    ]
-    assert uncut == [True] * 4 + [False] * 4
+    photos = camera._background(64, side, side, torch.ones(64, dtype=torch.bool))
+    spans = photos[:, 0, 0, -1] - photos[:, 0, 0, 0]
+    assert (spans > 0.55).all()
+    assert 0.1 < (spans > 0.98).float().mean() < 0.6, "a third of them are uncut"
 
 
 def test_an_album_relights_what_it_kept(pool):

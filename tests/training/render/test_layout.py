@@ -5,14 +5,15 @@ import pytest
 from PIL import Image
 
 from nutrition_vl.boxes import LABELS
+from training.render.faces.faces import BACK, FRONT, face
 from training.render.layout import dice, hundred, panels
 from training.render.layout.fonts import scripts, typefaces
 from training.render.layout.sheets import Line, Pen, _glyphs, block, measure, wrapped
 from training.render.layout.words import LANGUAGES
+from training.render.negatives.kinds import KINDS
 from training.render.package import backs, forms
 from training.render.package.backs import EXTRAS
 from training.render.package.blocks import Look
-from training.render.package.faces import BACK, FRONT, LOOSE, face
 from training.render.package.proofs import Proof
 
 SIZE = 192
@@ -83,7 +84,7 @@ def test_the_classes_are_those_of_the_data_set():
 
 @pytest.mark.parametrize(
     "block",
-    dict.fromkeys([*(kind for kind, _ in BACK + FRONT + EXTRAS), *LOOSE]),
+    dict.fromkeys([*(kind for kind, _ in BACK + FRONT + EXTRAS), forms.receipt, forms.parcel]),
     ids=lambda block: block.__name__,
 )
 @pytest.mark.parametrize("size", [(12, 150), (150, 12), (120, 90)])
@@ -92,6 +93,20 @@ def test_every_block_fits_any_tile(block, size):
     tile = Image.new("RGB", size, look.ground)
     block(np.random.default_rng(1), tile, look)
     assert tile.size == size
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_negative_is_a_full_picture_without_a_table(kind):
+    drawn = face(np.random.default_rng(11), SIZE, kind)
+    assert max(drawn.image.size) == pytest.approx(SIZE, abs=2)
+    assert drawn.labels == () and not np.asarray(drawn.tables).any()
+    assert np.asarray(drawn.image.convert("L"), float).std() > 5, "something is printed"
+
+
+@pytest.mark.parametrize("kind", [name for name in ("korean_box", "brazil_2022") if name in NAMES])
+def test_a_face_of_a_layout_has_one_such_table(kind):
+    drawn = face(np.random.default_rng(4), SIZE, kind)
+    assert drawn.labels == ("nutrition-table",)
 
 
 def test_cooking_tables_are_drawn():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ from tqdm import tqdm
 
 from nutrition_vl.boxes import LABELS
 from training.render.camera.hulls import hulls
-from training.render.package.faces import face
+from training.render.faces.faces import face
 
 TABLES = 2  # at most so many tables on one face
 SIDE = 384  # pixels of a face's longer side
-BACKGROUND_SIDE = 348
+BACKGROUND_SIDE = 400
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Pool:
         return Pool(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
-def _draw(seed: int) -> tuple[np.ndarray, list[int]]:
-    drawn = face(np.random.default_rng(seed), SIDE)
+def _draw(seed: int, kind: str | None) -> tuple[np.ndarray, list[int]]:
+    drawn = face(np.random.default_rng(seed), SIDE, kind)
     canvas = np.zeros((4 + TABLES, SIDE, SIDE), np.uint8)
     width, height = drawn.image.size
     x, y = (SIDE - width) // 2, (SIDE - height) // 2
@@ -67,14 +68,36 @@ def _draw(seed: int) -> tuple[np.ndarray, list[int]]:
     return canvas, ids + [-1] * (TABLES - len(ids))
 
 
-def draw_faces(seeds: Sequence[int], workers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Faces (N, 4 + TABLES, SIDE, SIDE) and label ids (N, TABLES; -1 for none), one a seed."""
-    faces = np.empty((len(seeds), 4 + TABLES, SIDE, SIDE), np.uint8)
+def draw_faces(
+    seeds: Sequence[int], workers: int, kind: str | None = None, file: Path | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Faces (N, 4 + TABLES, SIDE, SIDE) and label ids (N, TABLES; -1 for none), one a seed.
+
+    With a `file` (.npy) the faces lie there and not in memory.
+    """
+    shape = (len(seeds), 4 + TABLES, SIDE, SIDE)
     labels = np.empty((len(seeds), TABLES), np.int64)
+    faces: np.ndarray = (
+        np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+        if file
+        else np.empty(shape, np.uint8)
+    )
     with ProcessPoolExecutor(workers) as executor:
-        drawn = executor.map(_draw, seeds, chunksize=32)
-        for i, (canvas, ids) in enumerate(tqdm(drawn, total=len(seeds), desc="faces")):
+        drawn = executor.map(partial(_draw, kind=kind), seeds, chunksize=16)
+        for i, (canvas, ids) in enumerate(
+            tqdm(drawn, total=len(seeds), desc="faces", mininterval=5)
+        ):
             faces[i], labels[i] = canvas, ids
+    return faces, labels
+
+
+def store_faces(count: int, workers: int, folder: Path, seed: int = 0) -> tuple[Path, Path]:
+    """The files of `count` faces and of their labels; drawn if an earlier call did not finish."""
+    folder.mkdir(parents=True, exist_ok=True)
+    faces, labels = (folder / f"{name}_{seed}_{count}.npy" for name in ("faces", "labels"))
+    if not labels.exists():  # the last to be written
+        drawn = draw_faces(range(seed, seed + count), workers, file=faces)
+        np.save(labels, drawn[1])
     return faces, labels
 
 
@@ -94,11 +117,34 @@ def read_backgrounds(folder: Path | None) -> Tensor:
     return torch.from_numpy(np.stack(photos).transpose(0, 3, 1, 2).copy())
 
 
-def make_pool(count: int, backgrounds: Path | None, workers: int = 2, seed: int = 0) -> Pool:
-    """Renders the faces of `count` seeds from `seed` on and reads the background photos."""
+def make_pool(
+    count: int,
+    backgrounds: Path | None,
+    workers: int = 2,
+    seed: int = 0,
+    kind: str | None = None,
+    store: Path | None = None,
+) -> Pool:
+    """Renders the faces of `count` seeds from `seed` on and reads the background photos.
+
+    `kind` as in `face`; `store` is a folder to keep the faces in for the next call.
+    """
     behind = read_backgrounds(backgrounds)
-    faces, labels = draw_faces(range(seed, seed + count), workers)
-    shown = np.where((labels[:, :1, None] >= 0), faces[:, 4] > 0, faces[:, 3] > 0)
-    low, high = hulls(torch.from_numpy(shown)).split(2, -1)
+    if store:
+        files = store_faces(count, workers, store, seed)
+        faces, labels = np.load(files[0], mmap_mode="c"), np.load(files[1])
+    else:
+        faces, labels = draw_faces(range(seed, seed + count), workers, kind)
+    low, high = _extents(faces, labels).split(2, -1)
     drawn = torch.from_numpy(faces), torch.from_numpy(labels)
     return Pool(*drawn, low + high - 1, high - low, behind)
+
+
+def _extents(faces: np.ndarray, labels: np.ndarray) -> Tensor:
+    """The hull of each face's first table, of the pack where it has none; a thousand at a time."""
+    parts = [torch.empty(0, 4)]
+    for start in range(0, len(faces), 1000):
+        some = np.s_[start : start + 1000]
+        masks = np.where(labels[some, :1, None] >= 0, faces[some, 4] > 0, faces[some, 3] > 0)
+        parts.append(hulls(torch.from_numpy(masks)))
+    return torch.cat(parts)

@@ -22,8 +22,8 @@ from training.render.camera.spots import Spot
 ASPECTS = {3 / 4: 0.6, 9 / 16: 0.1, 1.0: 0.1, 4 / 3: 0.15, 16 / 9: 0.05}
 FINER = 2
 PAIRED = 0.03
-HELD = 0.85  # how often a pack is held; elsewhere at most a plain one lies there
-WHOLE = 0.5  # of the photos of no held pack, how many are the photo that stands behind, uncut
+HELD = 0.8  # how often a pack is held; elsewhere at most a plain one lies there
+WHOLE = 0.75  # of the photos of no held pack, how many are the photo that stands behind
 MIN_SIDE = 0.02  # of the photo; smaller tables cannot be read by anybody
 
 
@@ -40,11 +40,14 @@ class Scene:
 class Camera:
     """Draws scenes from a pool of faces, reproducibly by generator.
 
-    `paired` is the share of the photos of a face with one table that show a second such pack.
+    `paired`: share of photos with one table that show a second such pack; `held`: with any face.
     """
 
-    def __init__(self, pool: Pool, device: str = "cpu", seed: int = 0, paired: float = PAIRED):
-        self.pool, self.device, self.paired = pool.to(device), device, paired
+    def __init__(
+        self, pool: Pool, device: str = "cpu", seed: int = 0, paired: float = PAIRED,
+        held: float = HELD,
+    ):  # fmt: skip
+        self.pool, self.device, self.paired, self.held = pool.to(device), device, paired, held
         self.plain, self.single = self.pool.plain, self.pool.single
         self.noise = Noise(device, seed)
 
@@ -53,7 +56,7 @@ class Camera:
         aspect = width / height
         held = self.noise.choose(len(self.pool.faces), count)
         behind, paired = self._behind(held)
-        shown = paired | self._often(HELD, count)
+        shown = paired | self._often(self.held, count)
         whole = ~shown & self._often(WHOLE, count)
         pixels = self._background(count, height, width, whole)
         first, second = spots.pair(self.noise, count, aspect)
@@ -84,15 +87,12 @@ class Camera:
     # ---- what stands behind ---------------------------------------------------------------------
 
     def _background(self, count: int, height: int, width: int, whole: Tensor) -> Tensor:
-        photos = (
-            self.pool.backgrounds[self.noise.choose(len(self.pool.backgrounds), count)].float()
-            / 255
-        )
-        zoom = self.noise.uniform(0.25, 1.0, count, 2) * torch.where(
-            self.noise.uniform(0, 1, count, 1) < 0.5, -1.0, 1.0
-        )
+        chosen = self.noise.choose(len(self.pool.backgrounds), count)
+        photos, zoom = self.pool.backgrounds[chosen] / 255, self.noise.uniform(0.25, 1, count, 2)
+        zoom = zoom * torch.where(self.noise.uniform(0, 1, count, 1) < 0.5, -1.0, 1.0)
         zoom[:, 1] = zoom[:, 1].abs()
-        zoom = torch.where(whole[:, None], zoom.sign(), zoom)
+        near = self.noise.uniform(0.6, 1.2, count, 1).clamp_max(1)  # a third of them uncut
+        zoom = torch.where(whole[:, None], near, zoom)  # never mirrored: that would give them away
         centre = (1 - zoom.abs()) * self.noise.uniform(-1, 1, count, 2)
         theta = torch.zeros(count, 2, 3, device=self.device)
         theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = zoom[:, 0], zoom[:, 1], centre
@@ -100,9 +100,8 @@ class Camera:
         photos = functional.grid_sample(
             photos, grid, align_corners=False, padding_mode="reflection"
         )
-        plain = self.noise.smooth(count, 3, 3, height, width) * 0.2 + self.noise.uniform(
-            0.05, 1, count, 3, 1, 1
-        )
+        shade = self.noise.smooth(count, 3, 3, height, width) * 0.2
+        plain = shade + self.noise.uniform(0.05, 1, count, 3, 1, 1)
         bare = ~whole & self._often(0.2, count)
         return torch.where(bare.view(-1, 1, 1, 1), plain.clamp(0, 1), photos)
 
@@ -113,11 +112,17 @@ class Camera:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Lays one face over each photo that is to show it; also returns its opacity and masks."""
         count, _, height, width = pixels.shape
-        grid, bump = self._warp(spot, height, width)
-        layer = _printed(self.pool.faces[faces], grid) * shown.view(-1, 1, 1, 1)
+        chosen = torch.nonzero(shown).flatten()  # the others cost nothing
+        grid, bump = self._warp(spot.only(chosen), height, width)
+        layer = _printed(self.pool.faces[faces[chosen]], grid)
         colour, alpha, masks = layer.split([3, 1, layer.shape[1] - 4], 1)
-        shade = (1 + bump * self.noise.uniform(0, 0.35, count, 1, 1, 1)).clamp(0.3, 1.6)
-        return pixels * (1 - alpha) + torch.minimum(colour * shade, alpha), alpha, masks
+        shade = (1 + bump * self.noise.uniform(0, 0.35, len(chosen), 1, 1, 1)).clamp(0.3, 1.6)
+        covered = pixels[chosen] * (1 - alpha) + torch.minimum(colour * shade, alpha)
+        whole_alpha, whole_masks = (
+            part.new_zeros(count, *part.shape[1:]).index_copy(0, chosen, part)
+            for part in (alpha, masks)
+        )
+        return pixels.index_copy(0, chosen, covered), whole_alpha, whole_masks
 
     def _warp(self, spot: Spot, height: int, width: int) -> tuple[Tensor, Tensor]:
         """The sampling grid (B, H, W, 2) into the faces and the relief (B, 1, H, W) it implies."""
@@ -194,13 +199,13 @@ class Camera:
 
     def _glare(self, count: int, height: int, width: int) -> Tensor:
         spots = self.noise.smooth(count, 1, 6, height, width)
-        strength = self.noise.uniform(-0.5, 0.5, count, 1, 1, 1).clamp_min(0)
+        strength = self.noise.uniform(-0.6, 0.9, count, 1, 1, 1).clamp_min(0)
         return (spots - 1.2).clamp_min(0) * strength
 
     def _blur(self, pixels: Tensor) -> Tensor:
         """A Gaussian per photo, stretched along one direction like a shaken hand."""
         count, channels, height, width = pixels.shape
-        radius = 4
+        radius = 3
         steps = torch.arange(-radius, radius + 1, device=self.device).float()
         y, x = torch.meshgrid(steps, steps, indexing="ij")
         angle = self.noise.uniform(0, math.pi, count, 1, 1)
@@ -223,10 +228,10 @@ def _printed(faces: Tensor, grid: Tensor) -> Tensor:
     fine = functional.interpolate(
         grid.movedim(-1, 1), scale_factor=FINER, mode="bilinear", align_corners=False
     ).movedim(1, -1)
-    layer = functional.grid_sample(faces.float() / 255, fine, align_corners=False)
-    alpha = layer[:, 3:4]
-    layer = torch.cat([layer[:, :3] * alpha, alpha, layer[:, 4:] * alpha], 1)
-    return functional.avg_pool2d(layer, FINER)
+    layer = functional.grid_sample(faces[:, :4].float() / 255, fine, align_corners=False)
+    layer = functional.avg_pool2d(torch.cat([layer[:, :3] * layer[:, 3:], layer[:, 3:]], 1), FINER)
+    masks = functional.grid_sample(faces[:, 4:].float() / 255, grid, align_corners=False)
+    return torch.cat([layer, masks * layer[:, 3:]], 1)
 
 
 def _left(masks: Tensor, cover: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from training.render.camera.noise import Noise
 from training.render.camera.pool import Pool
 
 LARGEST = 1.7  # times the photo's height; a face printed larger would be blurred as no photo is
+CLOSE = 0.25  # of a face; where its table covers more, the photo may be a close-up
+BEYOND = 0.5  # of half a table's extent, how far the middle of a cut one may be pushed outwards
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Spot:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return Spot(*(torch.where(chosen.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs))
 
+    def only(self, photos: Tensor) -> "Spot":
+        """The spots of these photos."""
+        return Spot(*(values[photos] for values in vars(self).values()))
+
 
 def toss(noise: Noise, count: int) -> Spot:
     """For packs that lie about."""
@@ -36,23 +42,26 @@ def toss(noise: Noise, count: int) -> Spot:
 
 def aim(noise: Noise, pool: Pool, faces: Tensor, aspect: float) -> Spot:
     """For the pack that is photographed: its table covers a typical share of the photo (median a
-    quarter) and lies wholly in the frame, but for one photo in eight, more often near the middle.
+    quarter) and lies wholly in the frame, but for one photo in seven, more often near the middle.
 
-    A pack without a table covers three fifths in the median, and runs out of the frame as often as
-    not.
+    A close-up fills the photo as often as not. A pack without a table covers three fifths in the
+    median, and runs out of the frame as often as not.
     """
     count, plain = len(faces), pool.labels[faces, 0] < 0
     rotation, half = turns(noise, count), pool.table_half[faces]
     frame = torch.tensor([aspect, 1.0], device=half.device)
     normal = noise.normal(count)
     share = torch.exp(normal * 0.75 + math.log(0.25)).clamp(0.02, 0.9)
-    share = torch.where(plain, torch.exp(normal * 0.7 + math.log(0.6)).clamp(0.05, 2), share)
+    close = ~plain & (half.prod(-1) > CLOSE) & (noise.uniform(0, 1, count) < 0.6)
+    share = torch.where(close, noise.uniform(0.3, 0.95, count), share)
+    share = torch.where(plain, torch.exp(normal * 0.7 + math.log(0.6)).clamp(0.05, 3), share)
     scale = (aspect * share / half.prod(-1)).sqrt().clamp_max(LARGEST)
     extent = torch.einsum("bij,bi->bj", rotation.abs(), half) * scale[:, None]
     shrink = (0.95 * frame / extent).amin(-1).clamp_max(1)
-    cut = noise.uniform(0, 1, count) < torch.where(plain, 0.5, 0.12)
+    cut = noise.uniform(0, 1, count) < torch.where(plain, 0.5, 0.15)
     shrink = torch.where(cut, 1.0, shrink)
     room = (frame - extent * shrink[:, None]).clamp_min(0.05)
+    room = torch.where((cut & ~plain)[:, None], room + BEYOND * extent, room)
     at = noise.uniform(-1, 1, count, 2) * noise.uniform(0, 1, count, 1) * room
     return Spot(rotation, pool.table_centre[faces], scale * shrink, at)
 

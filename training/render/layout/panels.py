@@ -6,7 +6,7 @@ from functools import partial
 
 from PIL import Image
 
-from training.render.layout import facts, hundred
+from training.render.layout import facts, hundred, national
 from training.render.layout.arrange import framed
 from training.render.layout.colours import (
     RGB,
@@ -25,6 +25,7 @@ from training.render.layout.words import FACTS, LANGUAGES
 
 LONG_SIDE = (250, 700)
 PER_HUNDRED = ("hundred", "flat", "bilingual", "multilingual", "servings")
+FAR = ("ar", "he", "ja", "zh", "ko", "th")  # languages whose shops are drawn more often
 TABLE, TEXT, SMALL, ENERGY = (
     "nutrition-table",
     "nutrition-table-text",
@@ -78,9 +79,17 @@ LAYOUTS: dict[str, Layout] = {
     "philippines": _facts("philippines", 12),
     "canada": _facts("canada", 4),
     "us_spanish": _facts("us_spanish", 2),
-    "thai": _facts("thai", 3),
-    "thai_english": _facts("thai_english", 2),
-    "korean": _facts("korean", 3),
+    "thai": _facts("thai", 5),
+    "thai_english": _facts("thai_english", 4),
+    "korean": _facts("korean", 2),
+    "korean_box": Layout(8, "korean", TABLE, national.korean, "ko"),
+    "japanese_box": Layout(6, "japanese", TABLE, national.japanese, "ja"),
+    **{
+        f"{region}_box": Layout(3, "chinese", TABLE, partial(national.chinese, region=region), "zh")
+        for region in ("china", "china_nrv", "taiwan", "hong_kong")
+    },
+    "brazil_2022": Layout(6, "latin", TABLE, national.brazil, "br"),
+    "gulf": Layout(3, "arabic", TABLE, national.gulf, "ar"),
     "indonesia": _facts("indonesia", 2),
     "supplement": _facts("supplement", 1.5),
     "dual": _facts("us", 2, facts.dual),
@@ -88,15 +97,18 @@ LAYOUTS: dict[str, Layout] = {
     "tabular_old": _facts("us_old", 4, facts.tabular),
     "tabular_asia": _facts("philippines", 2, facts.tabular),
     "linear": _facts("us", 1.5, facts.linear, TEXT),
-    **{f"hundred_{code}": _hundred(code, 6 if code == "en" else 1.2) for code in LANGUAGES},
+    **{
+        f"hundred_{code}": _hundred(code, 6 if code == "en" else 2.5 if code in FAR else 1.5)
+        for code in LANGUAGES
+    },
     "hundred_two": _hundred("en", 3, columns=2),
     "servings_en": _hundred("en", 5, hundred.servings),
     **{f"servings_{c}": _hundred(c, 1, hundred.servings) for c in ("br", "mx", "es", "id", "zh")},
     **{
         f"flat_{code}": _hundred(code, 0.5, hundred.flat) for code in ("en", "fr", "de", "it", "ja")
     },
-    "bilingual": Layout(4, "latin", TABLE, hundred.bilingual),
-    "multilingual": Layout(6, "latin", TABLE, hundred.multilingual),
+    "bilingual": Layout(5, "latin", TABLE, hundred.bilingual),
+    "multilingual": Layout(9, "latin", TABLE, hundred.multilingual),
     "small": _hundred("en", 1.0, label=SMALL, columns=1, short=True),
     "small_de": _hundred("de", 0.5, label=SMALL, columns=1, short=True),
     "energy": Layout(2.0, "latin", ENERGY, hundred.badges),

@@ -42,6 +42,19 @@ class Facts:
     note: str
 
 
+@dataclass(frozen=True)
+class National:
+    """The words of one country's own layout: `corner` and `heads` top its columns, `units` say how
+    much the values are for, `names` are "name;unit;largest value"."""
+
+    title: str
+    corner: str
+    heads: tuple[str, ...]
+    units: tuple[str, ...]
+    names: tuple[str, ...]
+    note: str
+
+
 def _entries(name: str) -> dict[str, dict[str, Any]]:
     """The tables of a TOML file next to this one, its lists as tuples."""
     text = (Path(__file__).parent / name).read_text(encoding="utf-8")
@@ -53,6 +66,7 @@ def _entries(name: str) -> dict[str, dict[str, Any]]:
 
 LANGUAGES = {code: Language(**entry) for code, entry in _entries("languages.toml").items()}
 FACTS = {country: Facts(**entry) for country, entry in _entries("facts.toml").items()}
+NATIONAL = {country: National(**entry) for country, entry in _entries("national.toml").items()}
 
 ENGLISH_TITLES = (
     "NUTRITION INFORMATION", "Nutrition Information", "Typical values", "Nutritional Information",

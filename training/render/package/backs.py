@@ -32,13 +32,13 @@ OWN_PAPER = 0.25  # of the tables among text, how many lie on paper of their own
 class Text:
     """The text of one back: its look, its languages, and the tables printed in the same style."""
 
-    def __init__(self, rng: Rng, look: Look, number: int):
+    def __init__(self, rng: Rng, look: Look, number: int, kind: str | None = None):
         self.rng = rng
         faint = float(rng.uniform(0, 0.5)) if chance(rng, 0.35) else 0.0
         ink = mixed(look.ink, look.ground, faint)
         self.look = replace(look, ink=ink, size=max(4.0, look.size * 0.8))
         self.style = Style(int(rng.integers(99)), ink, float(rng.uniform(1.0, 1.35)))
-        names = [layouts(rng, european=chance(rng, 0.75)) for _ in range(max(1, number))]
+        names = [kind or layouts(rng, chance(rng, 0.75)) for _ in range(max(1, number))]
         self.tables: list[Table] = [self._table(name) for name in names[:number]]
         first = LANGUAGES[language_of(names[0])]
         others = [words for words in LANGUAGES.values() if words.script == first.script]

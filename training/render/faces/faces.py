@@ -8,18 +8,19 @@ from PIL import Image, ImageDraw
 from training.render.layout.colours import RGB, contrasting, pack_colour
 from training.render.layout.dice import Rng, chance, pick, weighted
 from training.render.layout.fonts import scripts
-from training.render.layout.panels import panel
+from training.render.layout.panels import LAYOUTS, panel
 from training.render.layout.words import LANGUAGES
+from training.render.negatives import kinds
 from training.render.package import backs, blocks, forms, packs, signs
 from training.render.package.blocks import Look
 from training.render.package.proofs import GAP, Block, Box, Proof, Table, fit
 
-NUMBER = ((1, 0.68), (2, 0.09), (0, 0.23))  # tables on a face, and how often
-DENSE = 0.35  # of the faces with tables, how many are printed as in `backs.py`
-SLIPS = 0.25  # of the faces without tables, how many are no pack at all
+NUMBER = ((1, 0.60), (2, 0.06), (0, 0.34))  # tables on a face, and how often
+DENSE = 0.4  # of the faces with tables, how many are printed as in `backs.py`
+NEGATIVES = 0.6  # of the faces without tables, how many are no pack at all
+CLOSE = 0.2  # of the faces with one table, how many are the surroundings of the table alone
 COVER = (0.06, 0.90)  # share of the face that its tables take
 FIELDS: tuple[RGB, ...] = ((250, 250, 250), (250, 248, 240), (240, 240, 236), (20, 20, 22))
-LOOSE = (forms.receipt, forms.receipt, forms.price_tag, forms.parcel)  # what is no pack at all
 BACK: tuple[tuple[Block, float], ...] = (
     (blocks.paragraph, 9), (signs.barcode, 2.0), (signs.icons, 1.6), (blocks.slogan, 2),
     (signs.best_before, 1), (signs.qr_code, 0.7), (blocks.lettering, 0.8), (blocks.photo, 1.2),
@@ -48,18 +49,49 @@ class Face:
     labels: tuple[str, ...]
 
 
-def face(rng: Rng, size: int = 384) -> Face:
-    """One face whose long side is `size` pixels, with no, one or two tables."""
-    number = weighted(rng, NUMBER)
-    if not number and chance(rng, SLIPS):
-        return _loose(rng, size)
+def face(rng: Rng, size: int = 384, kind: str | None = None) -> Face:
+    """One face whose long side is `size` pixels, with no, one or two tables.
+
+    `kind` is a key of LAYOUTS (one such table) or of KINDS (such a negative); drawn without it.
+    """
+    number = weighted(rng, NUMBER) if kind is None else int(kind in LAYOUTS)
+    if kind in kinds.KINDS or (not number and chance(rng, NEGATIVES)):
+        return _negative(rng, size, kind)
+    if number == 1 and chance(rng, CLOSE):
+        return _close(rng, _pack(rng, round(size * rng.uniform(1.2, 2)), number, kind), size)
+    return _pack(rng, size, number, kind)
+
+
+def _negative(rng: Rng, size: int, kind: str | None) -> Face:
+    """A tag, a document, a shelf: no pack at all."""
+    image = kinds.negative(rng, size, kind)
+    image.putalpha(255)
+    return Face(image, Image.new("L", image.size), ())
+
+
+def _close(rng: Rng, pack: Face, size: int) -> Face:
+    """The surroundings of the pack's table, 1.05 to 2 times its size, as a second look shows it."""
+    x0, y0, x1, y1 = pack.tables.getbbox() or (0, 0, *pack.image.size)
+    margin = (float(rng.uniform(1.05, 2)) - 1) / 2 * np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
+    margin = margin * rng.uniform(0.5, 1.5, 4)
+    low = np.maximum(0, np.array([x0, y0]) - margin[:2]).astype(int)
+    high = np.minimum(pack.image.size, np.array([x1, y1]) + margin[2:]).astype(int)
+    box = (*low.tolist(), *high.tolist())
+    scale = size / max(high - low)
+    shape = (max(1, round((high - low)[0] * scale)), max(1, round((high - low)[1] * scale)))
+    image = pack.image.crop(box).resize(shape, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return Face(image, pack.tables.crop(box).resize(shape, Image.Resampling.NEAREST), pack.labels)
+
+
+def _pack(rng: Rng, size: int, number: int, kind: str | None) -> Face:
+    """One side of a pack with `number` tables."""
     front = not number and chance(rng, 0.6)
     dense = not front and chance(rng, DENSE if number else 0.7)
     colour = pack_colour(rng)
     field = pick(rng, (*FIELDS, pack_colour(rng))) if chance(rng, 0.6 if dense else 0.3) else None
     look = _look(rng, field or colour, size / 384)
-    text = backs.Text(rng, look, number) if dense else None
-    tables = text.tables if text else [panel(rng, field or colour) for _ in range(number)]
+    text = backs.Text(rng, look, number, kind) if dense else None
+    tables = text.tables if text else [panel(rng, field or colour, kind) for _ in range(number)]
     tables = [_turned(rng, *table) for table in tables]
     image = packs.ground(rng, _dimensions(rng, size, [] if text else tables), colour)
     alpha, margins = weighted(rng, packs.OUTLINES)(rng, image)
@@ -73,15 +105,6 @@ def face(rng: Rng, size: int = 384) -> Face:
         _print(rng, proof, inner, tables)
     image.putalpha(alpha)
     return Face(image, proof.tables, tuple(proof.labels))
-
-
-def _loose(rng: Rng, size: int) -> Face:
-    """A receipt or a shelf label."""
-    short = round(size * float(rng.uniform(0.4, 0.9)))
-    image = Image.new("RGB", (short, size) if chance(rng, 0.6) else (size, short), (250, 250, 248))
-    pick(rng, LOOSE)(rng, image, _look(rng, (250, 250, 248), size / 384))
-    image.putalpha(255)
-    return Face(image, Image.new("L", image.size), ())
 
 
 def _look(rng: Rng, colour: RGB, unit: float) -> Look:

@@ -1,0 +1,1 @@
+"""Faces of packs and of what is no pack: tables and all that stands around them."""
