@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nutrition_vl.processes import Processes
 
 Line = dict[str, Any]
+SETTINGS = ("quantization", "threshold", "free", "second_look")  # that change the answers
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,6 +64,11 @@ def parser() -> argparse.ArgumentParser:
     add("--threshold", type=share, metavar="P", help="minimum confidence of boxes (default 0.4)")
     add("--quantization", metavar="Q", help="nf4, nf4-single, int8 or none (default: as trained)")
     add("--decoder", default="fast", help="fast, or generate: plain transformers, the same boxes")
+    add(
+        "--second-look",
+        action=argparse.BooleanOptionalAction,
+        help="detect boxes in doubt again on an enlarged crop (default: as the card says)",
+    )
     add("--free", action="store_true", help="turn off constrained decoding")
     return options
 
@@ -112,7 +118,7 @@ def _to_file(args: argparse.Namespace, photos: Sequence[Path], processes: "Proce
     """Appends a line per photo without one; exit code 1 if any photo could not be read."""
     from nutrition_vl.answers_file import AnswersFile, provenance
 
-    settings = {name: getattr(args, name) for name in ("quantization", "threshold", "free")}
+    settings = {name: getattr(args, name) for name in SETTINGS}
     model = provenance(args.checkpoint, args.adapter)
     answers, size = AnswersFile(args.out, model | settings), args.batch_size
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -151,6 +157,7 @@ def _detect(
         device=args.device,
         quantization=args.quantization,
         decoder=args.decoder,
+        second_look=args.second_look,
     )
     detections = detector.stream(
         photos, batch_size=args.batch_size, threshold=args.threshold, free=args.free

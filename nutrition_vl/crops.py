@@ -4,6 +4,7 @@ The margin is a share of the box's size: a fixed one cuts small photos too wide 
 tight (Robotoff adds 10 pixels). `calibrate` measures the share that holds 95 % of tables whole.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,18 @@ MARGIN = Calibration().margin
 
 def crop(photo: Image.Image, xyxy: list[float], margin: float = MARGIN) -> Image.Image:
     """The part of a photo inside a box (pixels), widened by a share of the box's size."""
+    return surroundings(photo, xyxy, margin)[0]
+
+
+def surroundings(
+    photo: Image.Image, xyxy: Sequence[float], margin: float
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The same part, and where its top left corner lies on the photo."""
     x0, y0, x1, y1 = xyxy
     dx, dy = margin * (x1 - x0), margin * (y1 - y0)
     left, top = max(0, round(x0 - dx)), max(0, round(y0 - dy))
     right, bottom = min(photo.width, round(x1 + dx)), min(photo.height, round(y1 + dy))
-    return photo.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    return photo.crop((left, top, max(right, left + 1), max(bottom, top + 1))), (left, top)
 
 
 def crops(photo: Path, record: dict[str, Any], margin: float = MARGIN) -> list[Image.Image]:

@@ -11,10 +11,10 @@ from typing import Literal, Self
 
 from PIL import Image
 
+from nutrition_vl import second_look as second
 from nutrition_vl.answer import Answer, Detection
 from nutrition_vl.batching import prefetch, run_in_halves
 from nutrition_vl.confidence import Calibration
-from nutrition_vl.data.photos import open_photo
 from nutrition_vl.decoding.cuda_graphs import Eager, Graphs
 from nutrition_vl.decoding.decoded import Decoded
 from nutrition_vl.decoding.decoder import Decoder
@@ -27,12 +27,12 @@ from nutrition_vl.models.family import Model, Processor
 from nutrition_vl.models.load import PixelBudget, budget_of, load_base, load_processor
 from nutrition_vl.models.quantization import check_quantization
 from nutrition_vl.models.runtime import detect_runtime
+from nutrition_vl.sources import Source, prepare_inputs
 
 # The default of command, page and eval. F1 is maximal at a threshold of half the maximum (Lipton et
 # al. 2014, arXiv:1402.1892): 0.48 where F1 is 0.96. It was chosen lower, by 117 real photos.
 THRESHOLD = 0.4
 DECODERS = ("fast", "generate")
-Source = Image.Image | str | Path | Callable[[], Image.Image]  # called in a reading thread
 
 
 class Detector:
@@ -48,11 +48,12 @@ class Detector:
         processor: Processor,
         decoder: str = "fast",
         check_prompt: bool = True,
+        second_look: bool | None = None,
     ) -> None:
         if decoder not in DECODERS:
             raise ValueError(f"unknown decoder {decoder!r}: use one of {', '.join(DECODERS)}")
         self.base, self.model, self.processor = base, model, processor
-        self.plain = decoder == "generate"
+        self.plain, self.second_look = decoder == "generate", second_look
         self._adapters = Adapters(base, model, processor, check_prompt)
         self._current = NONE
         self._lock = Lock()
@@ -67,13 +68,15 @@ class Detector:
         quantization: str | None = None,
         decoder: str = "fast",
         check_prompt: bool = True,
+        second_look: bool | None = None,
     ) -> Self:
         """The detector of a checkpoint; `adapter` is its own (True), another by name, or "none".
 
         `quantization` is one of QUANTIZATIONS, by default the one on the checkpoint's card.
         `decoder` "generate" detects by plain transformers: the same boxes, slower. `check_prompt`
-        refuses adapters trained with another prompt. Raises FileNotFoundError or ValueError, in one
-        sentence, for anything missing or unfit.
+        refuses adapters trained with another prompt. `second_look` detects boxes in doubt again on
+        a crop, by default where the checkpoint's card says so. Raises FileNotFoundError or
+        ValueError, in one sentence, for anything missing or unfit.
         """
         runtime, source = detect_runtime(device), resolve(checkpoint, check_prompt)
         bits = check_quantization(quantization or source.quantization)
@@ -82,7 +85,8 @@ class Detector:
         if chosen != NONE:
             fitting(chosen, source.base, check_prompt)  # before minutes of loading the base
         model = load_base(source.base, runtime, source.revision, bits)
-        detector = cls(source.base, model, _base_processor(source), decoder, check_prompt)
+        processor = _base_processor(source)
+        detector = cls(source.base, model, processor, decoder, check_prompt, second_look)
         detector.use_adapter(chosen)
         return detector
 
@@ -168,7 +172,7 @@ class Detector:
         with self._lock:
             name = self._current if adapter is None else str(adapter)
             processor = self._adapters[name].processor
-        prepare = partial(_prepare, processor=processor, model=self.model)
+        prepare = partial(prepare_inputs, processor=processor, model=self.model)
         on_cpu = self.model.device.type == "cpu"  # the model needs its cores
         ahead = map(prepare, sources) if on_cpu else prefetch(prepare, sources, 2 * batch_size)
         while batch := list(islice(ahead, batch_size)):
@@ -177,17 +181,35 @@ class Detector:
     def _detect_batch(
         self, batch: Sequence[ModelInputs | Detection], name: str, threshold: float, free: bool
     ) -> Iterator[Detection]:
+        detections = self._look(batch, name, free)
+        used = self._adapters[name]
+        twice = used.second_look if self.second_look is None else self.second_look
+        if twice and not free:
+
+            def look(crops: Sequence[Image.Image]) -> list[Detection]:
+                prepare = partial(prepare_inputs, processor=used.processor, model=self.model)
+                return self._look([*map(prepare, crops)], name, free)
+
+            detections = second.confirm(detections, look, threshold)
+        for one in detections:
+            yield replace(one, answer=one.answer and one.answer.above(threshold))
+
+    def _look(
+        self, batch: Sequence[ModelInputs | Detection], name: str, free: bool
+    ) -> list[Detection]:
+        """One look at each photo of a batch; errors stay."""
         inputs = [one for one in batch if isinstance(one, ModelInputs)]
         start = perf_counter()
         with self._lock, self._adapters.switched_to(name):
             decode = self._decoding(name, free)
             answers = iter(run_in_halves(decode, inputs, self._clear) if inputs else [])
         seconds = (perf_counter() - start) / max(1, len(inputs))
-        for one in batch:
-            if isinstance(one, ModelInputs):
-                yield self._detection(one, next(answers), name, seconds, threshold)
-            else:
-                yield one
+        return [
+            self._detection(one, next(answers), name, seconds)
+            if isinstance(one, ModelInputs)
+            else one
+            for one in batch
+        ]
 
     def _decoding(self, name: str, free: bool) -> Callable[[Sequence[ModelInputs]], list[Decoded]]:
         if free or self.plain:
@@ -200,7 +222,7 @@ class Detector:
             self.decoder.clear()
 
     def _detection(
-        self, inputs: ModelInputs, decoded: Decoded, name: str, seconds: float, threshold: float
+        self, inputs: ModelInputs, decoded: Decoded, name: str, seconds: float
     ) -> Detection:
         if decoded.overflowed:
             dtype = self.model.dtype
@@ -210,23 +232,7 @@ class Detector:
         seconds += inputs.seconds
         tokenizer = used.processor.tokenizer
         answer = Answer.from_decoded(decoded, photo.size, tokenizer, used.calibration, seconds)
-        return Detection(photo, answer.above(threshold))
-
-
-def _open(source: Source) -> Image.Image:
-    if isinstance(source, Image.Image):
-        return source
-    return open_photo(source) if isinstance(source, str | Path) else source()
-
-
-def _prepare(source: Source, processor: Processor, model: Model) -> ModelInputs | Detection:
-    """The inputs for a photo, or the detection with the error."""
-    photo = None
-    try:
-        photo = _open(source)
-        return ModelInputs.from_photo(photo, processor, model.dtype)
-    except (ValueError, OSError) as error:
-        return Detection(photo, error=error)
+        return Detection(photo, answer)
 
 
 def _base_processor(checkpoint: Checkpoint) -> Processor:

@@ -49,11 +49,11 @@ def pages_apart(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def demo():
-    """The embedded checkpoint on the CPU, in 4 bit, with its adapter, which sees less of photos."""
+    """The embedded checkpoint on the CPU, in 4 bit, with its adapter, fewer tokens, one look."""
     from nutrition_vl.detector import Detector
     from nutrition_vl.models.load import PixelBudget
 
-    detector = Detector.load("demo", device="cpu")
+    detector = Detector.load("demo", device="cpu", second_look=False)
     for name in ("demo", "none"):
         pictures = detector._adapters[name].processor.image_processor
         pictures.size = PixelBudget(80, TOKENS).size(pictures)

@@ -8,7 +8,7 @@ from pathlib import Path
 from peft import PeftModel
 
 from nutrition_vl.confidence import Calibration
-from nutrition_vl.models.checkpoints import resolve_adapter
+from nutrition_vl.models.checkpoints import resolve, resolve_adapter
 from nutrition_vl.models.family import Model, Processor
 from nutrition_vl.models.load import attach, load_processor
 
@@ -17,11 +17,12 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter's processor and calibration; `key` is PEFT's name for it."""
+    """An adapter's processor, calibration and second look; `key` is PEFT's name for it."""
 
     key: str
     processor: Processor
     calibration: Calibration
+    second_look: bool = False
 
 
 class Adapters:
@@ -43,7 +44,8 @@ class Adapters:
         if name not in self.loaded:
             folder = fitting(name, self.base, self.check_prompt)
             key = f"adapter{len(self.loaded)}"
-            adapter = Adapter(key, load_processor(folder), Calibration.load(folder))
+            looks = resolve(name, self.check_prompt).second_look
+            adapter = Adapter(key, load_processor(folder), Calibration.load(folder), looks)
             self._peft = attach(self._peft or self.model, folder, key)
             self.loaded[name] = adapter
         return self.loaded[name]

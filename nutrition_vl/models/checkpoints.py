@@ -39,18 +39,20 @@ class Card:
     versions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     overridden: list[str] = field(default_factory=list)
+    second_look: bool = False
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A base (folder or hub id, at a revision), perhaps with an adapter, whose card names the
-    quantisation."""
+    quantisation and says whether detection takes a second look."""
 
     name: str
     base: str
     adapter: Path | None = None
     revision: str = "main"
     quantization: str = "nf4"
+    second_look: bool = False
 
 
 def write_card(folder: Path, card: Card) -> None:
@@ -173,7 +175,7 @@ def _with_adapter(name: str, folder: Path, check_prompt: bool) -> Checkpoint:
         raise FileNotFoundError(f"{folder} lacks {ADAPTER_CONFIG}: {_advice(folder)}")
     card = read_card(folder, check_prompt)
     base = _base(card.base_model)
-    return Checkpoint(name, base, folder, card.base_revision, card.quantization)
+    return Checkpoint(name, base, folder, card.base_revision, card.quantization, card.second_look)
 
 
 def _base(name: str) -> str:

@@ -104,7 +104,7 @@ def test_checkpoints_are_in_the_order_of_their_steps(run):
 
 
 def test_demo_is_a_base_with_an_adapter():
-    assert resolve("demo") == Checkpoint("demo", str(DEMO), DEMO / "adapter")
+    assert resolve("demo") == Checkpoint("demo", str(DEMO), DEMO / "adapter", second_look=True)
 
 
 def test_a_run_is_its_last_checkpoint_or_its_best(run):

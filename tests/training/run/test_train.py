@@ -106,18 +106,19 @@ def test_every_checkpoint_explains_itself_and_detects(run):
 
 
 @pytest.mark.slow
-def test_merged_is_the_same_as_unmerged(run, tmp_path, capsys):
-    assert merge.main([str(run), "--out", str(tmp_path / "merged"), "--device", "cpu"]) == 0
+def test_merged_is_the_same_as_unmerged(tmp_path, capsys):
+    """The embedded adapter: one trained for four steps at 16 tokens guesses without the grammar."""
+    assert merge.main(["demo", "--out", str(tmp_path / "merged"), "--device", "cpu"]) == 0
     assert "the same boxes as before on 6 photos" in capsys.readouterr().out
     detector = Detector.load(tmp_path / "merged", device="cpu")  # an ordinary base now
-    assert budget_of(detector.processor).max_tokens == 16
+    assert budget_of(detector.processor).max_tokens == 300
     base = load_file(DEMO / "model.safetensors")
     merged = load_file(tmp_path / "merged" / "model.safetensors")
     changed = {key for key in base if not base[key].float().equal(merged[key].float())}
     assert changed and all(key.split(".")[-2] in ("q_proj", "v_proj") for key in changed)
     readme = (tmp_path / "merged" / "README.md").read_text()
-    assert "`demo` merged with a LoRA adapter" in readme and "| checkpoint-4 |" in readme
-    assert merge.main([str(run), "--out", str(tmp_path / "merged")]) == 2  # it is not empty
+    assert "`demo` merged with a LoRA adapter" in readme
+    assert merge.main(["demo", "--out", str(tmp_path / "merged")]) == 2  # it is not empty
 
 
 @pytest.mark.slow

@@ -1,0 +1,29 @@
+"""Photos on their way into the model: opened and turned into inputs, or into an error."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from nutrition_vl.answer import Detection
+from nutrition_vl.data.photos import open_photo
+from nutrition_vl.decoding.inputs import ModelInputs
+from nutrition_vl.models.family import Model, Processor
+
+Source = Image.Image | str | Path | Callable[[], Image.Image]  # called in a reading thread
+
+
+def prepare_inputs(source: Source, processor: Processor, model: Model) -> ModelInputs | Detection:
+    """The inputs for a photo, or the detection with the error."""
+    photo = None
+    try:
+        photo = _open(source)
+        return ModelInputs.from_photo(photo, processor, model.dtype)
+    except (ValueError, OSError) as error:
+        return Detection(photo, error=error)
+
+
+def _open(source: Source) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return source
+    return open_photo(source) if isinstance(source, str | Path) else source()
