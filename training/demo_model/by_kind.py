@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", default="demo", help="demo or a checkpoint folder (default demo)")
     add("--adapter", default=True, metavar="NAME|none", help="another adapter, or none")
     add("--backgrounds", type=Path, metavar="DIR", help="JPEGs without tables to stand behind")
+    add("--kinds", nargs="+", metavar="NAME", help="of these alone (default: all)")
     add("--count", type=positive, default=50, metavar="N", help="photos per kind (default 50)")
     add("--size", type=positive, default=640, help="pixels of the longer side (default 640)")
     add("--threshold", type=float, default=0.4, metavar="P", help="boxes from here (default 0.4)")
@@ -57,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
 
     detector = Detector.load(options.checkpoint, adapter=options.adapter, device=options.device)
     scores = {}
-    for kind in (*TABLES, *KINDS):
+    for kind in options.kinds or (*TABLES, *KINDS):
         scores[kind] = {k: round(v, 4) for k, v in score(detector, kind, options).items()}
         print(kind, *(f"{k} {v:g}" for k, v in scores[kind].items()), flush=True)
     print(json.dumps(scores))
