@@ -39,12 +39,11 @@ def build_app(
     from nutrition_vl.page.many import ManyTab
     from nutrition_vl.page.photo import PhotoTab
     from nutrition_vl.page.queue import DetectionQueue
+    from nutrition_vl.page.serve import Page
     from training.page import RunsTab
 
     queue, choices = DetectionQueue(detector), AdapterChoices(detector, runs)
-    with gr.Blocks(
-        title="nutrition-vl", analytics_enabled=False, delete_cache=(3600, 3600)
-    ) as page:
+    with Page(title="nutrition-vl", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(INTRO)
         with gr.Tabs() as tabs:
             with gr.Tab("Photo", id="photo"):

@@ -36,7 +36,8 @@ class AdapterChoices:
         """One to MOST names that exist; ValueError says which are wrong."""
         chosen = [names] if isinstance(names, str) else names
         if not isinstance(chosen, list) or not 0 < len(chosen) <= MOST:
-            raise ValueError(f"choose one to {MOST} adapters, not {chosen}")
+            count = len(chosen) if isinstance(chosen, list) else chosen
+            raise ValueError(f"choose one to {MOST} adapters, not {count}")
         every = self.names()
         for name in chosen:
             if name not in every:

@@ -114,18 +114,16 @@ class CorrectTab:
 
     def next_of(self, job: Job, threshold: float) -> tuple[Any, Draft, str]:
         """The unlabelled photo of a job whose label would teach most."""
-        waiting = [
-            name
+        doubts = {
+            job.photos[name]: doubt([*answers.values()])
             for name, answers in job.answers.items()
-            if answers
-            and not all("error" in answer for answer in answers.values())
-            and not self.folder.has(job.photos[name])
-        ]
-        if not waiting:
+            if answers and not all("error" in answer for answer in answers.values())
+        }
+        path = self.folder.first_unlabelled(sorted(doubts, key=lambda photo: -doubts[photo]))
+        if not path:
             return gr.skip(), Draft(), f"No unlabelled photo is left in *Many photos*. {EMPTY}"
-        name = max(waiting, key=lambda name: doubt([*job.answers[name].values()]))
-        records = [r for r in job.records(threshold) if r["photo"] == name]
-        return self.opened(str(job.photos[name]), records[0].get("boxes", []))
+        records = [r for r in job.records(threshold) if job.photos[r["photo"]] == path]
+        return self.opened(str(path), records[0].get("boxes", []))
 
     def corrections(self) -> list[dict[str, Any]]:
         """Lists the labelled photos: one row of metadata.jsonl per photo."""

@@ -1,7 +1,9 @@
 """Refuses requests that no visitor's browser sends: foreign origins and hosts, floods."""
 
 import atexit
+import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +24,16 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 LONGEST_CALL = 2**20  # bytes of a call that carries no file
 UPLOADS = 2 * 2**30  # bytes of uploads that one page keeps; each is deleted after an hour
 SAFE = {"GET", "HEAD", "OPTIONS"}
+# The paths that the page and its clients use. Gradio 6.31 has more: monitoring, proxy, reload, ...
+OPEN = re.compile(
+    "/|/(config|theme.css|favicon.ico|manifest.json|robots.txt|pwa_icon|log(in|out))/?"
+    "|/(assets|static|svelte)/.+"
+    "|/gradio_api/(info|openapi.json|upload|upload_progress|cancel|reset|startup-events)/?"
+    "|/gradio_api/(theme.css|user|login_check|app_id)/?"
+    "|/gradio_api/(call|queue|heartbeat|custom_component)/.+|/gradio_api/file=.+"
+)
+UNREADABLE = "this call cannot be read: see the page's API docs"
+LONGEST_SENTENCE = 250  # characters; it may quote what a visitor sent
 PREFIX = "nutrition-vl-page-"
 
 
@@ -52,17 +64,19 @@ class Guard:
 
         try:
             await self.app(scope, receive, answer)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except Exception as error:  # Gradio reads calls unchecked: errors are of any type
+            logging.getLogger(__name__).warning("%s: %r", scope["path"], error)
             if started:
-                raise
-            text = f"this call cannot be read ({type(error).__name__}): see the page's API docs"
-            await PlainTextResponse(text, 400)(scope, receive, send)
+                return await send({"type": "http.response.body", "body": b""})
+            await PlainTextResponse(UNREADABLE, 400)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = Headers(scope=scope)
         host = _hostname(f"//{headers.get('host', '')}")
         if not any(fnmatch(host, name) for name in self.hosts):
             return 403, f"this page does not answer to {host!r}: start it with --allowed-host"
+        if not OPEN.fullmatch(scope["path"]):
+            return 404, "there is nothing at this address: open the page itself"
         if scope["method"] in SAFE:
             return None
         origin = headers.get("origin")
@@ -123,8 +137,18 @@ def own_upload(path: str) -> Path:
     from gradio.utils import is_in_or_equal
 
     if not is_in_or_equal(path, str(uploads())):
-        raise ValueError(f"{path} was not uploaded: upload the photo first")
+        raise ValueError(f"{path[-100:]} was not uploaded: upload the photo first")
     return Path(path)
+
+
+def sentence(error: Exception) -> str:
+    """An error in one short line for the visitor."""
+    if type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error):
+        return "the GPU's memory is full: try again, or start the page with --device cpu"
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"{Path(error.filename).name} is gone, uploads are kept for an hour: upload it again"
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST_SENTENCE else f"{text[:LONGEST_SENTENCE]}…"
 
 
 def _hostname(url: str) -> str:

@@ -1,9 +1,12 @@
 """A job of many photos: where they come from, their answers, what is unusual about each."""
 
+import hashlib
+import os
 import shutil
 import tempfile
 import time
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -12,14 +15,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from nutrition_vl.data.photos import find_photos, open_photo
 from nutrition_vl.matching import same_boxes
-from nutrition_vl.page.guard import own_upload, uploads
+from nutrition_vl.page.drawing import framed
+from nutrition_vl.page.guard import own_upload, sentence, uploads
 from nutrition_vl.page.photo import above
 from nutrition_vl.page.queue import DetectionQueue
 
 MOST_UNPACKED = 4 * 2**30  # bytes out of one zip
+MOST_FILES = 20_000  # of one zip
 THUMBNAIL = 360  # pixels
 DOUBT = 0.7  # a box below it is worth a look
 FILTERS = ["all", "no table", "several tables", "low confidence", "adapters disagree", "errors"]
@@ -44,6 +50,7 @@ class Job:
     answers: dict[str, dict[str, Record]] = field(default_factory=dict)
     folder: Path = Path()
     sources: tuple[Any, ...] = ()  # the files, the folder and the adapters it was made from
+    done: int = 0  # photos that every adapter has answered
 
     def left(self) -> list[str]:
         """The photos that lack an answer of some adapter."""
@@ -52,7 +59,28 @@ class Job:
 
     def thumbnail(self, name: str) -> Path:
         """The file of a photo's small picture, there once it is answered."""
-        return self.folder / f"{list(self.photos).index(name)}.jpg"
+        return self.folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:20]}.jpg"
+
+    def framed(self, name: str, record: Record, threshold: float) -> Path:
+        """The file of the small picture with the boxes of an answer, drawn once per threshold."""
+        small = self.thumbnail(name)
+        file = small.with_name(f"{small.stem}-{threshold}.jpg")
+        if not file.exists():
+            with Image.open(small) as picture:
+                framed(picture, record).save(file, quality=85)
+        return file
+
+    def blank(self) -> str:
+        """The file of the picture in place of a photo that cannot be read."""
+        file = self.folder / "blank.jpg"
+        if not file.exists():
+            Image.new("RGB", (240, 240), "#b3123a").save(file)
+        return str(file)
+
+    def discard(self) -> None:
+        """Removes the job's own files: small pictures and unpacked photos."""
+        if self.photos:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def records(self, threshold: float, adapter: str | None = None) -> list[Record]:
         """The answers of one adapter (the first) in order, as the command prints them."""
@@ -63,13 +91,15 @@ class Job:
             if chosen in self.answers.get(name, {})
         ]
 
-    def chosen(self, kind: str, threshold: float) -> list[str]:
+    def chosen(self, kind: str, threshold: float) -> Iterator[str]:
         """The answered photos that one of FILTERS lets through."""
-        return [name for name in self.photos if self._passes(name, kind, threshold)]
+        return (name for name in self.photos if self._passes(name, kind, threshold))
 
     def _passes(self, name: str, kind: str, threshold: float) -> bool:
-        answers = [shown(record, threshold) for record in self.answers.get(name, {}).values()]
-        return bool(answers) and (kind == "all" or kind in kinds(answers))
+        records = self.answers.get(name, {}).values()
+        if kind == "all" or not records:
+            return bool(records)
+        return kind in kinds([shown(record, threshold) for record in records])
 
     def run(self, queue: DetectionQueue) -> Iterator[int]:
         """Yields the number of answered photos while they come in; leaving it cancels the rest."""
@@ -81,7 +111,7 @@ class Job:
                     self._submit(*todo.popleft(), queue, running)
                 while running and running[0].answer.done():
                     self._keep(running.popleft())
-                yield len(self.photos) - len(self.left())
+                yield self.done
                 if running and not running[0].answer.done():
                     time.sleep(0.05)
         finally:
@@ -94,7 +124,7 @@ class Job:
         try:
             photo = open_photo(self.photos[name], name)
         except (OSError, ValueError) as error:
-            self.answers[name][adapter] = {"error": str(error)}
+            self._store(name, adapter, {"error": sentence(error)})
             return
         small = photo.copy()
         small.thumbnail((THUMBNAIL, THUMBNAIL))
@@ -106,8 +136,12 @@ class Job:
         try:
             record = waiting.answer.result().record(waiting.size)
         except (OSError, ValueError, RuntimeError) as error:
-            record = {"error": str(error)}
-        self.answers[waiting.name][waiting.adapter] = record
+            record = {"error": sentence(error)}
+        self._store(waiting.name, waiting.adapter, record)
+
+    def _store(self, name: str, adapter: str, record: Record) -> None:
+        self.answers[name][adapter] = record
+        self.done += len(self.answers[name]) == len(self.adapters)
 
 
 def shown(record: Record, threshold: float) -> Record:
@@ -147,15 +181,19 @@ def doubt(answers: Sequence[Record]) -> float:
 
 def new_job(files: Sequence[str], folder: Path | None, adapters: list[str]) -> Job:
     """A job over uploaded photos and zips, or over a folder of this machine."""
-    uploads().mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix="job-", dir=uploads()))
+    paths = [own_upload(file) for file in files]
     inner = find_photos([folder]) if folder else []
     named = [(path.relative_to(folder).as_posix(), path) for path in inner if folder]
-    for file in files:
-        path = own_upload(file)
-        named += unpacked(path, place) if path.suffix.lower() == ".zip" else [(path.name, path)]
-    if not named:
+    if not named and not paths:
         raise ValueError("there is no photo to look at: add photos, a zip or choose a folder")
+    uploads().mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="job-", dir=uploads()))
+    try:
+        for path in paths:
+            named += unpacked(path, place) if path.suffix.lower() == ".zip" else [(path.name, path)]
+    except (OSError, ValueError):
+        shutil.rmtree(place)
+        raise
     return Job(distinct(named), adapters, {}, place)
 
 
@@ -167,10 +205,15 @@ def unpacked(archive: Path, place: Path) -> list[tuple[str, Path]]:
             size = sum(member.file_size for member in pack.infolist())
             if size > min(MOST_UNPACKED, shutil.disk_usage(place).free // 2):
                 raise ValueError(f"{archive.name} unpacks to {size / 1e9:.1f} GB: split it")
+            if len(pack.infolist()) > MOST_FILES:
+                raise ValueError(f"{archive.name} has more than {MOST_FILES} files: split it")
             pack.extractall(target)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"{archive.name} cannot be unpacked: {error}") from error
-    photos = [path for path in find_photos([target]) if path.is_file() and not path.is_symlink()]
+    try:
+        photos = find_photos([target])
+    except ValueError as error:
+        raise ValueError(f"there is no photo in {archive.name}") from error
     return [(path.relative_to(target).as_posix(), path) for path in photos]
 
 

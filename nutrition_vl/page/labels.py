@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,6 +14,7 @@ from nutrition_vl.files import read_jsonl, write_jsonl
 ROWS = "metadata.jsonl"
 HISTORY = ".history.jsonl"
 CORRECTIONS = "corrections.jsonl"
+CORRECTING = Lock()  # visitors save at the same time
 Row = dict[str, Any]
 Box = Sequence[float]  # x0, y0, x1, y1
 
@@ -66,9 +67,10 @@ class LabelFolder:
             write_jsonl(self.root / HISTORY, history)
             return last["file_name"]
 
-    def has(self, photo: Path) -> bool:
-        """True once the photo has a row."""
-        return any(row["file_name"] == file_name(photo) for row in self.rows())
+    def first_unlabelled(self, photos: Iterable[Path]) -> Path | None:
+        """The first of these photos that has no row."""
+        names = {row["file_name"] for row in self.rows()}
+        return next((photo for photo in photos if file_name(photo) not in names), None)
 
     def _replace(self, name: str, row: Row | None) -> Row | None:
         """Writes all rows with one replaced, added or (None) removed; returns the one before."""
@@ -108,8 +110,9 @@ def save_correction(
     """Replaces a photo's entry in corrections.jsonl, in the form that `eval.audit` writes."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / CORRECTIONS
-    entries = {(entry["id"], entry.get("split")): entry for entry in read_jsonl(file)}
     entry = {"id": photo, "split": split, "xyxy": [list(box) for box in boxes], "label": labels}
-    entries[photo, split] = json.loads(json.dumps(entry))
-    write_jsonl(file, entries.values())
+    with CORRECTING:
+        entries = {(one["id"], one.get("split")): one for one in read_jsonl(file)}
+        entries[photo, split] = json.loads(json.dumps(entry))
+        write_jsonl(file, entries.values())
     return file

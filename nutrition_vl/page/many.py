@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from nutrition_vl.detector import THRESHOLD
 from nutrition_vl.export import ENDINGS, export
 from nutrition_vl.page.choices import AdapterChoices, checked_threshold
-from nutrition_vl.page.drawing import framed, problem
+from nutrition_vl.page.drawing import problem
+from nutrition_vl.page.guard import sentence
 from nutrition_vl.page.job import FILTERS, Job, inside, new_job, shown
 from nutrition_vl.page.queue import DetectionQueue
 
@@ -65,7 +66,7 @@ class ManyTab:
         with gr.Row():
             self.open_photo = gr.Button("Open in Photo", size="sm")
             self.open_editor = gr.Button("Correct", size="sm")
-        self.job, self.selected = gr.State(Job()), gr.State("")
+        self.job, self.selected = gr.State(Job(), delete_callback=Job.discard), gr.State("")
 
     def _events(self) -> None:
         quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
@@ -115,20 +116,23 @@ class ManyTab:
         """Starts a job, or continues the one that was stopped, and follows it."""
         try:
             job = self._job(files or [], folder, self.choices.checked(adapters), job)
-            start, before, redrawn = time.monotonic(), len(job.photos) - len(job.left()), 0.0
+            start, before, redrawn = time.monotonic(), job.done, 0.0
+            last: list[tuple[str, str]] = []
             yield bar(before, len(job.photos), 0, 0), gr.skip(), job
             for done in job.run(self.queue):
                 now = time.monotonic()
                 if now - redrawn > 1:
                     redrawn = now
                     drawn = self.pictures(job, kind, threshold)
-                    yield bar(done, len(job.photos), done - before, now - start), drawn, job
+                    new = gr.skip() if drawn == last else drawn
+                    last = drawn
+                    yield bar(done, len(job.photos), done - before, now - start), new, job
             seconds = time.monotonic() - start
             drawn = self.pictures(job, kind, threshold)
             every = len(job.photos)
             yield bar(every, every, every - before, seconds), drawn, job
         except (OSError, ValueError, RuntimeError) as error:
-            yield problem(str(error)), gr.skip(), job
+            yield problem(sentence(error)), gr.skip(), job
 
     def _job(self, files: list[str], folder: str | None, adapters: list[str], job: Job) -> Job:
         """The visitor's job if it has these sources and adapters, else a new one."""
@@ -136,31 +140,30 @@ class ManyTab:
         if job.sources == sources:
             return job
         root = inside(self.root, folder) if folder and self.root else None
-        job = new_job(files, root, adapters)
-        job.sources = sources
-        return job
+        new = new_job(files, root, adapters)
+        new.sources = sources
+        job.discard()
+        return new
 
     def stopped(self, job: Job) -> str:
         """The line after a stop."""
-        done = len(job.photos) - len(job.left())
-        return f"<p>Stopped at {done} of {len(job.photos)} photos: continue at any time.</p>"
+        return f"<p>Stopped at {job.done} of {len(job.photos)} photos: continue at any time.</p>"
 
-    def pictures(self, job: Job, kind: str, threshold: float) -> list[tuple[Any, str]]:
+    def pictures(self, job: Job, kind: str, threshold: float) -> list[tuple[str, str]]:
         """The first PER_SCREEN pictures of a filter with their boxes and captions."""
-        names = job.chosen(kind, threshold)[:PER_SCREEN]
+        names = islice(job.chosen(kind, threshold), PER_SCREEN)
         return [self._picture(job, name, threshold) for name in names]
 
-    def _picture(self, job: Job, name: str, threshold: float) -> tuple[Image.Image, str]:
+    def _picture(self, job: Job, name: str, threshold: float) -> tuple[str, str]:
         record = shown(next(iter(job.answers[name].values())), threshold)
         if "error" in record:
-            return Image.new("RGB", (240, 240), "#b3123a"), record["error"]
-        small = framed(Image.open(job.thumbnail(name)), record)
+            return job.blank(), record["error"]
         scores = ", ".join(f"{box['confidence']:.2f}" for box in record["boxes"])
-        return small, f"{name}: {scores or 'no table'}"
+        return str(job.framed(name, record, threshold)), f"{name}: {scores or 'no table'}"
 
     def select(self, job: Job, kind: str, threshold: float, event: gr.SelectData) -> str:
         """The name of the picture that was clicked."""
-        names = job.chosen(kind, threshold)
+        names = list(job.chosen(kind, threshold))
         return names[event.index] if event.index < len(names) else ""
 
     def download(self, job: Job, form: str, threshold: float) -> str:
@@ -180,10 +183,13 @@ class ManyTab:
         try:
             [name], least = self.choices.checked(adapter), checked_threshold(threshold)
             job = new_job(photos or [], None, [name])
-            for _ in job.run(self.queue):
-                pass
+            try:
+                for _ in job.run(self.queue):
+                    pass
+            finally:
+                job.discard()
         except (OSError, ValueError, RuntimeError) as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(sentence(error), print_exception=False) from error
         return job.records(least)
 
 

@@ -18,7 +18,7 @@ from nutrition_vl.matching import iou
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.page.choices import AdapterChoices
 from nutrition_vl.page.drawing import data_url, figures, problem, tables
-from nutrition_vl.page.guard import own_upload
+from nutrition_vl.page.guard import own_upload, sentence
 from nutrition_vl.page.programs import Programs, memory, row
 from nutrition_vl.page.queue import DetectionQueue
 
@@ -142,7 +142,8 @@ class PhotoTab:
             shown.records = {name: look.records[name] for name in names}
             yield *self.redraw(threshold, turn, shown), look
         except (OSError, ValueError, RuntimeError) as error:
-            yield f"⚠️ {error}", problem(str(error)), [], None, [], Look()
+            text = sentence(error)
+            yield f"⚠️ {text}", problem(text), [], None, [], Look()
 
     def redraw(self, threshold: float, turn: int, look: Look) -> tuple[Any, ...]:
         """The kept answers at another threshold; no model runs."""

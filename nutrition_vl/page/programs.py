@@ -11,7 +11,7 @@ from PIL import Image
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.page.choices import AdapterChoices, checked_threshold
 from nutrition_vl.page.drawing import LONGEST_SIDE, tables
-from nutrition_vl.page.guard import own_upload
+from nutrition_vl.page.guard import own_upload, sentence
 from nutrition_vl.page.queue import DetectionQueue
 
 COLUMNS = ["label", "score", "x0", "y0", "x1", "y1"]
@@ -64,7 +64,7 @@ class Programs:
             futures = [self.queue.submit(picture, name) for name in names]
             answers = [future.result().above(least).record(picture.size) for future in futures]
         except (OSError, ValueError, RuntimeError) as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(sentence(error), print_exception=False) from error
         return picture, list(zip(names, answers, strict=True))
 
 

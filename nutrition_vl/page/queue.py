@@ -88,14 +88,14 @@ class DetectionQueue:
         return first
 
     def _detect(self, batch: Sequence[Request]) -> None:
-        photos = [request.photo for request in batch]
+        photos, adapter = [request.photo for request in batch], batch[0].adapter
         try:
-            detections = list(
-                self.detector.stream(photos, batch_size=len(batch), adapter=batch[0].adapter)
-            )
-        except (ValueError, OSError, RuntimeError) as error:  # an adapter that does not load, or a
-            for request in batch:  # GPU without memory: this batch's, not the queue's
-                request.answer.set_exception(error)
+            detections = list(self.detector.stream(photos, batch_size=len(batch), adapter=adapter))
+        except Exception as error:  # the batch's, not the queue's: its thread answers the next one
+            expected = isinstance(error, ValueError | OSError | RuntimeError)
+            text = f"the model failed with {type(error).__name__}: {error}"
+            for request in batch:
+                request.answer.set_exception(error if expected else RuntimeError(text))
             return
         for request, detection in zip(batch, detections, strict=True):
             if detection.error:

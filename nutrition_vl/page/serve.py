@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.exceptions import ComponentProcessingError
 from gradio.themes import Soft
 from starlette.middleware import Middleware
 
-from nutrition_vl.page.guard import Guard
+from nutrition_vl.page.guard import UNREADABLE, Guard, sentence
 
 LARGEST_UPLOAD = "50mb"  # a JPEG of 50 megapixels takes about 20
 # The reader's own fonts, so that the page works offline; the table's figures fit a phone in them.
@@ -32,6 +33,19 @@ COLOURS = {
     "body_text_color_subdued_dark": "*neutral_300",
     "link_text_color": "*primary_800",
 }
+
+
+class Page(gr.Blocks):
+    """Blocks that refuse unreadable values in one sentence, with no traceback in the log."""
+
+    async def preprocess_data(self, *args: Any, **options: Any) -> list[Any]:
+        """The values of a call as its function takes them; gr.Error for others."""
+        try:
+            return await super().preprocess_data(*args, **options)
+        except (gr.Error, ComponentProcessingError, ValueError, TypeError, KeyError) as error:
+            plain = isinstance(error, gr.Error)
+            text = sentence(error) if plain else UNREADABLE
+            raise gr.Error(text, print_exception=False) from error
 
 
 def serve(page: gr.Blocks, hosts: tuple[str, ...] = (), **options: Any) -> str:

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from nutrition_vl.page.guard import LONGEST_CALL, PREFIX, Guard, host_names, own_upload, user
 
+UPLOAD, CALL, BROKEN = (f"/gradio_api/{name}" for name in ("upload", "call/a", "call/broken"))
 ROOT = Path(__file__).parents[3]
 
 
@@ -33,8 +34,8 @@ def broken(request):
 @pytest.fixture
 def client(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    routes = [Route(path, echo, methods=["POST"]) for path in ("/upload", "/call")]
-    routes += [Route("/broken", broken, methods=["POST"]), Route("/", front)]
+    routes = [Route(path, echo, methods=["POST"]) for path in (UPLOAD, CALL)]
+    routes += [Route(BROKEN, broken, methods=["POST"]), Route("/", front)]
     guard = Middleware(Guard, hosts=["shop.example", "*.gradio.live"])
     return TestClient(
         Starlette(routes=routes, middleware=[guard]), base_url="http://localhost:7860"
@@ -61,35 +62,35 @@ def test_other_names_are_refused(client, host):
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:9999"])
 def test_another_site_can_send_nothing(client, origin):
-    for path in ("/upload", "/call"):
+    for path in (UPLOAD, CALL):
         answer = client.post(path, content=b"x", headers={"origin": origin})
         assert (answer.status_code, "another site" in answer.text) == (403, True)
 
 
 def test_a_no_cors_request_of_another_site_is_refused(client):
-    assert client.post("/upload", headers={"sec-fetch-site": "cross-site"}).status_code == 403
+    assert client.post(UPLOAD, headers={"sec-fetch-site": "cross-site"}).status_code == 403
 
 
 def test_the_pages_own_requests_pass(client):
     own = {"origin": "http://localhost:7860"}
-    assert client.post("/call", content=b"four", headers=own).text == "4"
-    assert client.post("/upload", content=b"x" * (LONGEST_CALL + 1), headers=own).status_code == 200
+    assert client.post(CALL, content=b"four", headers=own).text == "4"
+    assert client.post(UPLOAD, content=b"x" * (LONGEST_CALL + 1), headers=own).status_code == 200
 
 
 def test_a_huge_call_is_refused_unread(client):
-    answer = client.post("/call", content=b"x" * (LONGEST_CALL + 1))
+    answer = client.post(CALL, content=b"x" * (LONGEST_CALL + 1))
     assert (answer.status_code, "upload files first" in answer.text) == (413, True)
 
 
 def test_a_call_that_cannot_be_read_is_a_sentence(client):
-    answer = client.post("/broken")
+    answer = client.post(BROKEN)
     assert (answer.status_code, "cannot be read" in answer.text) == (400, True)
 
 
 def test_a_full_upload_folder_takes_no_more(client, tmp_path, monkeypatch):
     monkeypatch.setattr("nutrition_vl.page.guard.UPLOADS", 3)
     (tmp_path / "old").write_bytes(b"1234")
-    assert client.post("/upload", content=b"x").status_code == 507
+    assert client.post(UPLOAD, content=b"x").status_code == 507
 
 
 def test_a_page_for_everybody_knows_the_machines_names():

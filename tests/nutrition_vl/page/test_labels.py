@@ -1,6 +1,7 @@
 """Corrected boxes on disk: a folder that training reads, undoable, never overwritten."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
@@ -54,8 +55,27 @@ def test_two_photos_of_one_name_are_two_rows(tmp_path):
     folder.save(PACK, (540, 720), BOXES, LABELS)
     folder.save(other, (60, 80), [], [])
     assert len(load_split(tmp_path / "labels")) == 2
-    assert folder.has(PACK)
-    assert folder.has(other)
+    third = tmp_path / "third.jpg"
+    third.write_bytes(b"x")
+    assert folder.first_unlabelled([PACK, other]) is None
+    assert folder.first_unlabelled([PACK, third, other]) == third
+
+
+def test_visitors_who_save_at_the_same_time_lose_nothing(tmp_path):
+    photos = [tmp_path / f"{number}.jpg" for number in range(40)]
+    for number, photo in enumerate(photos):
+        photo.write_bytes(bytes([number]))
+    folder = LabelFolder(tmp_path / "labels")
+    with ThreadPoolExecutor(8) as visitors:
+        list(visitors.map(lambda photo: folder.save(photo, (540, 720), BOXES, LABELS), photos))
+        list(visitors.map(lambda n: save_correction(tmp_path, str(n), "val", [], []), range(40)))
+    assert sorted(row["image_id"].partition("-")[0] for row in folder.rows()) == sorted(
+        photo.stem for photo in photos
+    )
+    assert len((tmp_path / "corrections.jsonl").read_text().splitlines()) == 40
+    undone = [folder.undo() for _ in photos]
+    assert len(set(undone)) == 40
+    assert folder.rows() == []
 
 
 def test_a_correction_replaces_the_photos_entry(tmp_path):
