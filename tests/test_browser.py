@@ -5,10 +5,8 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from PIL import Image
 
 from nutrition_vl import export
 from nutrition_vl.data import load_split
+from tests.helpers.server import running
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -47,28 +46,10 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(folders):
     """`python app.py` on a free port, as a user starts it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "app.py", "--port", str(port)]
     (folders / "data").mkdir()
     shutil.copytree(EXAMPLES, folders / "data" / "packs")
-    for name in ("runs", "photos", "labels", "data"):
-        command += [f"--{name}", str(folders / name)]
-    server = subprocess.Popen(command, cwd=ROOT)
-    yield listening(server, port)
-    server.terminate()
-    server.wait()
-
-
-def listening(server, port):
-    for _ in range(PATIENCE // 500):
-        assert server.poll() is None, "app.py stopped before it opened the page"
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return f"http://127.0.0.1:{port}/"
-        time.sleep(0.5)
-    raise TimeoutError("app.py did not open the page")
+    with running(folders) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -132,6 +132,7 @@ def calls(address, secret):
         "a path for a photo": ("detect", str(secret), "demo", 0.4),
         "a photo of the machine": ("detect", {"path": str(secret)}, "demo", 0.4),
         "a marked photo of the machine": ("detect", file(str(secret)), "demo", 0.4),
+        "an odd mark": ("detect", file(str(secret), meta=None), "demo", 0.4),
         "dots in a photo": ("detect", {"path": f"{photo['path']}/../../x"}, "demo", 0.4),
         "a zero in a path": ("detect", {"path": "a\0b"}, "demo", 0.4),
         "a long path": ("detect", {"path": "a" * 10_000}, "demo", 0.4),
@@ -183,7 +184,7 @@ def calls(address, secret):
 
 def shown(address, photo):
     """The answer of the page's own event to a photo of the machine."""
-    values = [file(str(photo)) | {"meta": None}, ["demo"], 0.4, 0, None, None]
+    values = [{"path": str(photo)}, ["demo"], 0.4, 0, None, None]
     return call(address, "show", *values)[2]
 
 
@@ -243,7 +244,7 @@ def test_a_hundred_hostile_requests_are_refused_in_a_sentence_and_leave_no_file(
 def test_an_upload_stays_in_its_folder(page, folders, name):
     address, _ = page
     before = files_below(folders)
-    status, text = upload(address, name, b"x")
+    status, text = upload(address, name, name.encode())
     assert status in (200, 400)
     kept = {path for path, _ in files_below(folders) - before}
     assert all(path.is_relative_to(folders / "temporary") for path in kept)

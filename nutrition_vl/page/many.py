@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import ListFiles
 
 from nutrition_vl.detector import THRESHOLD
 from nutrition_vl.export import ENDINGS, export
@@ -38,6 +39,7 @@ class ManyTab:
         self.files = gr.File(
             label="Photos or a zip", file_count="multiple", file_types=["image", ".zip"], height=160
         )
+        self.files.preprocess = paths
         folders = folders_below(self.root) if self.root else []
         self.folder = gr.Dropdown(
             folders, value=None, label=f"or a folder below {self.root}", visible=bool(folders)
@@ -93,6 +95,7 @@ class ManyTab:
         )
         self.make.click(self.download, [self.job, self.format, self.threshold], self.file, **quiet)
         files = gr.File(file_count="multiple", visible=False)
+        files.preprocess = paths
         one = gr.Dropdown(self.choices.names(), visible=False, allow_custom_value=True)
         gr.Button(visible=False).click(
             self.detect_many,
@@ -191,6 +194,11 @@ class ManyTab:
         except (OSError, ValueError, RuntimeError) as error:
             raise gr.Error(sentence(error), print_exception=False) from error
         return job.records(least)
+
+
+def paths(files: ListFiles | None) -> list[str]:
+    """The paths of uploads; Gradio's own way leaves an empty file per upload."""
+    return [file.path for file in files.root] if files else []
 
 
 def folders_below(root: Path) -> list[str]:

@@ -35,6 +35,10 @@ COLOURS = {
 }
 
 
+# Of values that Gradio cannot read.
+UNREAD = (gr.Error, ComponentProcessingError, ValueError, TypeError, KeyError, AttributeError)
+
+
 class Page(gr.Blocks):
     """Blocks that refuse unreadable values in one sentence, with no traceback in the log."""
 
@@ -42,7 +46,7 @@ class Page(gr.Blocks):
         """The values of a call as its function takes them; gr.Error for others."""
         try:
             return await super().preprocess_data(*args, **options)
-        except (gr.Error, ComponentProcessingError, ValueError, TypeError, KeyError) as error:
+        except UNREAD as error:
             plain = isinstance(error, gr.Error)
             text = sentence(error) if plain else UNREADABLE
             raise gr.Error(text, print_exception=False) from error
