@@ -20,8 +20,6 @@ from eval.report.results import Report, Result
 from eval.sweep.score import score
 from nutrition_vl.matching import same_boxes
 from nutrition_vl.models.checkpoints import list_checkpoints
-from nutrition_vl.page.drawing import problem
-from nutrition_vl.page.guard import sentence, uploads
 
 COLUMNS = ["photo", "tables", "boxes", "IoU", "remark"]
 REMARKS = ["all", "false alarm", "missed", "checkpoints disagree"]
@@ -111,7 +109,7 @@ class EvaluateTab:
                 state,
             )
         except (OSError, ValueError) as error:
-            yield problem(sentence(error)), *keep
+            yield f'<p class="problem">{html.escape(str(error))}</p>', *keep
 
     def evaluate(self, runs: list[str], source: str, split: str) -> dict[str, Any]:
         """Evaluates runs on a labelled source: every number of the report."""
@@ -119,7 +117,7 @@ class EvaluateTab:
             arguments, _ = self._arguments(runs, source, split)
             *_, last = follow(arguments)
         except (OSError, ValueError) as error:
-            raise gr.Error(sentence(error), print_exception=False) from error
+            raise gr.Error(str(error), print_exception=False) from error
         return json.loads(last)
 
     def selected(
@@ -189,6 +187,13 @@ def run_names(runs: Path) -> list[str]:
     """The runs in a folder that have a checkpoint."""
     folders = runs.iterdir() if runs.is_dir() else []
     return sorted(path.name for path in folders if path.is_dir() and list_checkpoints(path))
+
+
+def uploads() -> Path:
+    """The folder whose files the page serves."""
+    from gradio.utils import get_upload_folder
+
+    return Path(get_upload_folder())
 
 
 def _line(report: Report, best: Result, index: int) -> list[Any]:
