@@ -107,7 +107,7 @@ def find_photos(places: Sequence[Path]) -> list[Path]:
 @cache
 def photo_suffixes() -> frozenset[str]:
     """The lower-case suffixes of every format that `open_photo` reads."""
-    register_heif_opener()
+    _register_heif()
     suffixes = Image.registered_extensions().items()
     return frozenset(suffix for suffix, format_ in suffixes if format_ in FORMATS)
 
@@ -130,7 +130,7 @@ def _has_late_tags(photo: PngImageFile) -> bool:
 def _opened(source: str | Path | bytes, name: str | None) -> Iterator[Image.Image]:
     name = name or ("the photo" if isinstance(source, bytes) else str(source))
     try:
-        if not isinstance(source, bytes) and not Path(source).is_file():
+        if not isinstance(source, bytes) and not os.path.isfile(source):
             raise FileNotFoundError(f"there is no photo {name}")
         with _open(source) as photo:
             if photo.width * photo.height > MAX_PIXELS:
@@ -151,11 +151,16 @@ def _opened(source: str | Path | bytes, name: str | None) -> Iterator[Image.Imag
         ) from error
 
 
+@cache
+def _register_heif() -> None:
+    register_heif_opener()  # iPhones' own format, which Pillow does not read
+
+
 def _open(source: str | Path | bytes) -> Image.Image:
     stream = BytesIO(source) if isinstance(source, bytes) else source
     with warnings.catch_warnings():  # MAX_PIXELS is stricter than Pillow's warning
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        register_heif_opener()  # iPhones' own format, which Pillow does not read
+        _register_heif()
         return Image.open(stream, formats=FORMATS)
 
 

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Set
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def _samples(
 ) -> list[Sample]:
     paths = locate([photo.name for photo in photos], _roots(file))
     samples = []
-    for path, photo in sorted(zip(paths, photos, strict=True), key=lambda pair: pair[0]):
+    for path, photo in sorted(zip(paths, photos, strict=True), key=itemgetter(0)):
         if photo.problem:
             skip(skipped, photo.name, photo.problem)
             continue

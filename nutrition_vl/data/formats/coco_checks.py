@@ -53,9 +53,9 @@ def annotation_problem(entry: Mapping, names: dict[Hashable, str]) -> str:
         return f"bbox must be four numbers x, y, width, height, not {str(box)[:60]}"
     if coco_id(entry.get("category_id")) not in names:
         return f"no category has its category_id {entry.get('category_id')!r}"
-    if all(abs(number) <= 1 for number in box):
-        return f"bbox must be in pixels, not {box}"
     x0, y0, x1, y1 = box
+    if max(box) <= 1 and min(box) >= -1:
+        return f"bbox must be in pixels, not {box}"
     attributes = entry.get("attributes")
     if isinstance(attributes, Mapping) and attributes.get("rotation"):  # CVAT
         return f"its bbox is turned by {attributes['rotation']} degrees: expected an upright box"
