@@ -130,7 +130,7 @@ def _has_late_tags(photo: PngImageFile) -> bool:
 def _opened(source: str | Path | bytes, name: str | None) -> Iterator[Image.Image]:
     name = name or ("the photo" if isinstance(source, bytes) else str(source))
     try:
-        if not isinstance(source, bytes) and not os.path.isfile(source):
+        if not isinstance(source, bytes) and not Path(source).is_file():
             raise FileNotFoundError(f"there is no photo {name}")
         with _open(source) as photo:
             if photo.width * photo.height > MAX_PIXELS:
