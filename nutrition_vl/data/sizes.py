@@ -81,7 +81,8 @@ def _same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 
 def _require_boxes(sample: Sample, corners: np.ndarray, clipped: np.ndarray, frame: Frame) -> None:
-    area, inside = (np.prod(boxes[:, 1] - boxes[:, 0], axis=1) for boxes in (corners, clipped))
+    sides = (boxes[:, 1] - boxes[:, 0] for boxes in (corners, clipped))
+    area, inside = (side[:, 0] * side[:, 1] for side in sides)
     empty = ~(inside > 0) | ~np.isfinite(area)
     outside = inside < INSIDE * area if not sample.normalized else np.zeros_like(empty)
     for bad, problem in ((empty, "has no area in"), (outside, "lies outside")):
