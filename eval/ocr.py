@@ -109,9 +109,13 @@ def _words(text: str) -> set[str]:
 def _run(args: argparse.Namespace) -> int:
     from eval.sweep.resume import PHOTO_HASH, missing_rows, with_photo_hash
     from nutrition_vl.data import load_split
+    from nutrition_vl.data.rows import Skipped, warn_skipped
     from nutrition_vl.resume import as_line, locked
 
-    reader, rows = _reader(), with_photo_hash(load_split(args.data, args.split, label=args.label))
+    skipped: list[Skipped] = []
+    split = load_split(args.data, args.split, skipped=skipped, label=args.label)
+    warn_skipped(args.data, skipped, "read")
+    reader, rows = _reader(), with_photo_hash(split)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with locked(args.out) as out:
         missing = missing_rows(rows, args.out)

@@ -64,11 +64,14 @@ def calibrate(args: argparse.Namespace) -> dict[str, Any]:
     # Here and not above, as below: these imports take seconds, and --help need not wait for them.
     from nutrition_vl.confidence import Calibration
     from nutrition_vl.data import load_split
+    from nutrition_vl.data.rows import Skipped, warn_skipped
     from nutrition_vl.detector import Detector
     from nutrition_vl.models.checkpoints import resolve_adapter
 
     _, folder = resolve_adapter(args.checkpoint)
-    rows = load_split(args.data, args.split, label=args.label)
+    skipped: list[Skipped] = []
+    rows = load_split(args.data, args.split, skipped=skipped, label=args.label)
+    warn_skipped(args.data, skipped, "used")
     detector = Detector.load(args.checkpoint, device=args.device)
     detector.calibrate(Calibration())
     scores, right, photos, margins = collect_scores(detector, rows, args.batch_size)

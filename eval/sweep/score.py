@@ -1,6 +1,5 @@
 """Scores everything that the command names: models first, then predictions files."""
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +9,10 @@ from eval.predictions.predictions import Answers, truth_of
 from eval.predictions.read import read
 from eval.report.results import Report, evaluate
 from eval.sweep.targets import checkpoints
-from nutrition_vl.data.rows import Skipped, summary
+from nutrition_vl.data.rows import Skipped, warn_skipped
 
 if TYPE_CHECKING:  # it takes seconds, which scoring files need not wait for
     from datasets import Dataset
-
-logger = logging.getLogger(__name__)
 
 
 def score(config: EvalConfig) -> Report | None:
@@ -50,10 +47,7 @@ def _rows(config: EvalConfig, skipped: list[Skipped]) -> "Dataset | None":
 
     source = config.data or DATASET
     rows = load_split(source, config.split, config.limit, skipped, config.corrections, config.label)
-    if skipped:
-        logger.warning("%s: %d entries are not scored", source, len(skipped))
-        for line in summary(skipped):
-            logger.warning("  %s", line)
+    warn_skipped(source, skipped, "scored")
     return rows
 
 

@@ -2,11 +2,14 @@
 
 import codecs
 import json
+import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 DATASET = "openfoodfacts/nutrition-table-detection"
 # The names that tools give to a split's folder, file or key.
@@ -72,6 +75,14 @@ def attempt(
     except (OSError, ValueError) as error:
         skip(skipped, name, error)
         return None
+
+
+def warn_skipped(source: object, skipped: list[Skipped], use: str) -> None:
+    """Logs the number of entries that are not used, and the reasons."""
+    if skipped:
+        logger.warning("%s: %d entries are not %s", source, len(skipped), use)
+        for line in summary(skipped):
+            logger.warning("  %s", line)
 
 
 def summary(skipped: list[Skipped], limit: int = 10) -> list[str]:

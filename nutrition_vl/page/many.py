@@ -17,6 +17,8 @@ from nutrition_vl.page.guard import sentence
 from nutrition_vl.page.job import FILTERS, Job, inside, new_job, shown
 from nutrition_vl.page.queue import DetectionQueue
 
+# Seconds: Gradio cancels by session and function, so a late cancel would end the next start too.
+SETTLE = 1.0
 PER_SCREEN = 60  # pictures of the gallery
 Record = dict[str, Any]
 
@@ -150,6 +152,7 @@ class ManyTab:
 
     def stopped(self, job: Job) -> str:
         """The line after a stop."""
+        time.sleep(SETTLE)
         return f"<p>Stopped at {job.done} of {len(job.photos)} photos: continue at any time.</p>"
 
     def pictures(self, job: Job, kind: str, threshold: float) -> list[tuple[str, str]]:
