@@ -100,7 +100,8 @@ def test_the_answer_to_an_upload_is_what_one_sees(view):
     caption = figure(view, "demo: 1 table in")
     caption.wait_for()
     assert view.locator("#photo-figures rect.box").count() == 1
-    assert view.locator("#photo-figures text.score").text_content() == "0.99"
+    score = view.locator("#photo-figures text.score").text_content()
+    assert float(score) > 0.9
     top = view.locator("#photo-figures svg").first.bounding_box()
     assert top["y"] + 200 < view.viewport_size["height"]  # without scrolling
     assert view.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -49,6 +49,7 @@ class Job:
     adapters: list[str] = field(default_factory=list)
     answers: dict[str, dict[str, Record]] = field(default_factory=dict)
     folder: Path = Path()
+    stopping: bool = False
     sources: tuple[Any, ...] = ()  # the files, the folder and the adapters it was made from
     done: int = 0  # photos that every adapter has answered
 
@@ -102,11 +103,15 @@ class Job:
         return kind in kinds([shown(record, threshold) for record in records])
 
     def run(self, queue: DetectionQueue) -> Iterator[int]:
-        """Yields the number of answered photos while they come in; leaving it cancels the rest."""
+        """Yields the number of answered photos as they come in, until the end or `stopping`.
+
+        Leaving it cancels the rest.
+        """
         todo = deque((name, adapter) for name in self.left() for adapter in self.adapters)
         running: deque[Waiting] = deque()
+        self.stopping = False
         try:
-            while todo or running:
+            while (todo or running) and not self.stopping:
                 while todo and len(running) < 2 * queue.batch_size:
                     self._submit(*todo.popleft(), queue, running)
                 while running and running[0].answer.done():

@@ -17,8 +17,6 @@ from nutrition_vl.page.guard import sentence
 from nutrition_vl.page.job import FILTERS, Job, inside, new_job, shown
 from nutrition_vl.page.queue import DetectionQueue
 
-# Seconds: Gradio cancels by session and function, so a late cancel would end the next start too.
-SETTLE = 1.0
 PER_SCREEN = 60  # pictures of the gallery
 Record = dict[str, Any]
 
@@ -74,16 +72,15 @@ class ManyTab:
 
     def _events(self) -> None:
         quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
-        running = self.start.click(
+        self.start.click(
             self.run,
             [self.files, self.folder, self.adapters, self.threshold, self.filter, self.job],
             [self.progress, self.gallery, self.job],
             concurrency_limit=8,
             **quiet,
         )
-        self.stop.click(
-            self.stopped, self.job, self.progress, cancels=running, api_visibility="private"
-        )
+        # Not `cancels`: the browser sends it late, and it would end the next start too.
+        self.stop.click(self.end, self.job, None, **quiet)
         gr.on(
             [self.filter.change, self.threshold.change],
             self.pictures,
@@ -135,7 +132,8 @@ class ManyTab:
             seconds = time.monotonic() - start
             drawn = self.pictures(job, kind, threshold)
             every = len(job.photos)
-            yield bar(every, every, every - before, seconds), drawn, job
+            line = self.stopped(job) if job.stopping else bar(every, every, every - before, seconds)
+            yield line, drawn, job
         except (OSError, ValueError, RuntimeError) as error:
             yield problem(sentence(error)), gr.skip(), job
 
@@ -150,9 +148,12 @@ class ManyTab:
         job.discard()
         return new
 
+    def end(self, job: Job) -> None:
+        """Stops the visitor's job after the photos that are being answered."""
+        job.stopping = True
+
     def stopped(self, job: Job) -> str:
         """The line after a stop."""
-        time.sleep(SETTLE)
         return f"<p>Stopped at {job.done} of {len(job.photos)} photos: continue at any time.</p>"
 
     def pictures(self, job: Job, kind: str, threshold: float) -> list[tuple[str, str]]:
