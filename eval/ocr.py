@@ -112,10 +112,10 @@ def _run(args: argparse.Namespace) -> int:
     from nutrition_vl.data.rows import Skipped, warn_skipped
     from nutrition_vl.resume import as_line, locked
 
-    skipped: list[Skipped] = []
+    reader, skipped = _reader(), list[Skipped]()
     split = load_split(args.data, args.split, skipped=skipped, label=args.label)
     warn_skipped(args.data, skipped, "read")
-    reader, rows = _reader(), with_photo_hash(split)
+    rows = with_photo_hash(split)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with locked(args.out) as out:
         missing = missing_rows(rows, args.out)

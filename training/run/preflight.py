@@ -89,7 +89,11 @@ class Preflight:
         """Draws twelve photos with their boxes next to the log; one process does."""
         sheet = Path(str(self.config.output_dir)) / SHEET
         if self.config.process_index == 0:
-            draw_contact_sheet(self.rows, sheet, f"{self.config.data_path}, split train")
+            try:
+                draw_contact_sheet(self.rows, sheet, f"{self.config.data_path}, split train")
+            except OSError as error:  # a full disk; the picture is not worth the run
+                sheet.unlink(missing_ok=True)
+                return f"no boxes drawn: {sheet} cannot be written ({error})"
         return f"boxes drawn: {sheet}"
 
     def box_text(self) -> list[str]:
