@@ -63,7 +63,12 @@ def test_a_mean_scores_like_any_checkpoint(other, tmp_path, capsys):
     was, now = (load_file(place / "adapter_model.safetensors") for place in (DEMO / "adapter", out))
     key = next(key.removesuffix(".lora_A.weight") for key in was if key.endswith("lora_A.weight"))
     one, mean = (w[f"{key}.lora_B.weight"] @ w[f"{key}.lora_A.weight"] for w in (was, now))
-    torch.testing.assert_close(mean, 1.5 * 2 * one.float())  # of scales 2 and 4
+    configs = [
+        json.loads((p / "adapter_config.json").read_text()) for p in (DEMO / "adapter", other)
+    ]
+    scales = [config["lora_alpha"] / config["r"] for config in configs]
+    assert scales[0] != scales[1]
+    torch.testing.assert_close(mean, sum(scales) / 2 * one.float())
     detector = Detector.load(out, device="cpu")
     (answer,) = detector.detect([open_photo(DEMO / "examples" / "pack_1.jpg")])
     assert len(answer.detections)
