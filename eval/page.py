@@ -20,6 +20,7 @@ from eval.report.results import Report, Result
 from eval.sweep.score import score
 from nutrition_vl.matching import same_boxes
 from nutrition_vl.models.checkpoints import list_checkpoints
+from nutrition_vl.page.guard import uploads
 
 COLUMNS = ["photo", "tables", "boxes", "IoU", "remark"]
 REMARKS = ["all", "false alarm", "missed", "checkpoints disagree"]
@@ -187,13 +188,6 @@ def run_names(runs: Path) -> list[str]:
     """The runs in a folder that have a checkpoint."""
     folders = runs.iterdir() if runs.is_dir() else []
     return sorted(path.name for path in folders if path.is_dir() and list_checkpoints(path))
-
-
-def uploads() -> Path:
-    """The folder whose files the page serves."""
-    from gradio.utils import get_upload_folder
-
-    return Path(get_upload_folder())
 
 
 def _line(report: Report, best: Result, index: int) -> list[Any]:

@@ -81,7 +81,7 @@ ROOMS = {
     "nutrition_vl.export": "boxes cli crops files",
     "nutrition_vl.page": "CORE crops export",
     "training.page": "CORE",
-    "eval.page": "CORE config report sweep",
+    "eval.page": "CORE nutrition_vl.page config report sweep",
     "app": "CORE nutrition_vl.page training.page eval.page",
 }
 
