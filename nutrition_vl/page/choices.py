@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-from nutrition_vl.detector import Detector
+import gradio as gr
+
+from nutrition_vl.detector import THRESHOLD, Detector
 from nutrition_vl.models.adapters import NONE
 from nutrition_vl.models.checkpoints import discover
 
@@ -52,3 +54,15 @@ def checked_threshold(threshold: object) -> float:
     if not 0 <= threshold <= 1:
         raise ValueError(f"{threshold} is not from 0 to 1")
     return float(threshold)
+
+
+def adapter_inputs(choices: AdapterChoices) -> tuple[gr.Dropdown, gr.Slider]:
+    """The inputs for up to MOST adapters and for the minimum confidence."""
+    adapters = gr.Dropdown(
+        choices.titled(),
+        value=[choices.own],
+        multiselect=True,
+        max_choices=MOST,
+        label="Adapters (up to four)",
+    )
+    return adapters, gr.Slider(0, 1, THRESHOLD, step=0.05, label="Minimum confidence")

@@ -9,9 +9,8 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ListFiles
 
-from nutrition_vl.detector import THRESHOLD
 from nutrition_vl.export import ENDINGS, export
-from nutrition_vl.page.choices import AdapterChoices, checked_threshold
+from nutrition_vl.page.choices import AdapterChoices, adapter_inputs, checked_threshold
 from nutrition_vl.page.drawing import problem
 from nutrition_vl.page.guard import sentence
 from nutrition_vl.page.job import FILTERS, Job, inside, new_job, shown
@@ -44,14 +43,7 @@ class ManyTab:
         self.folder = gr.Dropdown(
             folders, value=None, label=f"or a folder below {self.root}", visible=bool(folders)
         )
-        self.adapters = gr.Dropdown(
-            self.choices.titled(),
-            value=[self.choices.own],
-            multiselect=True,
-            max_choices=4,
-            label="Adapters (up to four)",
-        )
-        self.threshold = gr.Slider(0, 1, THRESHOLD, step=0.05, label="Minimum confidence")
+        self.adapters, self.threshold = adapter_inputs(self.choices)
         with gr.Row():
             self.start = gr.Button("Start or continue", variant="primary")
             self.stop = gr.Button("Stop")

@@ -13,10 +13,9 @@ from PIL import Image
 
 from nutrition_vl.crops import crop, turned
 from nutrition_vl.data.photos import open_photo
-from nutrition_vl.detector import THRESHOLD
 from nutrition_vl.matching import iou
 from nutrition_vl.models.checkpoints import DEMO
-from nutrition_vl.page.choices import AdapterChoices
+from nutrition_vl.page.choices import AdapterChoices, adapter_inputs
 from nutrition_vl.page.drawing import data_url, figures, problem, tables
 from nutrition_vl.page.guard import own_upload, sentence
 from nutrition_vl.page.programs import Programs, memory, row
@@ -65,14 +64,7 @@ class PhotoTab:
         )
         # `open_photo` alone judges photos: Gradio would refuse with other words.
         self.photo.preprocess = lambda file: file.path if file else None
-        self.adapters = gr.Dropdown(
-            self.choices.titled(),
-            value=[self.choices.own],
-            multiselect=True,
-            max_choices=4,
-            label="Adapters (up to four)",
-        )
-        self.threshold = gr.Slider(0, 1, THRESHOLD, step=0.05, label="Minimum confidence")
+        self.adapters, self.threshold = adapter_inputs(self.choices)
         with gr.Row():
             self.button = gr.Button("Find nutrition tables", variant="primary")
             self.cancel = gr.Button("Cancel")
