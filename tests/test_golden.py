@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden"
@@ -53,3 +55,29 @@ def test_the_embedded_model_finds_the_same_boxes():
         for box, other in zip(line["boxes"], golden["boxes"], strict=True):
             assert box["xyxy"] == pytest.approx(other["xyxy"], abs=0.2)
             assert box["confidence"] == pytest.approx(other["confidence"], abs=0.002)
+
+
+def test_the_report_of_stored_predictions_stays_word_for_word(tmp_path, capsys):
+    from eval.__main__ import main
+
+    stored = GOLDEN / "report"
+    truth = json.loads((stored / "instances.json").read_text())
+    for entry in truth["images"]:
+        Image.new("RGB", (entry["width"], entry["height"])).save(tmp_path / entry["file_name"])
+    data = shutil.copy(stored / "instances.json", tmp_path)
+    files = [str(stored / f"{name}.jsonl") for name in ("steady", "eager")]
+    words = ["--predictions", *files, "--data", data, "--threshold", "0.4"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert flat(line) == pytest.approx(flat(json.loads((stored / "line.json").read_text())))
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    golden = (stored / "report.md").read_text(encoding="utf-8")
+    assert report.replace(data, "DATA") == golden
+
+
+def flat(value, name=""):
+    """Every number and word of nested JSON by its place."""
+    if not isinstance(value, dict | list):
+        return {name: value}
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    return {key: one for at, inner in pairs for key, one in flat(inner, f"{name}/{at}").items()}

@@ -173,7 +173,7 @@ def _save(model: Any, processor: Any, out: Path, shard: str) -> None:
     """Writes model, processor and structural tag; OSError in one sentence on a full disk."""
     from safetensors import SafetensorError
 
-    from training.structural_tag import structural_tag
+    from nutrition_vl.decoding.structural_tag import structural_tag
 
     try:
         model.save_pretrained(out, max_shard_size=shard)

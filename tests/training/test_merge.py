@@ -14,9 +14,9 @@ from safetensors import safe_open
 from transformers import AutoTokenizer
 
 from nutrition_vl.decoding.grammar import Spelling, State
+from nutrition_vl.decoding.structural_tag import structural_tag
 from nutrition_vl.models.checkpoints import DEMO, read_card, write_card
 from training import merge
-from training.structural_tag import structural_tag
 
 NUMBERS = re.compile(r"\((\d+),(\d+)\),\((\d+),(\d+)\)")
 

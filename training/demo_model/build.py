@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import Qwen2VLForConditionalGeneration
 
+from nutrition_vl.models.family import Model
 from nutrition_vl.models.load import load_base
 from nutrition_vl.models.runtime import detect_runtime
 from training.demo_model import architecture as tiny
@@ -79,7 +79,7 @@ class Run:
             self.model = load_base(start, detect_runtime(device), quantization="none").float()
         else:
             config = tiny.config(self.processor.tokenizer)
-            self.model = Qwen2VLForConditionalGeneration(config).to(device)
+            self.model = Model(config).to(device)
         self.helpers = Helpers(self.model.config.text_config.hidden_size).to(device)
         if start and (start / HELPERS).exists():
             load_model(self.helpers, start / HELPERS, device=device)

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from nutrition_vl import boxes, prompts
+from nutrition_vl.models.family import Model, Processor
 from training.render.camera.scenes import Scene
 
 IGNORE = -100  # cross entropy skips it
@@ -97,7 +97,7 @@ class Writer:
     """Turns scenes into token batches: one prompt, many answers, positions computed once a
     shape."""
 
-    def __init__(self, processor: Qwen2VLProcessor, model: Qwen2VLForConditionalGeneration):
+    def __init__(self, processor: Processor, model: Model):
         self.tokenizer, self.model = processor.tokenizer, model
         prompt = processor.apply_chat_template(prompts.ask(), add_generation_prompt=True)
         before, after = prompt.split(processor.image_token)
@@ -193,14 +193,12 @@ def _owner(centre: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
     return hit.any(-1), box
 
 
-def seen(model: Qwen2VLForConditionalGeneration, scene: Scene) -> Tensor:
+def seen(model: Model, scene: Scene) -> Tensor:
     """The visual tokens (B, T, width) of a scene."""
     return see(model.model.visual, _normalise(scene.pixels))
 
 
-def loss_of(
-    model: Qwen2VLForConditionalGeneration, helpers: Helpers, scene: Scene, batch: Batch
-) -> tuple[Tensor, Tensor]:
+def loss_of(model: Model, helpers: Helpers, scene: Scene, batch: Batch) -> tuple[Tensor, Tensor]:
     """Next-token loss on the answers, and the helper losses."""
     core = model.model
     shown = seen(model, scene)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 from trl import apply_chat_template
 
+from nutrition_vl.models.family import Model, Processor
 from training.examples.examples import IGNORED, PHOTO
 from training.examples.feature_cache import Features
 
@@ -22,10 +22,10 @@ class Embedder:
 
     def __init__(
         self,
-        processor: Qwen2VLProcessor,
+        processor: Processor,
         features: Features,
         words: Tensor,
-        skeleton: Qwen2VLForConditionalGeneration,
+        skeleton: Model,
         completion_only_loss: bool,
     ) -> None:
         self.processor, self.features, self.words = processor, features, words

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import Qwen2VLProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from trl.trainer.utils import flush_left
 
 from nutrition_vl import prompts
 from nutrition_vl.boxes import to_text
 from nutrition_vl.data import truth
+from nutrition_vl.models.family import Processor
 from nutrition_vl.models.load import budget_of
 
 IGNORED = -100  # PyTorch's cross-entropy skips this label
@@ -25,7 +25,7 @@ def answer_text(row: Mapping) -> str:
     return to_text(truth(row), (row["width"], row["height"]))
 
 
-def to_example(row: Mapping, processor: Qwen2VLProcessor | None) -> dict[str, Any]:
+def to_example(row: Mapping, processor: Processor | None) -> dict[str, Any]:
     """A row in TRL's prompt-completion form, the photo within the processor's pixel budget.
 
     Without a processor it has no photo, only its hash; TRL needs the column `images` all the same.
@@ -42,7 +42,7 @@ def to_example(row: Mapping, processor: Qwen2VLProcessor | None) -> dict[str, An
     }
 
 
-def length(row: Mapping, processor: Qwen2VLProcessor) -> int:
+def length(row: Mapping, processor: Processor) -> int:
     """Tokens of a row: prompt, photo and answer; computed without opening the photo."""
     turns = prompts.ask() + prompts.answer(answer_text(row))
     chat = processor.apply_chat_template(turns, tokenize=False)
@@ -50,13 +50,13 @@ def length(row: Mapping, processor: Qwen2VLProcessor) -> int:
     return words + patches(row, processor) // processor.image_processor.merge_size**2
 
 
-def patches(row: Mapping, processor: Qwen2VLProcessor) -> int:
+def patches(row: Mapping, processor: Processor) -> int:
     """Patches of a row's photo in the vision tower; computed without opening it."""
     pictures = processor.image_processor
     return pictures.get_number_of_image_patches(row["height"], row["width"], {})
 
 
-def to_examples(rows: Dataset, processor: Qwen2VLProcessor) -> Dataset:
+def to_examples(rows: Dataset, processor: Processor) -> Dataset:
     """The rows as examples; a photo is opened when its example is read."""
     return rows.with_transform(partial(_columns, processor=processor))
 
@@ -66,7 +66,7 @@ def with_features(rows: Dataset) -> Dataset:
     return rows.remove_columns("image").with_transform(partial(_columns, processor=None))
 
 
-def _columns(batch: Mapping, processor: Qwen2VLProcessor | None) -> dict[str, list]:
+def _columns(batch: Mapping, processor: Processor | None) -> dict[str, list]:
     rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     examples = [to_example(row, processor) for row in rows]
     return {key: [example[key] for example in examples] for key in examples[0]}

@@ -17,9 +17,9 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from nutrition_vl.files import read_jsonl
+from nutrition_vl.models.family import Model, Processor
 from nutrition_vl.models.load import budget_of
 from training.examples.examples import PHOTO
 from training.examples.resized_photos import ResizedPhotos
@@ -120,9 +120,7 @@ def _bytes(rows: Tensor) -> memoryview:
     return rows.view(torch.uint8).numpy().data
 
 
-def open_features(
-    folder: Path, model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor
-) -> Features:
+def open_features(folder: Path, model: Model, processor: Processor) -> Features:
     """The features that this tower and this processor make, in a folder of their own."""
     facts = {
         "format": FORMAT,
@@ -153,8 +151,8 @@ def _digest(tower: nn.Module) -> list[int]:
 def compute(
     features: Features,
     rows: Dataset,
-    model: Qwen2VLForConditionalGeneration,
-    processor: Qwen2VLProcessor,
+    model: Model,
+    processor: Processor,
     resized: ResizedPhotos | None = None,
 ) -> None:
     """Computes the features that are missing or damaged; `rows` have their photos' hashes.
@@ -175,8 +173,8 @@ def compute(
 
 def _encode(
     rows: Dataset,
-    model: Qwen2VLForConditionalGeneration,
-    processor: Qwen2VLProcessor,
+    model: Model,
+    processor: Processor,
     resized: ResizedPhotos | None,
 ) -> tuple[Sequence[Tensor], Tensor]:
     """Each photo's features (tokens, width), and all grids (photos, 3)."""

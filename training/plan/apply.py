@@ -6,15 +6,9 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import (
-    Qwen2VLForConditionalGeneration,
-    Qwen2VLProcessor,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from nutrition_vl.models.family import Model, Processor
 from training.examples import feature_cache as features
 from training.examples.cached_collator import Embedder
 from training.examples.examples import Collator, to_examples, with_features
@@ -32,9 +26,7 @@ class ApplyPlan(TrainerCallback):
     With `restore_on_save` also at each save, for callbacks that detect with the model then.
     """
 
-    def __init__(
-        self, plan: Plan, model: Qwen2VLForConditionalGeneration, restore_on_save: bool
-    ) -> None:
+    def __init__(self, plan: Plan, model: Model, restore_on_save: bool) -> None:
         self.plan, self.model, self.restore_on_save = plan, model, restore_on_save
         matrix = model.get_input_embeddings().weight.detach()
         on_cpu = plan.cache_features or plan.offload_embeddings
@@ -45,8 +37,8 @@ class ApplyPlan(TrainerCallback):
         self,
         config: TrainConfig,
         rows: Dataset,
-        processor: Qwen2VLProcessor,
-        skeleton: Qwen2VLForConditionalGeneration,
+        processor: Processor,
+        skeleton: Model,
         resized: ResizedPhotos | None = None,
     ) -> tuple[Dataset, Callable]:
         """Returns the examples and their collator; computes missing visual features first."""

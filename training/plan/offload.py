@@ -6,11 +6,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Qwen2VLForConditionalGeneration
+
+from nutrition_vl.models.family import Model
 
 
 @contextmanager
-def vision_tower(model: Qwen2VLForConditionalGeneration, device: torch.device) -> Iterator[None]:
+def vision_tower(model: Model, device: torch.device) -> Iterator[None]:
     """Keeps the vision tower on the CPU; for runs whose photos went through it before."""
     model.model.visual.to("cpu")
     yield
@@ -18,7 +19,7 @@ def vision_tower(model: Qwen2VLForConditionalGeneration, device: torch.device) -
 
 
 @contextmanager
-def embeddings(model: Qwen2VLForConditionalGeneration, matrix: Tensor) -> Iterator[None]:
+def embeddings(model: Model, matrix: Tensor) -> Iterator[None]:
     """Looks embeddings up on the CPU, in `matrix`, which is a copy of the model's own."""
     module = model.get_input_embeddings()
     loaded_on, module.weight.data = module.weight.device, matrix
@@ -29,7 +30,7 @@ def embeddings(model: Qwen2VLForConditionalGeneration, matrix: Tensor) -> Iterat
 
 
 @contextmanager
-def lm_head(model: Qwen2VLForConditionalGeneration, device: torch.device) -> Iterator[None]:
+def lm_head(model: Model, device: torch.device) -> Iterator[None]:
     """Keeps the output matrix on the CPU; `answer_loss.pieces` copies slices of it to the GPU."""
     module: nn.Module = model.get_output_embeddings()
     loaded_on, matrix = module.weight.device, module.weight.data.cpu()

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
 
-from transformers import Qwen2VLForConditionalGeneration
-
+from nutrition_vl.models.family import Model
 from training.plan.usage import GIB
 from training.settings.config import TrainConfig
 
@@ -18,7 +17,7 @@ class Workload:
     `tokens`, `patches` and `labels` are the largest of any row, `image_tokens` those of all photos.
     """
 
-    model: Qwen2VLForConditionalGeneration
+    model: Model
     trained: Counter[str]
     tokens: int
     patches: int

@@ -10,13 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from datasets import Dataset
-from transformers import Qwen2VLProcessor
 from transformers.trainer_utils import get_last_checkpoint
 
 from nutrition_vl import prompts
 from nutrition_vl.files import LOCK, git_commit, one_writer
 from nutrition_vl.models.checkpoints import BEST, DEMO, Card, list_checkpoints
-from nutrition_vl.models.family import family_of
+from nutrition_vl.models.family import Processor, family_of
 from nutrition_vl.models.load import PixelBudget, budget_of, load_processor
 from nutrition_vl.models.random_weights import is_random
 from training.run.callbacks import CURVE, METRICS, README, VALIDATION
@@ -46,7 +45,7 @@ def base_name(name: str) -> str:
     return "/".join(downloaded.groups()) if downloaded else str(path)
 
 
-def load_fitting_processor(config: TrainConfig) -> Qwen2VLProcessor:
+def load_fitting_processor(config: TrainConfig) -> Processor:
     """The base's processor with the settings' pixel budget; ValueError for an unknown family."""
     name = config.model_name_or_path
     if base_name(name).count("/") == 1:
@@ -128,7 +127,7 @@ def clear_overwritten(config: TrainConfig, checkpoint: str | None) -> None:
         (run / name).unlink(missing_ok=True)
 
 
-def describe(config: TrainConfig, rows: Dataset, processor: Qwen2VLProcessor) -> Card:
+def describe(config: TrainConfig, rows: Dataset, processor: Processor) -> Card:
     """The card of a run, but for the step."""
     return Card(
         base_model=base_name(config.model_name_or_path),

@@ -1,8 +1,9 @@
 """The base that the settings name, and the adapters that are trained on it."""
 
 from peft import LoraConfig
-from transformers import PreTrainedModel, Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from transformers import PreTrainedModel
 
+from nutrition_vl.models.family import Config, Model
 from nutrition_vl.models.load import load_base
 from nutrition_vl.models.random_weights import is_random, random_base, skeleton
 from nutrition_vl.models.runtime import use_expandable_segments
@@ -11,13 +12,13 @@ from training.settings.config import TrainConfig
 from training.settings.recipes import lora_config
 
 
-def model_shapes(config: TrainConfig) -> Qwen2VLForConditionalGeneration:
+def model_shapes(config: TrainConfig) -> Model:
     """The base without its weights: every name and shape."""
     name = config.model_name_or_path
     return skeleton(name, base_source(name), config.model_revision)
 
 
-def load(config: TrainConfig, shape: Qwen2VLConfig) -> PreTrainedModel:
+def load(config: TrainConfig, shape: Config) -> PreTrainedModel:
     """The base that the settings ask for; with low memory part of it never reaches the GPU."""
     if config.runtime.device.type == "cuda":
         use_expandable_segments()

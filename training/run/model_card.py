@@ -15,6 +15,7 @@ from nutrition_vl import prompts
 from nutrition_vl.boxes import GRID
 from nutrition_vl.files import markdown_table, read_jsonl, write_atomically
 from nutrition_vl.models.checkpoints import BEST, DEMO, Card, list_checkpoints
+from nutrition_vl.models.family import QWEN2_VL
 from training.run.callbacks import METRICS, README, VALIDATION
 
 TEMPLATE = Path(__file__).with_suffix(".md")
@@ -48,7 +49,7 @@ def write_model_card(folder: Path, card: Card, run: Path, merged: bool = False) 
         library_name="transformers" if merged else "peft",
         license=licence,
         pipeline_tag="image-text-to-text",
-        tags=["qwen2_vl", "lora", "object-detection", "nutrition-table"],
+        tags=[QWEN2_VL.config.model_type, "lora", "object-detection", "nutrition-table"],
     )
     name, whole = run.resolve().name, folder == run
     # A checkpoint may still be under another name while it is saved.

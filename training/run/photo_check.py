@@ -9,12 +9,12 @@ from pathlib import Path
 
 from datasets import Dataset
 from tqdm import tqdm
-from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.data.rows import Skipped
 from nutrition_vl.data.sources import photo_bytes, undecoded
 from nutrition_vl.files import write_jsonl
+from nutrition_vl.models.family import Model, Processor
 from nutrition_vl.models.load import budget_of
 from training.examples.examples import PHOTO
 from training.examples.resized_photos import ResizedPhotos
@@ -28,8 +28,8 @@ MOST_SKIPPED = 0.05  # of the photos
 def check_photos(
     config: TrainConfig,
     rows: Dataset,
-    processor: Qwen2VLProcessor,
-    model: Qwen2VLForConditionalGeneration,
+    processor: Processor,
+    model: Model,
     skipped: list[Skipped],
 ) -> tuple[Dataset, ResizedPhotos | None]:
     """The rows whose photo can be read, with its hash, and the photos for the vision tower.
@@ -64,7 +64,7 @@ def check_photos(
     return rows, resized
 
 
-def _kept(config: TrainConfig, model: Qwen2VLForConditionalGeneration) -> bool:
+def _kept(config: TrainConfig, model: Model) -> bool:
     """True where this process is going to compute visual features, as far as can be known yet."""
     targets = re.compile(pattern(config.lora.targets))
     trained = any(

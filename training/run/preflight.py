@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
-from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from nutrition_vl.boxes import GRID, from_text
 from nutrition_vl.data import truth
 from nutrition_vl.data.label_report import SHEET, count, draw_contact_sheet, reasons
 from nutrition_vl.data.rows import Skipped
+from nutrition_vl.models.family import Model, Processor
 from training.examples.examples import (
     Collator,
     answer_text,
@@ -40,8 +40,8 @@ class Preflight:
         self,
         config: TrainConfig,
         rows: Dataset,
-        processor: Qwen2VLProcessor,
-        model: Qwen2VLForConditionalGeneration,
+        processor: Processor,
+        model: Model,
         skipped: list[Skipped],
     ) -> None:
         self.config, self.processor, self.model = config, processor, model

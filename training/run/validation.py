@@ -10,18 +10,14 @@ from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
 from peft import PeftModel
 from tqdm import tqdm
-from transformers import (
-    Qwen2VLProcessor,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-)
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from nutrition_vl.data import load_split
 from nutrition_vl.detector import Detector
 from nutrition_vl.files import read_jsonl, write_atomically
 from nutrition_vl.matching import best_iou, iou, is_right
 from nutrition_vl.models.checkpoints import BEST
+from nutrition_vl.models.family import Processor
 from training.examples.examples import to_example
 from training.run.callbacks import VALIDATION, drop_after
 from training.settings.config import TrainConfig
@@ -29,9 +25,7 @@ from training.settings.config import TrainConfig
 BATCH = 4
 
 
-def validation(
-    config: TrainConfig, rows: Dataset, processor: Qwen2VLProcessor
-) -> list[TrainerCallback]:
+def validation(config: TrainConfig, rows: Dataset, processor: Processor) -> list[TrainerCallback]:
     """The validation callback if the settings ask for one, on photos that are not trained on."""
     if not config.validation_photos:
         return []
