@@ -124,10 +124,9 @@ def random_base(
     return materialize(QWEN2_VL, runtime, quantization, offload_embeddings, None, **options)
 
 
-def add_random_adapter(model: Model, seed: int = 0) -> Model:
-    """Puts a random LoRA of the embedded adapter's settings on the model, which stays active."""
+def add_random_adapter(model: Model, seed: int = 0) -> PeftModel:
+    """The model with a random LoRA of the embedded adapter's settings."""
     config = LoraConfig.from_pretrained(str(DEMO / "adapter"))
     config.init_lora_weights, config.inference_mode = False, True  # B is random too
     torch.manual_seed(seed)
-    PeftModel(model, config)
-    return model.eval()
+    return PeftModel(model, config).eval()

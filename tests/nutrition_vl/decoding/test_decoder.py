@@ -53,7 +53,7 @@ def untrained(spread, seed):
     shape = skeleton("demo", DEMO, "main").config
     shape.text_config.initializer_range *= spread
     model = add_random_adapter(random_base(shape, detect_runtime("cpu"), seed=seed), seed)
-    return Detector.around(model, load_processor(DEMO, PixelBudget(4, 9)))
+    return Detector.around(model.get_base_model(), load_processor(DEMO, PixelBudget(4, 9)))
 
 
 @pytest.fixture(scope="module")
