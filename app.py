@@ -6,7 +6,6 @@ python app.py --photos photos --data labelled      folders for many photos and f
 """
 
 import argparse
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from nutrition_vl.detector import Detector
 
 INTRO = "# nutrition-vl\nFinds the nutrition tables on photos of food packages."
+OPEN = "anybody who reaches this page may use it: --auth USER:PASSWORD_FILE"
 
 
 def build_app(
@@ -57,12 +57,7 @@ def build_app(
             with gr.Tab("Runs", id="runs"):
                 RunsTab(runs)
         link(page, tabs, choices, photo, many, correct)
-        evaluate.table.select(
-            evaluate.selected,
-            [evaluate.state, evaluate.remark],
-            [photo.photo, photo.truth, photo.adapters],
-            api_visibility="private",
-        ).then(lambda: gr.Tabs(selected="photo"), None, tabs, api_visibility="private")
+        evaluate.open_in(photo, tabs)
     return page
 
 
@@ -76,35 +71,21 @@ def _run(args: argparse.Namespace) -> int:
     for folder in (args.runs, args.photos, args.data):
         if folder and not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}: name one that exists")
+    from nutrition_vl.page.guard import host_names, keep_uploads_apart, listen, open_to_all, user
+
     listen(args.host, args.port)
     from nutrition_vl.detector import Detector
-    from nutrition_vl.page.guard import host_names, keep_uploads_apart, user
     from nutrition_vl.page.serve import serve
 
     auth = user(args.auth) if args.auth else None
-    if not auth and (args.share or args.host not in ("127.0.0.1", "localhost", "::1")):
-        print(
-            "app.py: anybody who reaches this page may use it: --auth USER:PASSWORD_FILE",
-            file=sys.stderr,
-        )
+    if not auth and open_to_all(args.host, args.share):
+        print(f"app.py: {OPEN}", file=sys.stderr)
     detector = Detector.load(args.checkpoint, device=args.device)
     keep_uploads_apart()
     page = build_app(detector, args.runs or Path("runs"), args.photos, args.labels, args.data)
     hosts = host_names(args.host, args.allowed_host, args.share)
     serve(page, hosts, server_name=args.host, server_port=args.port, share=args.share, auth=auth)
     return 0
-
-
-def listen(host: str, port: int) -> None:
-    """Tries the port before a model is loaded; ValueError gives a reason that Gradio would not."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host.strip("[]"), port))
-            probe.listen()
-    except (OSError, OverflowError) as error:
-        raise ValueError(f"cannot listen on {host}:{port}: {error}") from error
 
 
 def parser() -> argparse.ArgumentParser:

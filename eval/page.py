@@ -7,8 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,15 @@ from eval.report.results import Report, Result
 from eval.sweep.score import score
 from nutrition_vl.matching import same_boxes
 from nutrition_vl.models.checkpoints import list_checkpoints
+from nutrition_vl.page.choices import CLICKED, AdapterChoices, Turn
 from nutrition_vl.page.guard import uploads
+from nutrition_vl.page.photo import PhotoTab, Truth
 
-COLUMNS = ["photo", "tables", "boxes", "IoU", "remark"]
+TITLES = ["photo", "tables", "boxes", "IoU", "remark"]
 REMARKS = ["all", "false alarm", "missed", "checkpoints disagree"]
+STOPPED = "<p>Stopped: the predictions so far stay, resume at any time.</p>"
 RIGHT = 0.5  # IoU from which a table counts as found
-Line = tuple[int, list[Any]]  # index of the photo in the split, its row of COLUMNS
+Line = tuple[int, list[Any]]  # index of the photo in the split, its row of TITLES
 
 
 @dataclass
@@ -34,6 +39,8 @@ class Evaluation:
 
     report: Report | None = None
     runs: list[str] = field(default_factory=list)
+    source: str = ""
+    split: str = ""
     lines: list[Line] = field(default_factory=list)
 
     def of_remark(self, remark: str) -> list[Line]:
@@ -44,7 +51,7 @@ class Evaluation:
 class EvaluateTab:
     """Builds the tab over a folder of runs and one of labelled sources."""
 
-    def __init__(self, runs: Path, data: Path | None, adapters: Any) -> None:
+    def __init__(self, runs: Path, data: Path | None, adapters: AdapterChoices) -> None:
         self.root, self.data, self.adapters = runs, data, adapters
         with gr.Row():
             self.runs = gr.Dropdown(
@@ -58,22 +65,25 @@ class EvaluateTab:
             self.stop = gr.Button("Stop")
         self.progress = gr.HTML(elem_classes="live")
         self.remark = gr.Radio(REMARKS, value="all", label="Photos, worst first: click one")
-        self.table = gr.Dataframe(headers=COLUMNS, interactive=False, max_height=260)
+        self.table = gr.Dataframe(headers=TITLES, interactive=False, max_height=260)
         self.document = gr.HTML()
-        self.state = gr.State(Evaluation())
+        self.state, self.turn = gr.State(Evaluation()), gr.State(Turn())
+        self.clicked = gr.Number(visible=False)
         self._events()
 
     def _events(self) -> None:
         quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
-        running = self.start.click(
+        inputs = [self.runs, self.source, self.split]
+        self.start.click(
             self.run,
-            [self.runs, self.source, self.split],
+            [*inputs, self.turn, self.clicked],
             [self.progress, self.document, self.table, self.state],
+            js=CLICKED,
             concurrency_limit=1,
+            concurrency_id="evaluate",
             **quiet,
         )
-        stopped = "<p>Stopped: what is predicted stays, resume at any time.</p>"
-        self.stop.click(lambda: stopped, None, self.progress, cancels=running, **quiet)
+        self.stop.click(Turn.stop, [self.turn, self.clicked], None, js=CLICKED, **quiet)
         self.remark.change(
             lambda state, remark: [row for _, row in state.of_remark(remark)],
             [self.state, self.remark],
@@ -82,23 +92,36 @@ class EvaluateTab:
         )
         gr.Button(visible=False).click(
             self.evaluate,
-            [self.runs, self.source, self.split],
+            inputs,
             gr.JSON(visible=False),
             api_name="evaluate",
             concurrency_limit=1,
             concurrency_id="evaluate",
         )
 
-    def run(self, runs: list[str], source: str, split: str) -> Iterator[tuple[Any, ...]]:
-        """Runs `python -m eval`, follows it and shows its report."""
-        keep = [gr.skip()] * 3
+    def open_in(self, photo: PhotoTab, tabs: gr.Tabs) -> None:
+        """Opens a photo of the table in the Photo tab at a click."""
+        outputs = [photo.photo, photo.truth, photo.adapters]
+        inputs: list[Any] = [self.state, self.remark]
+        event = self.table.select(self.selected, inputs, outputs, api_visibility="private")
+        event.then(lambda: gr.Tabs(selected="photo"), None, tabs, api_visibility="private")
+
+    def run(
+        self, runs: list[str], source: str, split: str, turn: Turn, clicked: float | None
+    ) -> Iterator[tuple[Any, ...]]:
+        """Runs `python -m eval`, yields its progress and at the end its report."""
+        keep, at = [gr.skip()] * 3, turn.start(clicked)
         try:
             arguments, out = self._arguments(runs, source, split)
-            for line in follow(arguments):
-                yield f"<p>{html.escape(line)}</p>", *keep
+            with closing(follow(arguments)) as lines:
+                for line in takewhile(lambda _: turn.goes_on(at), lines):
+                    yield f"<p>{html.escape(line)}</p>", *keep
+            if not turn.goes_on(at):
+                yield STOPPED, *keep
+                return
             report = score(parse(arguments))  # from the files: no model runs
             assert report is not None
-            state = Evaluation(report, runs, lines_of(report))
+            state = Evaluation(report, runs, source, split, lines_of(report))
             page = html.escape((out / "report.html").read_text(encoding="utf-8"))
             frame = (
                 f'<iframe title="Report" srcdoc="{page}" style="width:100%;height:80vh"></iframe>'
@@ -112,26 +135,35 @@ class EvaluateTab:
         except (OSError, ValueError) as error:
             yield f'<p class="problem">{html.escape(str(error))}</p>', *keep
 
-    def evaluate(self, runs: list[str], source: str, split: str) -> dict[str, Any]:
+    def evaluate(self, runs: list[str], source: str, split: str) -> Iterator[Any]:
         """Evaluates runs on a labelled source: every number of the report."""
         try:
             arguments, _ = self._arguments(runs, source, split)
-            *_, last = follow(arguments)
+            with closing(follow(arguments)) as lines:
+                for line in lines:
+                    last = line
+                    yield gr.skip()  # here Gradio ends the evaluation of a client that has left
         except (OSError, ValueError) as error:
             raise gr.Error(str(error), print_exception=False) from error
-        return json.loads(last)
+        yield json.loads(last)
 
     def selected(
         self, state: Evaluation, remark: str, event: gr.SelectData
-    ) -> tuple[str, tuple[str, list[list[float]]], list[str]]:
-        """The photo that was clicked: a copy of it, its true boxes, the adapters to show."""
+    ) -> tuple[str, Truth, list[str]]:
+        """A copy of the clicked photo, its true boxes, the adapters to compare."""
         index, _ = state.of_remark(remark)[event.index[0]]
         assert state.report is not None and state.report.rows is not None
         row = state.report.rows[index]
-        place = Path(tempfile.mkdtemp(prefix="photo-", dir=uploads()))
-        file = place / f"{Path(row['id']).stem}.png"
-        row["image"].save(file)
-        return str(file), (file.name, row["xyxy"]), self._adapters(state)
+        # A name of its own, so that an upload of the same name has no truth.
+        name = f"{Path(row['id']).stem[:60]}-"
+        with tempfile.NamedTemporaryFile(
+            prefix=name, suffix=".png", dir=uploads(), delete=False
+        ) as file:
+            row["image"].save(file)
+        pairs = zip(row["xyxy"], row["label"], strict=True)
+        boxes = [{"xyxy": xyxy, "label": label} for xyxy, label in pairs]
+        truth = Truth(Path(file.name).name, state.source, row["id"], state.split, boxes)
+        return file.name, truth, self._adapters(state)
 
     def _adapters(self, state: Evaluation) -> list[str]:
         """Up to four adapters of the evaluated runs, the last checkpoint of each, and none."""
@@ -155,7 +187,7 @@ class EvaluateTab:
         return [*(models or ["--checkpoint", self.adapters.own]), *where], out
 
 
-def follow(arguments: list[str]) -> Iterator[str]:
+def follow(arguments: list[str]) -> Generator[str]:
     """Runs `python -m eval`; yields its progress and last its output. Leaving stops the command.
 
     ValueError with its one sentence where it fails.

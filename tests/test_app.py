@@ -20,7 +20,7 @@ import app
 from nutrition_vl.detector import THRESHOLD, Detector
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.load import PixelBudget, load_processor
-from nutrition_vl.page import programs as tab
+from nutrition_vl.page import api
 from nutrition_vl.page.serve import serve
 from tests.helpers.visitors import crowd, detect, visitor
 
@@ -128,18 +128,18 @@ def test_a_threshold_is_from_0_to_1(client, pack, threshold):
 
 def test_the_drawing_of_a_large_photo_is_small_and_its_boxes_are_not():
     box = {"xyxy": [400.0, 200.0, 4000.0, 2000.0], "label": "nutrition-table", "confidence": 0.5}
-    small, [(opacity, title)] = tab.annotated(Image.new("RGB", (4000, 2000)), [box])
+    small, [(opacity, title)] = api.annotated(Image.new("RGB", (4000, 2000)), [box])
     assert small.size == (1280, 640)
     assert title == "nutrition-table 0.50"
     covered = np.argwhere(opacity)  # 400, 200 and 4000, 2000 times 1280 / 4000
     assert covered.min(axis=0).tolist() == [64, 128]
     assert covered.max(axis=0).tolist() == [639, 1279]
     assert opacity[64, 128] == 1 > opacity[300, 700] > 0
-    assert tab.row(box) == ["nutrition-table", 0.5, 400, 200, 4000, 2000]
+    assert api.row(box) == ["nutrition-table", 0.5, 400, 200, 4000, 2000]
 
 
 def test_a_box_smaller_than_its_frame_covers_nothing_else():
-    opacity = tab.frame((1280, 640), np.array([0.0, 0.0, 3.0, 3.0]))
+    opacity = api.frame((1280, 640), np.array([0.0, 0.0, 3.0, 3.0]))
     assert opacity.sum() == 9
 
 

@@ -14,7 +14,7 @@ from nutrition_vl.files import read_jsonl
 from nutrition_vl.models.checkpoints import BEST, CARD, list_checkpoints
 
 METRICS, VALIDATION = "metrics.jsonl", "validation.jsonl"
-COLUMNS = ["run", "state", "step", "loss", "peak GiB", "photos/s", "recipe", "data", "seed"]
+TITLES = ["run", "state", "step", "loss", "peak GiB", "photos/s", "recipe", "data", "seed"]
 QUIET = 120  # seconds without a new line after which a run counts as stopped
 EVERY = 5  # seconds between two looks at the folder
 Row = dict[str, Any]
@@ -25,7 +25,7 @@ class RunsTab:
 
     def __init__(self, runs: Path) -> None:
         self.runs = runs
-        self.table = gr.Dataframe(headers=COLUMNS, label=f"Runs in {runs}", interactive=False)
+        self.table = gr.Dataframe(headers=TITLES, label=f"Runs in {runs}", interactive=False)
         self.run = gr.Dropdown(label="Run")
         self.curves = gr.Plot(label="Loss and validation")
         with gr.Accordion("Card", open=False):
@@ -57,7 +57,7 @@ def run_folders(runs: Path) -> list[Path]:
 
 
 def row(run: Path) -> list[Any]:
-    """A run in one line of COLUMNS."""
+    """A run in one line of TITLES."""
     metrics, about = read_jsonl(run / METRICS), card(run)
     last = metrics[-1] if metrics else {}
     peak = max((line.get("peak_gib", 0.0) for line in metrics), default=0.0)

@@ -1,6 +1,7 @@
-"""The adapters a visitor may choose, looked up anew in the runs folder each time."""
+"""The choices of a visitor: adapters, minimum confidence, when to start and to stop."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -9,7 +10,39 @@ from nutrition_vl.detector import THRESHOLD, Detector
 from nutrition_vl.models.adapters import NONE
 from nutrition_vl.models.checkpoints import discover
 
-MOST = 4  # adapters side by side
+MOST_ADAPTERS = 4  # next to each other
+# JavaScript that replaces the last input by the time of the click.
+CLICKED = "(...values) => [...values.slice(0, -1), Date.now()]"
+
+
+@dataclass
+class Turn:
+    """The times of a visitor's latest start and stop of one tab, by the browser's clock.
+
+    Gradio's own `cancels` reaches the server late and ends the next start too
+    (gradio 6.31, `/cancel`). It can go when Gradio cancels by event.
+    """
+
+    started: float = 0
+    stopped: float = 0
+
+    def start(self, clicked: float | None) -> float:
+        """Begins a run and returns its time, which ends the runs that started before it."""
+        at = float(clicked or 0)
+        self.started = max(self.started, at)
+        return at
+
+    def stop(self, clicked: float | None) -> None:
+        """Ends the runs that started before this click, those that still wait included."""
+        self.stopped = max(self.stopped, float(clicked or 0))
+
+    def is_stopped(self, at: float) -> bool:
+        """True for a run that the visitor stopped."""
+        return 0 < at <= self.stopped
+
+    def goes_on(self, at: float) -> bool:
+        """True for the latest run until it is stopped."""
+        return at >= self.started and not self.is_stopped(at)
 
 
 class AdapterChoices:
@@ -20,10 +53,10 @@ class AdapterChoices:
         self.own = next(iter(detector.adapters), NONE)
 
     def names(self) -> list[str]:
-        """The adapters by name; a run that ended a second ago is among them."""
+        """The adapters by name, read from the runs folder on each call."""
         return list(dict.fromkeys([self.own, *discover(self.runs, self.base), NONE]))
 
-    def titled(self) -> list[tuple[str, str]]:
+    def titles(self) -> list[tuple[str, str]]:
         """Title and name of each, as a Gradio dropdown takes them."""
         return [(self.title(name), name) for name in self.names()]
 
@@ -34,12 +67,12 @@ class AdapterChoices:
         inside = Path(name).is_relative_to(self.runs)
         return os.path.relpath(name, self.runs) if inside else name
 
-    def checked(self, names: object) -> list[str]:
-        """One to MOST names that exist; ValueError says which are wrong."""
+    def valid(self, names: object) -> list[str]:
+        """One to MOST_ADAPTERS names that exist; ValueError names the first wrong one."""
         chosen = [names] if isinstance(names, str) else names
-        if not isinstance(chosen, list) or not 0 < len(chosen) <= MOST:
+        if not isinstance(chosen, list) or not 0 < len(chosen) <= MOST_ADAPTERS:
             count = len(chosen) if isinstance(chosen, list) else chosen
-            raise ValueError(f"choose one to {MOST} adapters, not {count}")
+            raise ValueError(f"choose one to {MOST_ADAPTERS} adapters, not {count}")
         every = self.names()
         for name in chosen:
             if name not in every:
@@ -47,7 +80,7 @@ class AdapterChoices:
         return list(dict.fromkeys(chosen))
 
 
-def checked_threshold(threshold: object) -> float:
+def valid_threshold(threshold: object) -> float:
     """A confidence from 0 to 1; ValueError otherwise."""
     if isinstance(threshold, bool) or not isinstance(threshold, int | float):
         raise ValueError(f"{threshold} is not from 0 to 1")
@@ -57,12 +90,12 @@ def checked_threshold(threshold: object) -> float:
 
 
 def adapter_inputs(choices: AdapterChoices) -> tuple[gr.Dropdown, gr.Slider]:
-    """The inputs for up to MOST adapters and for the minimum confidence."""
+    """The inputs for up to MOST_ADAPTERS adapters and for the minimum confidence."""
     adapters = gr.Dropdown(
-        choices.titled(),
+        choices.titles(),
         value=[choices.own],
         multiselect=True,
-        max_choices=MOST,
+        max_choices=MOST_ADAPTERS,
         label="Adapters (up to four)",
     )
     return adapters, gr.Slider(0, 1, THRESHOLD, step=0.05, label="Minimum confidence")

@@ -11,8 +11,9 @@ from gradio_image_annotation import image_annotator
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.page.drawing import LONGEST_SIDE
-from nutrition_vl.page.job import Job, doubt
-from nutrition_vl.page.labels import LabelFolder, save_correction
+from nutrition_vl.page.job import Job, uncertainty
+from nutrition_vl.page.labels import LabelFolder, Place
+from nutrition_vl.page.photo import Truth
 
 COLOURS = ["#e6194b", "#4363d8", "#f58231", "#911eb4"]
 EMPTY = "Open a photo from *Photo* or *Many photos*, or take the next one."
@@ -23,17 +24,17 @@ Record = dict[str, Any]
 class Draft:
     """The photo in the editor: its file, upright size and the scale of the editor's picture.
 
-    `source` names (id, split) where the photo is one of a labelled source.
+    `truth` is there where the photo is one of a labelled source.
     """
 
     path: str = ""
     size: tuple[int, int] = (0, 0)
     scale: float = 1.0
-    source: tuple[str, str] | None = None
+    truth: Truth | None = None
 
 
 class CorrectTab:
-    """Builds the tab; other tabs fill the editor with `opened`."""
+    """Builds the tab; other tabs fill the editor with `open` and `open_labelled`."""
 
     def __init__(self, labels: Path) -> None:
         self.folder = LabelFolder(labels)
@@ -53,40 +54,46 @@ class CorrectTab:
             show_download_button=False,
             show_share_button=False,
         )
-        # Only boxes come back: the picture would travel and be decoded for nothing.
+        # Only boxes come back: no code reads the picture.
         self.editor.preprocess = lambda value: (
             self.editor.preprocess_boxes(value.boxes) if value else []
         )
         self.draft = gr.State(Draft())
-        gr.on(
-            [self.save.click],
-            self.saved,
-            [self.editor, self.draft],
-            self.line,
-            api_visibility="private",
-        )
-        self.none.click(
-            lambda draft: self.saved([], draft), self.draft, self.line, api_visibility="private"
-        )
-        self.undo.click(self.undone, None, self.line, api_visibility="private")
+        drawing = [self.editor, self.draft]
+        self.save.click(self.save_boxes, drawing, self.line, api_visibility="private")
+        self.none.click(self.save_none, self.draft, self.line, api_visibility="private")
+        self.undo.click(self.undo_save, None, self.line, api_visibility="private")
         gr.Button(visible=False).click(
             self.corrections, None, gr.JSON(visible=False), api_name="corrections"
         )
 
-    def opened(
-        self, path: str, boxes: Sequence[Record], source: tuple[str, str] | None = None
+    def open(
+        self, path: str, boxes: Sequence[Record], truth: Truth | None = None
     ) -> tuple[dict[str, Any] | None, Draft, str]:
         """The editor's value, the draft and the line for a photo with these boxes."""
         photo = open_photo(Path(path))
         small = photo.copy()
         small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
         scale = small.width / photo.width
-        drawn = [editor_box(box, scale) for box in boxes]
+        drawing = [editor_box(box, scale) for box in boxes]
         line = f"{Path(path).name}: {photo.width} x {photo.height} pixels"
-        return {"image": small, "boxes": drawn}, Draft(path, photo.size, scale, source), line
+        return {"image": small, "boxes": drawing}, Draft(path, photo.size, scale, truth), line
 
-    def saved(self, boxes: list[Record], draft: Draft) -> str:
-        """Saves the editor's boxes and tells where."""
+    def open_labelled(self, path: str, truth: Truth) -> tuple[dict[str, Any] | None, Draft, str]:
+        """The same for a photo of a labelled source, with its true or its corrected boxes."""
+        entry, boxes = self.folder.correction(place_of(truth)), truth.boxes
+        if entry:
+            pairs = zip(entry["xyxy"], entry["label"], strict=True)
+            boxes = [{"xyxy": xyxy, "label": label} for xyxy, label in pairs]
+        value, draft, line = self.open(path, boxes, truth)
+        return value, draft, f"{line}, {truth.photo} of {truth.source} with its labels"
+
+    def save_none(self, draft: Draft) -> str:
+        """Saves that the photo has no table."""
+        return self.save_boxes([], draft)
+
+    def save_boxes(self, boxes: list[Record], draft: Draft) -> str:
+        """Saves the editor's boxes and returns a line with their place."""
         if not draft.path:
             return f"⚠️ There is no photo in the editor. {EMPTY}"
         corners = [photo_box(box, draft) for box in boxes]
@@ -94,17 +101,20 @@ class CorrectTab:
         if any(x0 >= x1 or y0 >= y1 for x0, y0, x1, y1 in corners):
             return "⚠️ A box has no area: draw it again or delete it."
         try:
-            if draft.source:
-                file = save_correction(self.folder.root, *draft.source, corners, labels)
-                return f"Saved {len(boxes)} boxes of {draft.source[0]} in {file}"
+            if draft.truth:
+                file = self.folder.correct(place_of(draft.truth), corners, labels)
+                return f"Saved {draft.truth.photo} with {len(boxes)} boxes: {option(file)}"
             row = self.folder.save(Path(draft.path), draft.size, corners, labels)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return f"⚠️ cannot save in {self.folder.root}: {error}"
         return f"Saved {row['file_name']} with {len(boxes)} boxes: {self.count()}"
 
-    def undone(self) -> str:
+    def undo_save(self) -> str:
         """Undoes the last save."""
-        name = self.folder.undo()
+        try:
+            name = self.folder.undo()
+        except (OSError, ValueError) as error:
+            return f"⚠️ cannot undo: {error}"
         return f"Took back the last save of {name}: {self.count()}" if name else "Nothing to undo."
 
     def count(self) -> str:
@@ -114,20 +124,30 @@ class CorrectTab:
 
     def next_of(self, job: Job, threshold: float) -> tuple[Any, Draft, str]:
         """The unlabelled photo of a job whose label would teach most."""
-        doubts = {
-            job.photos[name]: doubt([*answers.values()])
+        scores = {
+            job.photos[name]: uncertainty([*answers.values()])
             for name, answers in job.answers.items()
             if answers and not all("error" in answer for answer in answers.values())
         }
-        path = self.folder.first_unlabelled(sorted(doubts, key=lambda photo: -doubts[photo]))
+        path = self.folder.first_unlabelled(sorted(scores, key=lambda photo: -scores[photo]))
         if not path:
             return gr.skip(), Draft(), f"No unlabelled photo is left in *Many photos*. {EMPTY}"
         records = [r for r in job.records(threshold) if job.photos[r["photo"]] == path]
-        return self.opened(str(path), records[0].get("boxes", []))
+        return self.open(str(path), records[0].get("boxes", []))
 
     def corrections(self) -> list[dict[str, Any]]:
         """Lists the labelled photos: one row of metadata.jsonl per photo."""
         return self.folder.rows()
+
+
+def place_of(truth: Truth) -> Place:
+    """The place of a photo's correction."""
+    return Place.of_source(truth.source, truth.photo, truth.split)
+
+
+def option(file: Path) -> str:
+    """The option of `python -m training` and `python -m eval` that applies the corrections."""
+    return f"`--corrections {file}`"
 
 
 def editor_box(box: Record, scale: float) -> Record:

@@ -6,7 +6,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw
+
+from nutrition_vl.matching import iou
 
 LONGEST_SIDE = 1280  # pixels of the picture on the page; boxes keep the photo's own pixels
 Record = dict[str, Any]
@@ -28,13 +31,11 @@ def figures(
     truth: Sequence[Sequence[float]] | None = None,
 ) -> str:
     """One figure per answer, by its title; the photo is sent once and drawn in each."""
-    drawn = [
-        figure(picture if first else "", size, title, answer, truth)
-        for first, (title, answer) in zip(
-            [True, *[False] * len(answers)], answers.items(), strict=False
-        )
+    parts = [
+        figure(picture if number == 0 else "", size, title, answer, truth)
+        for number, (title, answer) in enumerate(answers.items())
     ]
-    return f'<div class="figures">{"".join(drawn)}</div>'
+    return f'<div class="figures">{"".join(parts)}</div>'
 
 
 def figure(
@@ -52,13 +53,13 @@ def figure(
     true = "".join(_rectangle(box, "truth", size) for box in truth or [])
     boxes = "".join(_box(box, size) for box in answer["boxes"])
     return (
-        f'<figure><svg viewBox="0 0 {width} {height}" role="img" aria-label="{escaped(title)}">'
+        f'<figure><svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
         f"{image}{true}{boxes}</svg>"
-        f"<figcaption>{escaped(title)}</figcaption></figure>"
+        f"<figcaption>{escape(title)}</figcaption></figure>"
     )
 
 
-def framed(picture: Image.Image, answer: Record) -> Image.Image:
+def with_boxes(picture: Image.Image, answer: Record) -> Image.Image:
     """A small picture of a photo with the answer's boxes drawn on it."""
     picture = picture.convert("RGB")
     pen = ImageDraw.Draw(picture)
@@ -70,10 +71,10 @@ def framed(picture: Image.Image, answer: Record) -> Image.Image:
 
 def problem(text: str) -> str:
     """An error where the result would be."""
-    return f'<p class="problem">{escaped(text)}</p>'
+    return f'<p class="problem">{escape(text)}</p>'
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """The text for HTML and for Gradio's own templates, which read `${}` and `{{}}`."""
     return html.escape(text).replace("$", "&#36;").replace("{", "&#123;")
 
@@ -81,6 +82,16 @@ def escaped(text: str) -> str:
 def tables(count: int) -> str:
     """The number of tables in words."""
     return f"{count} table{'s' * (count > 1)}" if count else "No nutrition table"
+
+
+def agreement(answer: Record, truth: Sequence[Sequence[float]]) -> str:
+    """The mean over the true boxes of the IoU with the best box, in words; "" without truth."""
+    if not truth:
+        return ""
+    boxes = np.array([box["xyxy"] for box in answer["boxes"]]).reshape(-1, 4)
+    overlaps = iou(np.array(truth, dtype=float).reshape(-1, 4), boxes)
+    best = overlaps.max(axis=1) if len(boxes) else np.zeros(len(truth))
+    return f", IoU {best.mean():.2f}"
 
 
 def _box(box: Record, size: tuple[int, int]) -> str:

@@ -101,6 +101,23 @@ def host_names(host: str, more: Iterable[str], share: bool) -> tuple[str, ...]:
     return (*names, "*.gradio.live") if share else tuple(names)
 
 
+def listen(host: str, port: int) -> None:
+    """Tries the port before a model is loaded; ValueError gives the reason, which Gradio hides."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), port))
+            probe.listen()
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"cannot listen on {host}:{port}: {error}") from error
+
+
+def open_to_all(host: str, share: bool) -> bool:
+    """True for a page that other machines reach."""
+    return share or host not in LOOPBACK
+
+
 def user(text: str) -> tuple[str, str]:
     """USER:PASSWORD_FILE as name and password; ValueError for a missing part."""
     name, _, file = text.partition(":")
@@ -116,7 +133,7 @@ def keep_uploads_apart() -> None:
     """Gives this process an upload folder that dies with it, and removes those of dead ones."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdecimal() and not _alive(int(pid)):
+        if pid.isdecimal() and not _is_alive(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
     own = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
     os.environ["GRADIO_TEMP_DIR"] = own
@@ -162,7 +179,7 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -8,7 +8,7 @@ import time
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from PIL import Image
 
 from nutrition_vl.data.photos import find_photos, open_photo
 from nutrition_vl.matching import same_boxes
-from nutrition_vl.page.drawing import framed
+from nutrition_vl.page.drawing import with_boxes
 from nutrition_vl.page.guard import own_upload, sentence, uploads
 from nutrition_vl.page.photo import above
 from nutrition_vl.page.queue import DetectionQueue
@@ -27,7 +27,7 @@ from nutrition_vl.page.queue import DetectionQueue
 MOST_UNPACKED = 4 * 2**30  # bytes out of one zip
 MOST_FILES = 20_000  # of one zip
 THUMBNAIL = 360  # pixels
-DOUBT = 0.7  # a box below it is worth a look
+LOW_CONFIDENCE = 0.7  # a person should check a box below it
 FILTERS = ["all", "no table", "several tables", "low confidence", "adapters disagree", "errors"]
 Record = dict[str, Any]
 
@@ -49,7 +49,6 @@ class Job:
     adapters: list[str] = field(default_factory=list)
     answers: dict[str, dict[str, Record]] = field(default_factory=dict)
     folder: Path = Path()
-    stopping: bool = False
     sources: tuple[Any, ...] = ()  # the files, the folder and the adapters it was made from
     done: int = 0  # photos that every adapter has answered
 
@@ -68,7 +67,7 @@ class Job:
         file = small.with_name(f"{small.stem}-{threshold}.jpg")
         if not file.exists():
             with Image.open(small) as picture:
-                framed(picture, record).save(file, quality=85)
+                with_boxes(picture, record).save(file, quality=85)
         return file
 
     def blank(self) -> str:
@@ -87,7 +86,7 @@ class Job:
         """The answers of one adapter (the first) in order, as the command prints them."""
         chosen = adapter or (self.adapters[0] if self.adapters else "")
         return [
-            {"photo": name} | shown(self.answers[name][chosen], threshold)
+            {"photo": name} | above(self.answers[name][chosen], threshold)
             for name in self.photos
             if chosen in self.answers.get(name, {})
         ]
@@ -100,18 +99,14 @@ class Job:
         records = self.answers.get(name, {}).values()
         if kind == "all" or not records:
             return bool(records)
-        return kind in kinds([shown(record, threshold) for record in records])
+        return kind in kinds([above(record, threshold) for record in records])
 
-    def run(self, queue: DetectionQueue) -> Iterator[int]:
-        """Yields the number of answered photos as they come in, until the end or `stopping`.
-
-        Leaving it cancels the rest.
-        """
+    def run(self, queue: DetectionQueue) -> Generator[int]:
+        """Yields the number of answered photos as they come in; leaving it cancels the rest."""
         todo = deque((name, adapter) for name in self.left() for adapter in self.adapters)
         running: deque[Waiting] = deque()
-        self.stopping = False
         try:
-            while (todo or running) and not self.stopping:
+            while todo or running:
                 while todo and len(running) < 2 * queue.batch_size:
                     self._submit(*todo.popleft(), queue, running)
                 while running and running[0].answer.done():
@@ -149,22 +144,17 @@ class Job:
         self.done += len(self.answers[name]) == len(self.adapters)
 
 
-def shown(record: Record, threshold: float) -> Record:
-    """The record above a threshold; an error stays as it is."""
-    return record if "error" in record else above(record, threshold)
-
-
 def kinds(answers: Sequence[Record]) -> set[str]:
     """The FILTERS that one photo's answers belong to."""
     if any("error" in answer for answer in answers):
         return {"errors"}
     boxes = answers[0]["boxes"]
-    found = {"no table"} if not boxes else {"several tables"} if len(boxes) > 1 else set()
-    if any(box["confidence"] < DOUBT for box in boxes):
-        found.add("low confidence")
+    names = {"no table"} if not boxes else {"several tables"} if len(boxes) > 1 else set()
+    if any(box["confidence"] < LOW_CONFIDENCE for box in boxes):
+        names.add("low confidence")
     if not all(agree(boxes, other["boxes"]) for other in answers[1:]):
-        found.add("adapters disagree")
-    return found
+        names.add("adapters disagree")
+    return names
 
 
 def agree(one: Sequence[Record], other: Sequence[Record]) -> bool:
@@ -175,8 +165,9 @@ def agree(one: Sequence[Record], other: Sequence[Record]) -> bool:
     return same_boxes(first, second)
 
 
-def doubt(answers: Sequence[Record]) -> float:
-    """How much a label of this photo would teach: 1 for a disagreement, else 1 - confidence."""
+def uncertainty(answers: Sequence[Record]) -> float:
+    """How much a label of this photo would teach, 0 to 1: 1 where adapters disagree, else 1 minus
+    the lowest confidence, 0.3 without a box."""
     answered = [answer for answer in answers if "error" not in answer]
     if not all(agree(answered[0]["boxes"], other["boxes"]) for other in answered[1:]):
         return 1.0
@@ -190,19 +181,19 @@ def new_job(files: Sequence[str], folder: Path | None, adapters: list[str]) -> J
     inner = find_photos([folder]) if folder else []
     named = [(path.relative_to(folder).as_posix(), path) for path in inner if folder]
     if not named and not paths:
-        raise ValueError("there is no photo to look at: add photos, a zip or choose a folder")
+        raise ValueError("there is no photo yet: add photos or a zip, or choose a folder")
     uploads().mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix="job-", dir=uploads()))
     try:
         for path in paths:
-            named += unpacked(path, place) if path.suffix.lower() == ".zip" else [(path.name, path)]
+            named += unpack(path, place) if path.suffix.lower() == ".zip" else [(path.name, path)]
     except (OSError, ValueError):
         shutil.rmtree(place)
         raise
-    return Job(distinct(named), adapters, {}, place)
+    return Job(unique_names(named), adapters, {}, place)
 
 
-def unpacked(archive: Path, place: Path) -> list[tuple[str, Path]]:
+def unpack(archive: Path, place: Path) -> list[tuple[str, Path]]:
     """The photos of a zip, extracted; ValueError for a broken, locked or exploding one."""
     target = Path(tempfile.mkdtemp(dir=place))
     try:
@@ -222,7 +213,7 @@ def unpacked(archive: Path, place: Path) -> list[tuple[str, Path]]:
     return [(path.relative_to(target).as_posix(), path) for path in photos]
 
 
-def distinct(named: Sequence[tuple[str, Path]]) -> dict[str, Path]:
+def unique_names(named: Sequence[tuple[str, Path]]) -> dict[str, Path]:
     """The photos by name; the second photo of a name gets a number."""
     photos: dict[str, Path] = {}
     for name, path in named:
@@ -234,7 +225,7 @@ def distinct(named: Sequence[tuple[str, Path]]) -> dict[str, Path]:
     return photos
 
 
-def inside(root: Path, name: str) -> Path:
+def folder_inside(root: Path, name: str) -> Path:
     """The folder `name` below `root`; ValueError for one that lies elsewhere."""
     folder = (root / name).resolve()
     if not folder.is_relative_to(root.resolve()) or not folder.is_dir():

@@ -5,10 +5,10 @@ from typing import Any
 import gradio as gr
 
 from nutrition_vl.page.choices import AdapterChoices
-from nutrition_vl.page.correct import CorrectTab, Draft
+from nutrition_vl.page.correct import CorrectTab
 from nutrition_vl.page.job import Job
 from nutrition_vl.page.many import ManyTab
-from nutrition_vl.page.photo import Look, PhotoTab, above
+from nutrition_vl.page.photo import PhotoState, PhotoTab
 
 
 def link(
@@ -24,7 +24,7 @@ def link(
     editor = [correct.editor, correct.draft, correct.line]
 
     def refresh() -> tuple[Any, Any]:
-        return gr.Dropdown(choices.titled()), gr.Dropdown(choices.titled())
+        return gr.Dropdown(choices.titles()), gr.Dropdown(choices.titles())
 
     def to_photo(job: Job, name: str) -> tuple[Any, Any]:
         if name not in job.photos:
@@ -35,14 +35,17 @@ def link(
         if name not in job.photos:
             raise gr.Error("click a picture first", print_exception=False)
         [record] = [one for one in job.records(threshold) if one["photo"] == name]
-        value = correct.opened(str(job.photos[name]), record.get("boxes", []))
+        value = correct.open(str(job.photos[name]), record.get("boxes", []))
         return *value, gr.Tabs(selected="correct")
 
-    def look_to_editor(look: Look, threshold: float) -> tuple[Any, ...]:
-        if not look.records:
-            return gr.skip(), Draft(), "Find the tables of a photo first.", gr.skip()
-        answer = above(next(iter(look.records.values())), threshold)
-        value = correct.opened(look.path, answer["boxes"])
+    def photo_to_editor(state: PhotoState, threshold: float) -> tuple[Any, ...]:
+        if not state.is_answered():
+            raise gr.Error("find the tables of a photo first", print_exception=False)
+        if state.truth:
+            value = correct.open_labelled(state.path, state.truth)
+        else:
+            answer = next(iter(state.records(threshold).values()))
+            value = correct.open(state.path, answer["boxes"])
         return *value, gr.Tabs(selected="correct")
 
     page.load(refresh, None, [photo.adapters, many.adapters], **quiet)
@@ -57,5 +60,5 @@ def link(
     many.open_editor.click(
         to_editor, [many.job, many.selected, many.threshold], [*editor, tabs], **quiet
     )
-    photo.correct.click(look_to_editor, [photo.look, photo.threshold], [*editor, tabs], **quiet)
+    photo.correct.click(photo_to_editor, [photo.state, photo.threshold], [*editor, tabs], **quiet)
     correct.next.click(correct.next_of, [many.job, many.threshold], editor, **quiet)

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from itertools import islice
+from contextlib import closing
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,17 @@ import gradio as gr
 from gradio.data_classes import ListFiles
 
 from nutrition_vl.export import ENDINGS, export
-from nutrition_vl.page.choices import AdapterChoices, adapter_inputs, checked_threshold
+from nutrition_vl.page.choices import (
+    CLICKED,
+    AdapterChoices,
+    Turn,
+    adapter_inputs,
+    valid_threshold,
+)
 from nutrition_vl.page.drawing import problem
 from nutrition_vl.page.guard import sentence
-from nutrition_vl.page.job import FILTERS, Job, inside, new_job, shown
+from nutrition_vl.page.job import FILTERS, Job, folder_inside, new_job
+from nutrition_vl.page.photo import above
 from nutrition_vl.page.queue import DetectionQueue
 
 PER_SCREEN = 60  # pictures of the gallery
@@ -61,18 +69,20 @@ class ManyTab:
             self.open_photo = gr.Button("Open in Photo", size="sm")
             self.open_editor = gr.Button("Correct", size="sm")
         self.job, self.selected = gr.State(Job(), delete_callback=Job.discard), gr.State("")
+        self.turn, self.clicked = gr.State(Turn()), gr.Number(visible=False)
 
     def _events(self) -> None:
         quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
+        inputs = [self.files, self.folder, self.adapters, self.threshold, self.filter, self.job]
         self.start.click(
             self.run,
-            [self.files, self.folder, self.adapters, self.threshold, self.filter, self.job],
+            [*inputs, self.turn, self.clicked],
             [self.progress, self.gallery, self.job],
+            js=CLICKED,
             concurrency_limit=8,
             **quiet,
         )
-        # Not `cancels`: the browser sends it late, and it would end the next start too.
-        self.stop.click(self.end, self.job, None, **quiet)
+        self.stop.click(Turn.stop, [self.turn, self.clicked], None, js=CLICKED, **quiet)
         gr.on(
             [self.filter.change, self.threshold.change],
             self.pictures,
@@ -106,26 +116,29 @@ class ManyTab:
         threshold: float,
         kind: str,
         job: Job,
+        turn: Turn,
+        clicked: float | None,
     ) -> Iterator[tuple[Any, ...]]:
         """Starts a job, or continues the one that was stopped, and follows it."""
+        at = turn.start(clicked)
         try:
-            job = self._job(files or [], folder, self.choices.checked(adapters), job)
-            start, before, redrawn = time.monotonic(), job.done, 0.0
+            job = self._job(files or [], folder, self.choices.valid(adapters), job)
+            start, before = time.monotonic(), job.done
             last: list[tuple[str, str]] = []
             yield bar(before, len(job.photos), 0, 0), gr.skip(), job
-            for done in job.run(self.queue):
-                now = time.monotonic()
-                if now - redrawn > 1:
-                    redrawn = now
-                    drawn = self.pictures(job, kind, threshold)
-                    new = gr.skip() if drawn == last else drawn
-                    last = drawn
-                    yield bar(done, len(job.photos), done - before, now - start), new, job
+            with closing(job.run(self.queue)) as counts:
+                for done in each_second(takewhile(lambda _: turn.goes_on(at), counts)):
+                    seconds, pictures = (
+                        time.monotonic() - start,
+                        self.pictures(job, kind, threshold),
+                    )
+                    new = gr.skip() if pictures == last else pictures
+                    last = pictures
+                    yield bar(done, len(job.photos), done - before, seconds), new, job
             seconds = time.monotonic() - start
-            drawn = self.pictures(job, kind, threshold)
-            every = len(job.photos)
-            line = self.stopped(job) if job.stopping else bar(every, every, every - before, seconds)
-            yield line, drawn, job
+            line = bar(job.done, len(job.photos), job.done - before, seconds)
+            line = line if turn.goes_on(at) else stopped_line(job)
+            yield line, self.pictures(job, kind, threshold), job
         except (OSError, ValueError, RuntimeError) as error:
             yield problem(sentence(error)), gr.skip(), job
 
@@ -134,19 +147,11 @@ class ManyTab:
         sources = (tuple(files), folder, tuple(adapters))
         if job.sources == sources:
             return job
-        root = inside(self.root, folder) if folder and self.root else None
+        root = folder_inside(self.root, folder) if folder and self.root else None
         new = new_job(files, root, adapters)
         new.sources = sources
         job.discard()
         return new
-
-    def end(self, job: Job) -> None:
-        """Stops the visitor's job after the photos that are being answered."""
-        job.stopping = True
-
-    def stopped(self, job: Job) -> str:
-        """The line after a stop."""
-        return f"<p>Stopped at {job.done} of {len(job.photos)} photos: continue at any time.</p>"
 
     def pictures(self, job: Job, kind: str, threshold: float) -> list[tuple[str, str]]:
         """The first PER_SCREEN pictures of a filter with their boxes and captions."""
@@ -154,7 +159,7 @@ class ManyTab:
         return [self._picture(job, name, threshold) for name in names]
 
     def _picture(self, job: Job, name: str, threshold: float) -> tuple[str, str]:
-        record = shown(next(iter(job.answers[name].values())), threshold)
+        record = above(next(iter(job.answers[name].values())), threshold)
         if "error" in record:
             return job.blank(), record["error"]
         scores = ", ".join(f"{box['confidence']:.2f}" for box in record["boxes"])
@@ -177,29 +182,44 @@ class ManyTab:
 
     # ---- programs --------------------------------------------------------------------------------
 
-    def detect_many(self, photos: list[str], adapter: str, threshold: float) -> list[Record]:
+    def detect_many(self, photos: list[str], adapter: str, threshold: float) -> Iterator[Any]:
         """Finds the tables on many photos: one answer per photo, an error where there is none."""
         try:
-            [name], least = self.choices.checked(adapter), checked_threshold(threshold)
+            [name], least = self.choices.valid(adapter), valid_threshold(threshold)
             job = new_job(photos or [], None, [name])
             try:
-                for _ in job.run(self.queue):
-                    pass
+                with closing(job.run(self.queue)) as counts:
+                    for _ in each_second(counts):
+                        yield gr.skip()  # here Gradio ends the job of a client that has left
+                yield job.records(least)
             finally:
                 job.discard()
         except (OSError, ValueError, RuntimeError) as error:
             raise gr.Error(sentence(error), print_exception=False) from error
-        return job.records(least)
 
 
 def paths(files: ListFiles | None) -> list[str]:
-    """The paths of uploads; Gradio's own way leaves an empty file per upload."""
+    """The paths of uploads; Gradio's own preprocessing leaves an empty file per upload."""
     return [file.path for file in files.root] if files else []
+
+
+def each_second(counts: Iterator[int]) -> Iterator[int]:
+    """One of these numbers per second."""
+    last = 0.0
+    for count in counts:
+        if time.monotonic() - last > 1:
+            last = time.monotonic()
+            yield count
 
 
 def folders_below(root: Path) -> list[str]:
     """The folder itself and those directly in it."""
     return [".", *sorted(path.name for path in root.iterdir() if path.is_dir())]
+
+
+def stopped_line(job: Job) -> str:
+    """The line after a stop."""
+    return f"<p>Stopped at {job.done} of {len(job.photos)} photos: continue at any time.</p>"
 
 
 def bar(done: int, every: int, new: int, seconds: float) -> str:

@@ -1,27 +1,26 @@
-"""The tab for one photo: up to four adapters side by side, kept answers, crops."""
+"""The tab for one photo: up to four adapters next to each other, kept answers, crops."""
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from PIL import Image
 
 from nutrition_vl.crops import crop, turned
 from nutrition_vl.data.photos import open_photo
-from nutrition_vl.matching import iou
 from nutrition_vl.models.checkpoints import DEMO
-from nutrition_vl.page.choices import AdapterChoices, adapter_inputs
-from nutrition_vl.page.drawing import data_url, figures, problem, tables
+from nutrition_vl.page.api import PhotoApi, memory, row
+from nutrition_vl.page.choices import CLICKED, AdapterChoices, Turn, adapter_inputs
+from nutrition_vl.page.drawing import agreement, data_url, figures, problem, tables
 from nutrition_vl.page.guard import own_upload, sentence
-from nutrition_vl.page.programs import Programs, memory, row
 from nutrition_vl.page.queue import DetectionQueue
 
-COLUMNS = ["adapter", "label", "score", "x0", "y0", "x1", "y1"]
+TITLES = ["adapter", "label", "score", "x0", "y0", "x1", "y1"]
 WAITING = "Drop in a photo, paste one or take one."
 SAVE = """(answer) => {
     if (!answer) return;
@@ -33,15 +32,42 @@ SAVE = """(answer) => {
 Record = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Truth:
+    """The true boxes of a photo of a labelled source; `file` is its name on the page."""
+
+    file: str
+    source: str
+    photo: str
+    split: str
+    boxes: list[Record]
+
+
 @dataclass
-class Look:
-    """One visitor's photo and the answers so far, by adapter, at threshold 0."""
+class PhotoState:
+    """One visitor's photo with its answers by adapter, at threshold 0; `names` are displayed."""
 
     path: str = ""
     size: tuple[int, int] = (0, 0)
     picture: str = ""
-    truth: list[list[float]] = field(default_factory=list)
-    records: dict[str, Record] = field(default_factory=dict)
+    truth: Truth | None = None
+    names: list[str] = field(default_factory=list)
+    answers: dict[str, Future] = field(default_factory=dict)
+
+    def is_answered(self) -> bool:
+        """True where each displayed adapter has an answer."""
+        answers = [self.answers.get(name) for name in self.names]
+        return bool(answers) and all(answer and answer.done() for answer in answers)
+
+    def records(self, threshold: float) -> dict[str, Record]:
+        """The displayed answers by adapter."""
+        answers = {name: self.answers[name].result().record(self.size) for name in self.names}
+        return {name: above(answer, threshold) for name, answer in answers.items()}
+
+    def cancel(self) -> None:
+        """Cancels the answers that no detector works on yet."""
+        waiting = [name for name, answer in self.answers.items() if answer.cancel()]
+        self.answers = {name: self.answers[name] for name in self.answers if name not in waiting}
 
 
 class PhotoTab:
@@ -62,7 +88,7 @@ class PhotoTab:
         self.photo = gr.Image(
             label="Photo", sources=["upload", "clipboard", "webcam"], height=300, elem_id="photo-in"
         )
-        # `open_photo` alone judges photos: Gradio would refuse with other words.
+        # `open_photo` alone checks photos: Gradio's refusals have other words.
         self.photo.preprocess = lambda file: file.path if file else None
         self.adapters, self.threshold = adapter_inputs(self.choices)
         with gr.Row():
@@ -76,39 +102,48 @@ class PhotoTab:
     def _outputs(self) -> None:
         self.line = gr.Markdown(WAITING, elem_id="photo-line", elem_classes="live")
         self.figures = gr.HTML(elem_id="photo-figures")
-        self.table = gr.Dataframe(headers=COLUMNS, label="Boxes in pixels", interactive=False)
+        self.table = gr.Dataframe(headers=TITLES, label="Boxes in pixels", interactive=False)
         with gr.Accordion("Crops", open=False):
             self.crops = gr.Gallery(label="Tables, cut out", columns=3, format="jpeg", height=260)
-            self.turn = gr.Slider(0, 270, 0, step=90, label="Turn clockwise by degrees")
+            self.angle = gr.Slider(0, 270, 0, step=90, label="Turn clockwise by degrees")
         with gr.Accordion("JSON", open=False):
             self.answer = gr.JSON(show_label=False)
         with gr.Row():
             self.save = gr.Button("Download JSON", size="sm")
             self.correct = gr.Button("Correct", size="sm")
-        self.look, self.truth = gr.State(Look()), gr.State(None)
+        self.state, self.truth = gr.State(PhotoState()), gr.State(None)
+        self.turn = gr.State(Turn())
+        self.clicked = gr.Number(visible=False)
 
     def _events(self) -> None:
-        inputs = [self.photo, self.adapters, self.threshold, self.turn, self.truth, self.look]
-        outputs = [self.line, self.figures, self.table, self.answer, self.crops, self.look]
-        run: dict[str, Any] = dict(
-            concurrency_limit=self.queue.batch_size, concurrency_id="photo", show_progress="hidden"
-        )
-        changes = [self.photo.change, self.adapters.input, self.button.click]
-        asked = gr.on(changes, self.show, inputs, outputs, api_visibility="private", **run)
-        self.cancel.click(
-            lambda: "Cancelled.", None, self.line, cancels=asked, api_visibility="private"
+        inputs = [self.photo, self.adapters, self.threshold, self.angle, self.truth, self.state]
+        inputs += [self.turn, self.clicked]
+        outputs = [self.line, self.figures, self.table, self.answer, self.crops, self.state]
+        hidden: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
+        limit: dict[str, Any] = dict(
+            concurrency_limit=self.queue.batch_size, concurrency_id="photo"
         )
         gr.on(
-            [self.threshold.change, self.turn.change],
+            [self.photo.change, self.adapters.input, self.button.click],
+            self.show,
+            inputs,
+            outputs,
+            js=CLICKED,
+            trigger_mode="multiple",  # the latest one ends those before it
+            **limit,
+            **hidden,
+        )
+        self.cancel.click(Turn.stop, [self.turn, self.clicked], None, js=CLICKED, **hidden)
+        gr.on(
+            [self.threshold.change, self.angle.change],
             self.redraw,
-            [self.threshold, self.turn, self.look],
+            [self.threshold, self.angle, self.state],
             outputs[:-1],
             trigger_mode="always_last",
-            show_progress="hidden",
-            api_visibility="private",
+            **hidden,
         )
         self.save.click(None, self.answer, js=SAVE, api_visibility="private")
-        Programs(self.queue, self.choices).build(self.photo, self.adapters, self.threshold, run)
+        PhotoApi(self.queue, self.choices).build(self.photo, self.adapters, self.threshold, limit)
 
     # ---- people ----------------------------------------------------------------------------------
 
@@ -117,96 +152,98 @@ class PhotoTab:
         path: str | None,
         names: list[str],
         threshold: float,
-        turn: int,
-        truth: Any,
-        look: Look,
+        angle: int,
+        truth: Truth | None,
+        state: PhotoState,
+        turn: Turn,
+        clicked: float | None,
     ) -> Iterator[tuple[Any, ...]]:
         """Answers a photo with each chosen adapter that has not answered it yet."""
+        at = turn.start(clicked)
         if not path:
-            yield WAITING, "", [], None, [], Look()
+            yield WAITING, "", [], None, [], PhotoState()
             return
         try:
-            if look.path != path:
-                look = opened(path, truth)
-            for line in self._ask(look, self.choices.checked(names)):
-                yield line, *[gr.skip()] * 5
-            shown = Look(look.path, look.size, look.picture, look.truth)
-            shown.records = {name: look.records[name] for name in names}
-            yield *self.redraw(threshold, turn, shown), look
+            if state.path != path:
+                state.cancel()
+                state = new_state(path, truth)
+            state.names = self.choices.valid(names)
+            for line in self._answers(state, turn, at):
+                yield line, *[gr.skip()] * 4, state
+            if turn.is_stopped(at):
+                yield "Cancelled.", *[gr.skip()] * 5
+            elif turn.goes_on(at):
+                yield *self.redraw(threshold, angle, state), state
         except (OSError, ValueError, RuntimeError) as error:
             text = sentence(error)
-            yield f"⚠️ {text}", problem(text), [], None, [], Look()
+            yield f"⚠️ {text}", problem(text), [], None, [], PhotoState()
 
-    def redraw(self, threshold: float, turn: int, look: Look) -> tuple[Any, ...]:
+    def redraw(self, threshold: float, angle: int, state: PhotoState) -> tuple[Any, ...]:
         """The kept answers at another threshold; no model runs."""
-        if not look.records:
-            return WAITING, "", [], None, []
-        answers = {name: above(record, threshold) for name, record in look.records.items()}
-        titles = {self._title(name, answer, look.truth): answer for name, answer in answers.items()}
-        document = {"photo": Path(look.path).name, "threshold": threshold}
-        size = {"width": look.size[0], "height": look.size[1]}
+        if not state.is_answered():
+            return (gr.skip(),) * 5
+        answers = state.records(threshold)
+        truth = [box["xyxy"] for box in state.truth.boxes] if state.truth else []
+        titles = {self._title(name, answer, truth): answer for name, answer in answers.items()}
+        document = {"photo": Path(state.path).name, "threshold": threshold}
+        size = {"width": state.size[0], "height": state.size[1]}
         listed = [{"adapter": name} | answer for name, answer in answers.items()]
         rows = [
             [self.choices.title(name), *row(box)]
             for name, answer in answers.items()
             for box in answer["boxes"]
         ]
-        drawn = figures(look.picture, look.size, titles, look.truth)
-        cut = self._crops(look, next(iter(answers.items())), turn)
+        drawing = figures(state.picture, state.size, titles, truth)
+        crops = self._crops(state, next(iter(answers.items())), angle)
         line = f"{' · '.join(titles)} · {memory(self.queue)}"
-        return line, drawn, rows, document | size | {"answers": listed}, cut
+        return line, drawing, rows, document | size | {"answers": listed}, crops
 
-    def _ask(self, look: Look, names: list[str]) -> Iterator[str]:
-        """Yields a line while the answers of new adapters come in; leaving cancels the rest."""
-        new = [name for name in names if name not in look.records]
-        photo = open_photo(Path(look.path)) if new else None
-        waiting = {name: self.queue.submit(photo, name) for name in new if photo}
-        start = time.monotonic()
+    def _answers(self, state: PhotoState, turn: Turn, at: float) -> Iterator[str]:
+        """Yields a line until all answers are there or the run ends; raises an answer's error.
+
+        A run that another one replaces leaves its answers to that one. A run that is stopped, or
+        whose visitor left, cancels them.
+        """
+        new = [name for name in state.names if name not in state.answers]
+        photo = open_photo(Path(state.path)) if new else None
+        state.answers |= {name: self.queue.submit(photo, name) for name in new if photo}
+        waiting, start = [state.answers[name] for name in state.names], time.monotonic()
         try:
-            while not all(future.done() for future in waiting.values()):
-                done = sum(future.done() for future in waiting.values())
-                yield f"Looking… {done} of {len(new)} · {time.monotonic() - start:.0f} s"
+            while turn.goes_on(at) and not all(answer.done() for answer in waiting):
+                done = sum(answer.done() for answer in waiting)
+                seconds = time.monotonic() - start
+                yield f"Detecting… {done} of {len(waiting)} adapters · {seconds:.0f} s"
                 time.sleep(0.1)
-        finally:
-            for future in waiting.values():
-                future.cancel()
-        for name, future in waiting.items():
-            look.records[name] = future.result().record(look.size)
+        except GeneratorExit:
+            state.cancel()
+            raise
+        if turn.is_stopped(at):
+            state.cancel()
 
-    def _crops(self, look: Look, answer: tuple[str, Record], turn: int) -> list[Image.Image]:
-        """The tables of one adapter's answer cut out of the photo, turned by `turn` degrees."""
+    def _crops(
+        self, state: PhotoState, answer: tuple[str, Record], angle: int
+    ) -> list[Image.Image]:
+        """The tables of one adapter's answer cut out of the photo, turned by `angle` degrees."""
         name, record = answer
         if not record["boxes"]:
             return []
-        photo, margin = open_photo(Path(look.path)), self.queue.detector.margin(name)
-        return [turned(crop(photo, box["xyxy"], margin), turn // 90) for box in record["boxes"]]
+        photo, margin = open_photo(Path(state.path)), self.queue.detector.margin(name)
+        return [turned(crop(photo, box["xyxy"], margin), angle // 90) for box in record["boxes"]]
 
     def _title(self, name: str, answer: Record, truth: list[list[float]]) -> str:
-        parts = [
-            self.choices.title(name),
-            tables(len(answer["boxes"])),
-            f"{answer['seconds']:.2f} s",
-        ]
-        return ": ".join(parts[:2]) + " in " + parts[2] + agreement(answer, truth)
+        count, seconds = tables(len(answer["boxes"])), f"{answer['seconds']:.2f} s"
+        return f"{self.choices.title(name)}: {count} in {seconds}{agreement(answer, truth)}"
 
 
-def opened(path: str, truth: Any = None) -> Look:
-    """A new look at an uploaded photo; `truth` is (file name, true boxes) where a tab set it."""
+def new_state(path: str, truth: Truth | None = None) -> PhotoState:
+    """The state of an uploaded photo that no adapter has answered yet."""
     photo = open_photo(own_upload(path), Path(path).name)
-    known = truth[1] if truth and truth[0] == Path(path).name else []
-    return Look(path, photo.size, data_url(photo), known)
+    mine = truth if truth and truth.file == Path(path).name else None
+    return PhotoState(path, photo.size, data_url(photo), mine)
 
 
 def above(record: Record, threshold: float) -> Record:
-    """The record with only the boxes of at least this confidence."""
+    """The record with only the boxes of at least this confidence; an error stays as it is."""
+    if "error" in record:
+        return record
     return record | {"boxes": [b for b in record["boxes"] if b["confidence"] >= threshold]}
-
-
-def agreement(answer: Record, truth: list[list[float]]) -> str:
-    """Mean over the true boxes of the IoU with the best box, where the truth is known."""
-    if not truth:
-        return ""
-    boxes = np.array([box["xyxy"] for box in answer["boxes"]]).reshape(-1, 4)
-    overlaps = iou(np.array(truth, dtype=float).reshape(-1, 4), boxes)
-    best = overlaps.max(axis=1) if len(boxes) else np.zeros(len(truth))
-    return f", IoU {best.mean():.2f}"

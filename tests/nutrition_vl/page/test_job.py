@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from nutrition_vl.models.checkpoints import DEMO
-from nutrition_vl.page.job import distinct, doubt, inside, kinds, new_job, unpacked
+from nutrition_vl.page.job import folder_inside, kinds, new_job, uncertainty, unique_names, unpack
 from nutrition_vl.page.queue import DetectionQueue
 
 EXAMPLES = DEMO / "examples"
@@ -52,7 +52,7 @@ def test_a_broken_zip_is_one_sentence(uploads, content):
 def test_a_zip_that_explodes_is_refused_before_it_is_unpacked(uploads, archive, monkeypatch):
     monkeypatch.setattr("nutrition_vl.page.job.MOST_UNPACKED", 1000)
     with pytest.raises(ValueError, match="unpacks to"):
-        unpacked(archive, uploads)
+        unpack(archive, uploads)
 
 
 def test_files_of_this_machine_are_no_uploads(uploads):
@@ -66,12 +66,12 @@ def test_a_folder_lies_below_the_root(tmp_path, name):
     root.mkdir()
     (tmp_path / "other").mkdir()
     with pytest.raises(ValueError, match="there is no folder"):
-        inside(root, name)
+        folder_inside(root, name)
 
 
 def test_photos_of_one_name_are_numbered(tmp_path):
     named = [("a.jpg", tmp_path / "1"), ("a.jpg", tmp_path / "2"), ("a-2.jpg", tmp_path / "3")]
-    assert list(distinct(named)) == ["a.jpg", "a-2.jpg", "a-2-2.jpg"]
+    assert list(unique_names(named)) == ["a.jpg", "a-2.jpg", "a-2-2.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_is_unusual_about_a_photo(answers, wanted):
 
 def test_disagreement_and_low_confidence_teach_most():
     agreed, low, split = [[box(0.9)]], [[box(0.5)]], [[box(0.9)], []]
-    order = [doubt([{"boxes": b} for b in answers]) for answers in (split, low, agreed)]
+    order = [uncertainty([{"boxes": b} for b in answers]) for answers in (split, low, agreed)]
     assert order == sorted(order, reverse=True)
 
 

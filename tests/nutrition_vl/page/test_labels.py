@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from nutrition_vl.data import load_split
+from nutrition_vl.data.corrections import read_corrections
 from nutrition_vl.models.checkpoints import DEMO
-from nutrition_vl.page.labels import LabelFolder, save_correction
+from nutrition_vl.page.labels import LabelFolder, Place
 
 PACK = DEMO / "examples" / "pack_1.jpg"
 BOXES, LABELS = [[54.0, 72.0, 270.0, 360.0]], ["nutrition-table-text"]
@@ -68,19 +69,54 @@ def test_visitors_who_save_at_the_same_time_lose_nothing(tmp_path):
     folder = LabelFolder(tmp_path / "labels")
     with ThreadPoolExecutor(8) as visitors:
         list(visitors.map(lambda photo: folder.save(photo, (540, 720), BOXES, LABELS), photos))
-        list(visitors.map(lambda n: save_correction(tmp_path, str(n), "val", [], []), range(40)))
+        list(visitors.map(lambda n: folder.correct(place(n), [], []), range(40)))
     assert sorted(row["image_id"].partition("-")[0] for row in folder.rows()) == sorted(
         photo.stem for photo in photos
     )
-    assert len((tmp_path / "corrections.jsonl").read_text().splitlines()) == 40
-    undone = [folder.undo() for _ in photos]
-    assert len(set(undone)) == 40
+    assert len(lines_of(tmp_path / "labels" / "packs" / "corrections.jsonl")) == 40
+    assert len({folder.undo() for _ in range(80)}) == 80
+    assert folder.rows() == lines_of(tmp_path / "labels" / "packs" / "corrections.jsonl") == []
+
+
+def place(photo):
+    """The correction of a photo of the source packs."""
+    return Place.of_source("packs", str(photo), "val")
+
+
+def lines_of(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_a_correction_replaces_the_photos_entry_and_is_undone(tmp_path):
+    folder = LabelFolder(tmp_path)
+    folder.correct(place("a"), [], [])
+    file = folder.correct(place("a"), BOXES, LABELS)
+    folder.correct(place("b"), [], [])
+    assert [(entry["id"], entry["xyxy"]) for entry in lines_of(file)] == [("a", BOXES), ("b", [])]
+    assert folder.correction(place("a")) == read_corrections(file, "val")["a"]
+    assert [folder.undo(), folder.undo()] == ["b", "a"]
+    assert [(entry["id"], entry["xyxy"]) for entry in lines_of(file)] == [("a", [])]
     assert folder.rows() == []
 
 
-def test_a_correction_replaces_the_photos_entry(tmp_path):
-    save_correction(tmp_path, "a", "val", [], [])
-    file = save_correction(tmp_path, "a", "val", BOXES, LABELS)
-    save_correction(tmp_path, "b", "val", [], [])
-    entries = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [(entry["id"], entry["xyxy"]) for entry in entries] == [("a", BOXES), ("b", [])]
+def test_corrections_are_read_as_those_of_the_audit(tmp_path):
+    """The photo's true box is replaced, others stay; a source of its own has a file of its own."""
+    folder = LabelFolder(tmp_path / "labels")
+    file = folder.correct(Place.of_source("packs", "pack_1", "examples"), BOXES, LABELS)
+    folder.correct(Place.of_source("others", "pack_1", "examples"), [], [])
+    as_labelled = load_split(DEMO / "examples", "examples")
+    rows = load_split(DEMO / "examples", "examples", corrections=file)
+    changed = [n for n, row in enumerate(rows["xyxy"]) if row != as_labelled["xyxy"][n]]
+    assert [rows["id"][n] for n in changed] == ["pack_1"]
+    assert rows["xyxy"][changed[0]] == BOXES
+
+
+def test_a_file_with_a_broken_line_is_not_cut_short(tmp_path):
+    folder = LabelFolder(tmp_path)
+    folder.correct(place("a"), [], [])
+    file = tmp_path / "packs" / "corrections.jsonl"
+    file.write_text("{broken\n" + file.read_text())
+    before = file.read_text()
+    with pytest.raises(ValueError, match=r"corrections\.jsonl, line 1 is not JSON"):
+        folder.correct(place("b"), [], [])
+    assert file.read_text() == before

@@ -9,17 +9,17 @@ import psutil
 from PIL import Image
 
 from nutrition_vl.data.photos import open_photo
-from nutrition_vl.page.choices import AdapterChoices, checked_threshold
+from nutrition_vl.page.choices import AdapterChoices, valid_threshold
 from nutrition_vl.page.drawing import LONGEST_SIDE, tables
 from nutrition_vl.page.guard import own_upload, sentence
 from nutrition_vl.page.queue import DetectionQueue
 
-COLUMNS = ["label", "score", "x0", "y0", "x1", "y1"]
+TITLES = ["label", "score", "x0", "y0", "x1", "y1"]
 Record = dict[str, Any]
 
 
-class Programs:
-    """Answers programs; an error is an error of the call and one sentence."""
+class PhotoApi:
+    """The endpoints; an error of a call is one sentence."""
 
     def __init__(self, queue: DetectionQueue, choices: AdapterChoices) -> None:
         self.queue, self.choices = queue, choices
@@ -30,7 +30,7 @@ class Programs:
         """Adds the endpoints to the page that is being built; hidden components carry types."""
         adapter = gr.Dropdown(self.choices.names(), visible=False)
         drawing = gr.AnnotatedImage(visible=False)
-        rows, line = gr.Dataframe(headers=COLUMNS, visible=False), gr.Markdown(visible=False)
+        rows, line = gr.Dataframe(headers=TITLES, visible=False), gr.Markdown(visible=False)
         outputs = [drawing, rows, line, gr.JSON(visible=False)]
         # Without preprocessing the values arrive as they were sent, and our own words refuse them.
         raw = run | {"preprocess": False}
@@ -59,7 +59,7 @@ class Programs:
         try:
             if not isinstance(photo, dict) or not isinstance(photo.get("path"), str):
                 raise ValueError("there is no photo in this call: upload one")
-            names, least = self.choices.checked(adapters), checked_threshold(threshold)
+            names, least = self.choices.valid(adapters), valid_threshold(threshold)
             picture = open_photo(own_upload(photo["path"]), Path(photo["path"]).name)
             futures = [self.queue.submit(picture, name) for name in names]
             answers = [future.result().above(least).record(picture.size) for future in futures]
