@@ -25,6 +25,9 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(items):
     """Files with slow tests come first, so that no process is left alone with one at the end."""
+    for item in items:
+        if "demo" in item.fixturenames:
+            item.add_marker("model")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

@@ -24,6 +24,8 @@ from nutrition_vl.page import api
 from nutrition_vl.page.serve import serve
 from tests.helpers.visitors import crowd, detect, visitor
 
+pytestmark = pytest.mark.model
+
 EXAMPLES = DEMO / "examples"
 WORDS = "Nutrition facts\nEnergy 250 kcal\nFat 10 g\nSugars 8 g\nProtein 6 g\nSalt 1.2 g"
 

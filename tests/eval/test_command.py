@@ -13,6 +13,8 @@ from nutrition_vl.detector import THRESHOLD
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.processes import Processes
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, photos):

@@ -25,6 +25,8 @@ from nutrition_vl.models.checkpoints import CARD, DEMO, read_card, write_card
 from nutrition_vl.models.load import PixelBudget, budget_of, load_processor
 from nutrition_vl.models.quantization import linear4bit_layers
 
+pytestmark = pytest.mark.model
+
 # flash, memory efficient, cuDNN, math
 KERNELS = (
     torch.backends.cuda.flash_sdp_enabled,

@@ -25,6 +25,8 @@ from nutrition_vl.models.load import PixelBudget, load_processor
 from nutrition_vl.models.random_weights import add_random_adapter, random_base, skeleton
 from nutrition_vl.models.runtime import detect_runtime
 
+pytestmark = pytest.mark.model
+
 REAL = Path(__file__).parents[3].parent / "shared" / "data" / "real" / "images"
 
 

@@ -14,6 +14,8 @@ from training.fast_step.lora_linear import LoraLinear
 from training.fast_step.stack import fused_layers
 from training.settings.recipes import LANGUAGE, QV, Recipe, lora_config
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module", params=["nf4", "none"])
 def base(request):

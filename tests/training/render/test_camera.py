@@ -13,6 +13,8 @@ from training.render.camera.noise import Noise
 from training.render.camera.pool import TABLES, make_pool
 from training.render.camera.scenes import Camera
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):

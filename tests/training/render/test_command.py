@@ -10,6 +10,8 @@ from nutrition_vl.data import load_split, truth
 from training.render.__main__ import main
 from training.render.camera.scenes import PAIRED
 
+pytestmark = pytest.mark.model
+
 
 def render(folder, *options):
     return main([*"--count 6 --size 96 --workers 1 --out".split(), str(folder), *options])

@@ -16,6 +16,8 @@ from training.render.package.backs import EXTRAS
 from training.render.package.blocks import Look
 from training.render.package.proofs import Proof
 
+pytestmark = pytest.mark.model
+
 SIZE = 192
 NAMES = [name for name, layout in panels.LAYOUTS.items() if layout.script in scripts()]
 

@@ -77,17 +77,12 @@ def draw_faces(
     """
     shape = (len(seeds), 4 + TABLES, SIDE, SIDE)
     labels = np.empty((len(seeds), TABLES), np.int64)
-    faces: np.ndarray = (
-        np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-        if file
-        else np.empty(shape, np.uint8)
-    )
+    make = partial(np.lib.format.open_memmap, file, "w+") if file else np.empty
+    faces: np.ndarray = make(dtype=np.uint8, shape=shape)
     with ProcessPoolExecutor(workers) as executor:
         drawn = executor.map(partial(_draw, kind=kind), seeds, chunksize=16)
-        for i, (canvas, ids) in enumerate(
-            tqdm(drawn, total=len(seeds), desc="faces", mininterval=5)
-        ):
-            faces[i], labels[i] = canvas, ids
+        for i, one in enumerate(tqdm(drawn, "faces", len(seeds), mininterval=5)):
+            faces[i], labels[i] = one
     return faces, labels
 
 

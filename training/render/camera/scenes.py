@@ -97,9 +97,7 @@ class Camera:
         theta = torch.zeros(count, 2, 3, device=self.device)
         theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = zoom[:, 0], zoom[:, 1], centre
         grid = functional.affine_grid(theta, [count, 3, height, width], align_corners=False)
-        photos = functional.grid_sample(
-            photos, grid, align_corners=False, padding_mode="reflection"
-        )
+        photos = functional.grid_sample(photos, grid, "bilinear", "reflection", False)
         shade = self.noise.smooth(count, 3, 3, height, width) * 0.2
         plain = shade + self.noise.uniform(0.05, 1, count, 3, 1, 1)
         bare = ~whole & self._often(0.2, count)
@@ -141,10 +139,8 @@ class Camera:
 
     def _curve(self, face: Tensor, count: int) -> Tensor:
         """Wraps half of the faces round a cylinder standing or lying."""
-        bend = self.noise.uniform(0.3, 0.98, count, 1, 1) * (
-            self.noise.uniform(0, 1, count, 1, 1) < 0.5
-        )
-        bend = bend.clamp_min(1e-3)
+        bend = self.noise.uniform(0.3, 0.98, count, 1, 1)
+        bend = (bend * (self.noise.uniform(0, 1, count, 1, 1) < 0.5)).clamp_min(1e-3)
         upright = self.noise.uniform(0, 1, count, 1, 1) < 0.8
         x, y = face.unbind(-1)
         wrap = torch.asin((x * bend).clamp(-1, 1)) / bend
@@ -174,10 +170,8 @@ class Camera:
         depth = functional.interpolate(depth, (height, width), mode="bilinear", align_corners=False)
         alpha = (depth * 12).clamp(0, 1) * (self.noise.uniform(0, 1, count, 1, 1, 1) < 0.4)
         tone = torch.tensor([0.80, 0.58, 0.46], device=self.device).view(1, 3, 1, 1)
-        skin = (
-            tone * self.noise.uniform(0.35, 1.15, count, 1, 1, 1)
-            + self.noise.normal(count, 3, 1, 1) * 0.04
-        )
+        skin = tone * self.noise.uniform(0.35, 1.15, count, 1, 1, 1)
+        skin = skin + self.noise.normal(count, 3, 1, 1) * 0.04
         skin = skin * (0.65 + 0.4 * depth.clamp(0, 1))
         return torch.lerp(pixels, skin.clamp(0, 1), alpha)
 
@@ -188,9 +182,8 @@ class Camera:
         pixels = pixels * (1 + 0.25 * self.noise.smooth(count, 1, 3, height, width)).clamp(0.3, 1.7)
         pixels = pixels + self._glare(count, height, width)
         pixels = pixels.clamp(0, 1) ** torch.exp(self.noise.normal(count, 1, 1, 1) * 0.3)
-        gain = torch.exp(
-            self.noise.normal(count, 1, 1, 1) * 0.2 + self.noise.normal(count, 3, 1, 1) * 0.06
-        )
+        light, tint = self.noise.normal(count, 1, 1, 1), self.noise.normal(count, 3, 1, 1)
+        gain = torch.exp(light * 0.2 + tint * 0.06)
         grey = pixels.mean(1, keepdim=True)
         pixels = torch.lerp(grey, pixels, self.noise.uniform(0.3, 1.3, count, 1, 1, 1)) * gain
         pixels = self._blur(pixels)

@@ -110,9 +110,8 @@ def _pack(rng: Rng, size: int, number: int, kind: str | None) -> Face:
 def _look(rng: Rng, colour: RGB, unit: float) -> Look:
     codes = [code for code, words in LANGUAGES.items() if words.script in scripts()]
     code = "en" if chance(rng, 0.4) else pick(rng, codes)
-    return Look(
-        colour, contrasting(rng, colour), LANGUAGES[code], float(rng.uniform(5.5, 11)) * unit
-    )
+    ink, size = contrasting(rng, colour), float(rng.uniform(5.5, 11)) * unit
+    return Look(colour, ink, LANGUAGES[code], size)
 
 
 def _turned(rng: Rng, table: Image.Image, label: str) -> tuple[Image.Image, str]:
@@ -141,10 +140,8 @@ def _inner(image: Image.Image, margins: packs.Margins) -> Box:
 
 
 def _print(rng: Rng, proof: Proof, inner: Box, tables: list[Table]) -> None:
-    area = proof.image.width * proof.image.height
-    cover = (
-        float(np.clip(np.exp(rng.normal(np.log(0.5), 0.7)), *COVER)) * area / max(1, len(tables))
-    )
+    area = proof.image.width * proof.image.height / max(1, len(tables))
+    cover = float(np.clip(np.exp(rng.normal(np.log(0.5), 0.7)), *COVER)) * area
     zones = _halves(rng, inner) if len(tables) == 2 else [inner]
     for number, zone in enumerate(zones):
         if not tables:

@@ -19,16 +19,14 @@ def korean(rng: Rng, pen: Pen) -> Image.Image:
     """The Korean box: title left, contents and kcal at the top right, nutrients in two columns."""
     words = FACTS["korean"]
     body = _korean_rows(rng, pen)
-    kcal = f"`{int(rng.integers(2, 70)) * 10} kcal`"
-    size = f"{words.size} {int(rng.integers(2, 60)) * 10} g"
+    kcal, grams = (int(rng.integers(2, most)) * 10 for most in (70, 60))
+    size = f"{words.size} {grams} g"
     per = pick(rng, (f"{int(rng.integers(1, 12)) * 10} g당", "100 g당", words.amount))
     top = pick(rng, ("accent", "accent", ""))
     title = [Line((words.titles[0],), True, float(rng.uniform(1.6, 2.6)), ground=top)]
     large = float(rng.uniform(0.9, 1.2))
-    facts = [
-        Line((size,), align="r", scale=0.8, ground=top),
-        Line((f"{per} {kcal}",), align="r", scale=large, ground=top),
-    ]
+    pairs = ((size, 0.8), (f"{per} `{kcal} kcal`", large))
+    facts = [Line((text,), align="r", scale=scale, ground=top) for text, scale in pairs]
     width = max(body.width, pen.size * 16)
     left, right = block(title, pen, width * 0.45), block(facts, pen, width * 0.55)
     height = max(left.height, right.height)
@@ -55,9 +53,8 @@ def _korean_rows(rng: Rng, pen: Pen) -> Image.Image:
         text = "  ".join(" ".join(cell) for cell in cells)
         return block([Line((text,), rule=0.05)], pen, pen.size * float(rng.uniform(14, 30)))
     if kind < 3:
-        head = Line(
-            (FACTS["korean"].amount, pick(rng, FACTS["korean"].daily)), scale=0.75, rule=0.1
-        )
+        cells_above = (FACTS["korean"].amount, pick(rng, FACTS["korean"].daily))
+        head = Line(cells_above, scale=0.75, rule=0.1)
         return block([head, *(Line(cell, rule=rule) for cell in cells)], pen)
     halves = [[Line(cell, rule=rule) for cell in part] for part in (cells[::2], cells[1::2])]
     width = pen.size * float(rng.uniform(9, 13))
@@ -80,9 +77,8 @@ def japanese(rng: Rng, pen: Pen) -> Image.Image:
     rows = [Line((name, value), rule=rule) for name, value in values]
     if chance(rng, 0.4):
         rows.append(Line((words.note,), scale=0.7))
-    return (
-        boxed(block([*head, *rows], pen), pen) if chance(rng, 0.8) else block([*head, *rows], pen)
-    )
+    table = block([*head, *rows], pen)
+    return boxed(table, pen) if chance(rng, 0.8) else table
 
 
 def chinese(rng: Rng, pen: Pen, region: str = "china") -> Image.Image:
@@ -90,22 +86,14 @@ def chinese(rng: Rng, pen: Pen, region: str = "china") -> Image.Image:
     words = NATIONAL[region]
     columns, rule = len(words.heads), pick(rng, (HAIR, HAIR, 0.0))
     shares = "%" in words.heads[-1]
-    lines = [
-        Line((words.title,), True, float(rng.uniform(1.0, 1.5)), align=pick(rng, "mml"), rule=HAIR)
-    ]
+    scale = float(rng.uniform(1.0, 1.5))
+    lines = [Line((words.title,), True, scale, align=pick(rng, "mml"), rule=HAIR)]
     if words.units:
         lines += [Line((unit.format(int(rng.integers(1, 30))),), rule=0) for unit in words.units]
         lines[-1] = replace(lines[-1], rule=HAIR)
     first = words.corner if chance(rng, 0.8) else ""
-    lines.append(
-        Line(
-            (first, *words.heads),
-            chance(rng, 0.3),
-            0.9,
-            rule=rule,
-            ground=pick(rng, ("", "", "tint")),
-        )
-    )
+    bold, ground = chance(rng, 0.3), pick(rng, ("", "", "tint"))
+    lines.append(Line((first, *words.heads), bold, 0.9, rule=rule, ground=ground))
     for name, value in _values(rng, words.names):
         others = [percent(rng) if shares else value for _ in range(columns - 1)]
         lines.append(Line((name, value, *others), rule=rule))
@@ -118,20 +106,12 @@ def brazil(rng: Rng, pen: Pen) -> Image.Image:
     """Brazil's table of 2022: heavy rules, per 100 g, per portion and share of the day."""
     words, language = NATIONAL["brazil"], LANGUAGES["br"]
     grams = int(rng.integers(2, 50)) * 5
-    lines = [
-        Line(
-            (words.title.upper() if chance(rng, 0.7) else words.title,),
-            True,
-            1.3,
-            align=pick(rng, "ml"),
-            rule=0.12,
-        )
-    ]
+    title = words.title.upper() if chance(rng, 0.7) else words.title
+    lines = [Line((title,), True, 1.3, align=pick(rng, "ml"), rule=0.12)]
     lines.append(Line((words.units[0].format(int(rng.integers(1, 20))),)))
     lines.append(Line((words.units[1].format(grams),), rule=0.25))
-    heads = pick(
-        rng, ((f"100 {pick(rng, ('g', 'ml'))}", f"{grams} g", "%VD*"), (f"{grams} g", "%VD*"))
-    )
+    own, hundred = (f"{grams} g", "%VD*"), f"100 {pick(rng, ('g', 'ml'))}"
+    heads = pick(rng, ((hundred, *own), own))
     lines.append(Line(("", *heads), True, rule=HAIR))
     for name, value in _values(rng, words.names):
         indent = 0.6 * name.startswith(">")
@@ -139,9 +119,8 @@ def brazil(rng: Rng, pen: Pen) -> Image.Image:
         lines.append(Line((name.strip(">"), *cells, percent(rng)), indent=indent, rule=HAIR))
     lines[-1] = replace(lines[-1], rule=0.25)
     main = block(lines, replace(pen, grid=chance(rng, 0.5)))
-    whole = stacked(
-        [main, note(words.note if chance(rng, 0.8) else language.note, pen, main.width)], pen
-    )
+    text = words.note if chance(rng, 0.8) else language.note
+    whole = stacked([main, note(text, pen, main.width)], pen)
     return boxed(whole, replace(pen, hairline=pick(rng, (1, 2))))
 
 
@@ -150,12 +129,8 @@ def gulf(rng: Rng, pen: Pen) -> Image.Image:
     english, arabic = LANGUAGES["en"], LANGUAGES["ar"]
     rule = pick(rng, (0.0, HAIR, HAIR))
     pen = replace(pen, rtl=False)
-    title = Line(
-        (english.title, arabic.title),
-        True,
-        float(rng.uniform(1.0, 1.4)),
-        rule=pick(rng, (HAIR, 0.2)),
-    )
+    scale = float(rng.uniform(1.0, 1.4))
+    title = Line((english.title, arabic.title), True, scale, rule=pick(rng, (HAIR, 0.2)))
     head = Line((english.per, pick(rng, ("100 g", "30 g", "")), arabic.per), True, 0.85, rule=rule)
     rows = [title, head]
     for i, (first, second) in enumerate(zip(english.names, arabic.names, strict=True)):

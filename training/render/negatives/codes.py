@@ -9,6 +9,8 @@ from training.render.layout.fonts import typefaces
 from training.render.layout.sheets import Line, block
 from training.render.negatives import paper
 
+KEYS = "S/N,P/N,MODEL,LOT,REF,Qty,Date,INPUT,Made in,Weight,TO,FROM".split(",")
+
 
 def bars(rng: Rng, width: int, height: int, ground: int = 255) -> Image.Image:
     """Bars of one to four modules with a line of digits below, or none."""
@@ -47,9 +49,8 @@ def modules(rng: Rng, side: int) -> Image.Image:
     elif kind == 2:
         middle = count // 2
         for r in range(5, -1, -1):
-            cells[middle - r : middle + r + 1, middle - r : middle + r + 1] = (
-                10 if r % 2 == 0 else 255
-            )
+            ring = slice(middle - r, middle + r + 1)
+            cells[ring, ring] = 10 if r % 2 == 0 else 255
     else:
         cells = np.repeat(cells[: max(3, count // 4)], 3, axis=0)
     framed = np.pad(cells, 2, constant_values=255)
@@ -62,9 +63,8 @@ def barcode(rng: Rng, size: int) -> Image.Image:
     image = paper.sheet(rng, size, 0.8, 3.0)
     w, h = image.size
     share = float(rng.uniform(0.5, 1.0))
-    code = bars(
-        rng, int(w * rng.uniform(0.6, 1.0)), int(h * share), pick(rng, (255, 255, 235, 200))
-    )
+    width = int(w * rng.uniform(0.6, 1.0))
+    code = bars(rng, width, int(h * share), pick(rng, (255, 255, 235, 200)))
     image.paste(code, ((w - code.width) // 2, h - code.height))
     if share < 0.85:
         words = paper.language(rng)
@@ -83,9 +83,8 @@ def square(rng: Rng, size: int) -> Image.Image:
     if chance(rng, 0.4):
         words = paper.language(rng)
         pen = paper.pen(rng, paper.ground_of(image), size * 0.05, words)
-        paper.printed(
-            image, [block([Line((paper.phrase(rng, words, 2, 5),))], pen, image.width)], (2, 2)
-        )
+        line = Line((paper.phrase(rng, words, 2, 5),))
+        paper.printed(image, [block([line], pen, image.width)], (2, 2))
     return image
 
 
@@ -93,29 +92,12 @@ def asset(rng: Rng, size: int) -> Image.Image:
     """A label of a parcel, a device or a library: lines of type, rules, bars."""
     image, words = paper.sheet(rng, size, 0.6, 2.5), paper.language(rng, 0.9)
     pen = paper.pen(rng, paper.ground_of(image), size * float(rng.uniform(0.025, 0.05)), words)
-    keys = (
-        "S/N",
-        "P/N",
-        "MODEL",
-        "LOT",
-        "REF",
-        "Qty",
-        "Date",
-        "INPUT",
-        "Made in",
-        "Weight",
-        "TO",
-        "FROM",
-    )
     rows = []
-    for i in rng.permutation(len(keys))[: int(rng.integers(2, 9))]:
+    for i in rng.permutation(len(KEYS))[: int(rng.integers(2, 9))]:
         value = pick(rng, (paper.number(rng, 0, 10**6), paper.name(rng), f"{paper.number(rng)} V"))
-        cells = (keys[i], value) if chance(rng, 0.5) else (f"{keys[i]}: {value}",)
-        rows.append(
-            Line(
-                cells, chance(rng, 0.2), float(rng.uniform(0.8, 1.5)), rule=pick(rng, (0, 0, 0.02))
-            )
-        )
+        cells = (KEYS[i], value) if chance(rng, 0.5) else (f"{KEYS[i]}: {value}",)
+        bold, scale = chance(rng, 0.2), float(rng.uniform(0.8, 1.5))
+        rows.append(Line(cells, bold, scale, rule=pick(rng, (0, 0, 0.02))))
     y = paper.printed(image, [block(rows, pen, image.width * 0.9)], (int(image.width * 0.05), 4))
     if image.height - y > 20:
         code = bars(rng, int(image.width * 0.8), int((image.height - y) * 0.8))

@@ -1,6 +1,5 @@
 """Paper with rows and columns: timetables, menus, invoices, spreadsheets, data sheets, forms."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from PIL import Image, ImageDraw
@@ -26,19 +25,13 @@ def _page(rng: Rng, size: int, shape: tuple[float, float], rows: Rows, pen: Pen)
     """The rows fitted to a sheet, between a title and lines of type now and then."""
     image, words = paper.sheet(rng, size, *shape, ground=None), paper.language(rng)
     ground = paper.ground_of(image)
-    fresh = paper.pen(rng, ground, TYPE)
-    pen = replace(
-        pen, ink=fresh.ink, tint=fresh.tint, accent=fresh.accent, accent_ink=fresh.accent_ink
-    )
+    fresh = vars(paper.pen(rng, ground, TYPE))
+    pen = replace(pen, **{name: fresh[name] for name in ("ink", "tint", "accent", "accent_ink")})
     parts = [block(rows, pen)]
     width = parts[0].width
     if chance(rng, 0.6):
-        head = Line(
-            (paper.phrase(rng, words, 1, 4),),
-            True,
-            float(rng.uniform(1.1, 2.4)),
-            align=pick(rng, "lm"),
-        )
+        text, scale = paper.phrase(rng, words, 1, 4), float(rng.uniform(1.1, 2.4))
+        head = Line((text,), True, scale, align=pick(rng, "lm"))
         own = replace(pen, face=paper.pen(rng, ground, TYPE, words).face)
         parts.insert(0, block([head], own, width))
     if chance(rng, 0.4):
@@ -50,27 +43,20 @@ def _page(rng: Rng, size: int, shape: tuple[float, float], rows: Rows, pen: Pen)
 
 
 def _pen(rng: Rng, words: Language | None = None) -> Pen:
-    return replace(
-        paper.pen(rng, (255, 255, 255), TYPE, words), stretch=float(rng.uniform(1.0, 1.6))
-    )
+    pen = paper.pen(rng, (255, 255, 255), TYPE, words)
+    return replace(pen, stretch=float(rng.uniform(1.0, 1.6)))
 
 
 def timetable(rng: Rng, size: int) -> Image.Image:
     """Departures: stops or lines and their times, or hours with minutes behind them."""
     words, columns = paper.language(rng), int(rng.integers(1, 8))
     rule, zebra = pick(rng, (0.0, HAIR)), chance(rng, 0.4)
-    rows = [
-        Line(
-            ("", *(str(int(rng.integers(1, 400))) for _ in range(columns))),
-            True,
-            ground=pick(rng, ("", "accent")),
-        )
-    ]
+    lines = [str(int(rng.integers(1, 400))) for _ in range(columns)]
+    rows = [Line(("", *lines), True, ground=pick(rng, ("", "accent")))]
     for i in range(int(rng.integers(5, 22))):
         times = (paper.clock(rng) if chance(rng, 0.9) else "|" for _ in range(columns))
-        rows.append(
-            Line((paper.name(rng), *times), rule=rule, ground="tint" if zebra and i % 2 else "")
-        )
+        ground = "tint" if zebra and i % 2 else ""
+        rows.append(Line((paper.name(rng), *times), rule=rule, ground=ground))
     if chance(rng, 0.3):
         hours = range(5, int(rng.integers(12, 24)))
         rows = [Line((f"{hour:02}", _minutes(rng)), rule=rule) for hour in hours]
@@ -89,24 +75,11 @@ def menu(rng: Rng, size: int) -> Image.Image:
     pen = replace(pen, grid=False, leading=float(rng.uniform(1.2, 2.0)))
     sign = pick(rng, ("", "", "$", "€", "£"))
     for _ in range(int(rng.integers(1, 5))):
-        rows.append(
-            Line(
-                (paper.phrase(rng, words, 1, 2).upper(),),
-                True,
-                float(rng.uniform(1.1, 1.6)),
-                align=pick(rng, "lm"),
-            )
-        )
+        head, scale = paper.phrase(rng, words, 1, 2).upper(), float(rng.uniform(1.1, 1.6))
+        rows.append(Line((head,), True, scale, align=pick(rng, "lm")))
         for _ in range(int(rng.integers(2, 8))):
-            rows.append(
-                Line(
-                    (
-                        paper.phrase(rng, words, 1, 4),
-                        sign + paper.number(rng, pick(rng, (0, 2)), 60),
-                    ),
-                    chance(rng, 0.2),
-                )
-            )
+            dish, price = paper.phrase(rng, words, 1, 4), paper.number(rng, pick(rng, (0, 2)), 60)
+            rows.append(Line((dish, sign + price), chance(rng, 0.2)))
             if chance(rng, 0.3):
                 rows.append(Line((paper.phrase(rng, words, 3, 7),), scale=0.75))
     return _page(rng, size, (0.5, 1.4), rows, pen)
@@ -115,24 +88,17 @@ def menu(rng: Rng, size: int) -> Image.Image:
 def invoice(rng: Rng, size: int) -> Image.Image:
     """A letter head, an address, goods in columns and their sum."""
     words = paper.language(rng, 0.9)
-    rows = [
-        Line((paper.name(rng), paper.name(rng)), True, 1.4),
-        Line((paper.phrase(rng, words, 2, 4),)),
-    ]
-    rows += [
-        Line((f"{key}: {paper.number(rng, 0, 10**5)}",))
-        for key in ("Invoice", "Date", "Tel", "VAT")
-        if chance(rng, 0.6)
-    ]
+    rows = [Line((paper.name(rng), paper.name(rng)), True, 1.4)]
+    rows.append(Line((paper.phrase(rng, words, 2, 4),)))
+    keys = (key for key in ("Invoice", "Date", "Tel", "VAT") if chance(rng, 0.6))
+    rows += [Line((f"{key}: {paper.number(rng, 0, 10**5)}",)) for key in keys]
     heads = ("Description", "Qty", "Unit", "Price", "Tax", "Total")[: int(rng.integers(3, 7))]
     rows.append(Line(heads, True, rule=HAIR, ground=pick(rng, ("", "accent", "tint"))))
     for _ in range(int(rng.integers(2, 14))):
         cells = (paper.number(rng, pick(rng, (0, 2))) for _ in heads[1:])
         rows.append(Line((paper.phrase(rng, words, 1, 4), *cells), rule=pick(rng, (0, HAIR))))
-    rows += [
-        Line((key, paper.number(rng, 2)), key == "Total", rule=HAIR)
-        for key in ("Net", "VAT 20%", "Total")
-    ]
+    for key in ("Net", "VAT 20%", "Total"):
+        rows.append(Line((key, paper.number(rng, 2)), key == "Total", rule=HAIR))
     return _page(rng, size, (0.6, 1.2), rows, _pen(rng, words))
 
 
@@ -142,19 +108,11 @@ def spreadsheet(rng: Rng, size: int) -> Image.Image:
     edge = chance(rng, 0.5)
     rows = [Line(("", *"ABCDEFGHIJ"[:columns]), ground="tint")] if edge else []
     for i in range(int(rng.integers(6, 24))):
-        cells = [
-            paper.number(rng, pick(rng, (0, 1, 2))) if chance(rng, 0.85) else ""
-            for _ in range(columns)
-        ]
+        numbers = (chance(rng, 0.85) for _ in range(columns))
+        cells = [paper.number(rng, pick(rng, (0, 1, 2))) if number else "" for number in numbers]
         first = str(i + 1) if edge else paper.phrase(rng, words, 1, 3)
-        rows.append(
-            Line(
-                (first, *cells),
-                chance(rng, 0.05),
-                rule=HAIR,
-                ground="tint" if chance(rng, 0.1) else "",
-            )
-        )
+        bold, ground = chance(rng, 0.05), "tint" if chance(rng, 0.1) else ""
+        rows.append(Line((first, *cells), bold, rule=HAIR, ground=ground))
     return _page(rng, size, (0.7, 2.0), rows, replace(_pen(rng, words), grid=chance(rng, 0.8)))
 
 
@@ -201,10 +159,8 @@ def ticket(rng: Rng, size: int) -> Image.Image:
     for i in range(across * down):
         x, y = i % across * image.width // across + 5, i // across * image.height // down + 5
         value = pick(rng, (paper.clock(rng), paper.name(rng), paper.number(rng)))
-        rows = [
-            Line((paper.phrase(rng, words, 1, 2),), scale=0.8),
-            Line((value,), True, float(rng.uniform(1.3, 2.6))),
-        ]
+        key = Line((paper.phrase(rng, words, 1, 2),), scale=0.8)
+        rows = [key, Line((value,), True, float(rng.uniform(1.3, 2.6)))]
         paper.printed(image, [block(rows, pen, image.width / across)], (x, y))
     return image
 
@@ -218,6 +174,3 @@ def calendar(rng: Rng, size: int) -> Image.Image:
     rows = [Line(heads, True, rule=HAIR, ground=pick(rng, ("", "accent", "tint")))]
     rows += [Line(tuple(cells[i : i + 7]), rule=HAIR) for i in range(0, len(cells) - 6, 7)]
     return _page(rng, size, (0.7, 1.5), rows, _pen(rng, words))
-
-
-Draw = Callable[[Rng, int], Image.Image]

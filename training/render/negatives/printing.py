@@ -89,22 +89,14 @@ def sign(rng: Rng, size: int) -> Image.Image:
     pen = paper.pen(rng, ground, 20, words)
     lines = []
     for _ in range(int(rng.integers(1, 7))):
-        text = (
-            pick(rng, WARNINGS)
-            if words.script == "latin" and chance(rng, 0.4)
-            else paper.phrase(rng, words, 1, 4)
-        )
-        lines.append(
-            Line((text,), chance(rng, 0.6), float(rng.uniform(0.7, 2.5)), align=pick(rng, "lmm"))
-        )
-    if chance(rng, 0.3):
-        lines += [
-            Line((paper.name(rng), pick(rng, ("→", "←", "↑", paper.clock(rng))))) for _ in range(3)
-        ]
+        warns = words.script == "latin" and chance(rng, 0.4)
+        text = pick(rng, WARNINGS) if warns else paper.phrase(rng, words, 1, 4)
+        bold, scale = chance(rng, 0.6), float(rng.uniform(0.7, 2.5))
+        lines.append(Line((text,), bold, scale, align=pick(rng, "lmm")))
+    for _ in range(3 if chance(rng, 0.3) else 0):
+        lines.append(Line((paper.name(rng), pick(rng, ("→", "←", "↑", paper.clock(rng))))))
     paper.fitted(image, block(lines, pen, 300), 0.85)
     if chance(rng, 0.5):
-        box = (3, 3, image.width - 4, image.height - 4)
-        ImageDraw.Draw(image).rounded_rectangle(
-            box, int(rng.integers(0, 20)), outline=pen.ink, width=3
-        )
+        box, radius = (3, 3, image.width - 4, image.height - 4), int(rng.integers(0, 20))
+        ImageDraw.Draw(image).rounded_rectangle(box, radius, outline=pen.ink, width=3)
     return image

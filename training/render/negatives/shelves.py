@@ -43,9 +43,8 @@ def _pack(rng: Rng, width: int, height: int) -> Image.Image:
     """A front in a few strokes."""
     ground = pack_colour(rng)
     image = Image.new("RGB", (width, height), ground)
-    look = blocks.Look(
-        ground, contrasting(rng, ground), paper.language(rng), max(4.0, height * 0.07)
-    )
+    ink, words = contrasting(rng, ground), paper.language(rng)
+    look = blocks.Look(ground, ink, words, max(4.0, height * 0.07))
     cuts = np.sort(rng.uniform(0, 1, int(rng.integers(1, 4))))
     for low, high in zip([0.0, *cuts], [*cuts, 1.0], strict=True):
         box = (1, int(low * height), width - 1, int(high * height))

@@ -8,19 +8,10 @@ from training.render.layout.fonts import typefaces
 from training.render.layout.sheets import Line, block
 from training.render.negatives import codes, paper
 
-SCREENS: tuple[RGB, ...] = (
-    (205, 208, 205), (180, 184, 180), (150, 156, 152), (225, 226, 222), (120, 126, 122),
-    (90, 95, 92), (240, 240, 238),
-)  # fmt: skip
-STOCK: tuple[RGB, ...] = (
-    WHITE,
-    WHITE,
-    (255, 230, 60),
-    (250, 205, 30),
-    (250, 120, 40),
-    (215, 30, 35),
-    (235, 235, 230),
-)
+SCREENS: tuple[RGB, ...] = ((205, 208, 205), (180, 184, 180), (150, 156, 152), (225, 226, 222),
+                            (120, 126, 122), (90, 95, 92), (240, 240, 238))  # fmt: skip
+STOCK: tuple[RGB, ...] = (WHITE, WHITE, (255, 230, 60), (250, 205, 30), (250, 120, 40),
+                          (215, 30, 35), (235, 235, 230))  # fmt: skip
 UNITS = ("kg", "l", "stk", "100 g", "pcs", "m", "ea", "lb", "個", "개")
 CLASSES = ((0, 150, 70), (80, 180, 70), (190, 215, 50), (255, 240, 0), (250, 185, 0),
            (240, 115, 30), (225, 30, 40))  # fmt: skip
@@ -66,9 +57,7 @@ def energy(rng: Rng, size: int) -> Image.Image:
     draw.rectangle((0, 0, w, band), (0, 75, 150))
     font = typefaces("latin")[0].font(band * 0.5, bold=True)
     draw.text((w * 0.06, band / 2), pick(rng, ("ENERG", "ENERGY")), WHITE, font, anchor="lm")
-    letters = pick(
-        rng, (("A", "B", "C", "D", "E", "F", "G"), ("A+++", "A++", "A+", "A", "B", "C", "D"))
-    )
+    letters = pick(rng, ("A B C D E F G", "A+++ A++ A+ A B C D")).split()
     step, chosen = h * 0.42 / 7, int(rng.integers(7))
     font = typefaces("latin")[0].font(step * 0.7, bold=True)
     for i, letter in enumerate(letters):
@@ -108,18 +97,13 @@ def _printed(rng: Rng, image: Image.Image, dark: RGB) -> None:
     if chance(rng, 0.7):
         lines.append(Line((paper.phrase(rng, words, 1, 3),)))
     unit = pick(rng, UNITS)
-    details = [
-        f"{paper.number(rng, 2, 400)} /{unit}",
-        paper.number(rng, 0, 10**7),
-        f"{paper.number(rng)} {unit}",
-        f"{int(rng.integers(1, 99))}-{int(rng.integers(100, 999))}",
-    ]
+    price, article, weight = (paper.number(rng, *form) for form in ((2, 400), (0, 10**7), ()))
+    place = f"{int(rng.integers(1, 99))}-{int(rng.integers(100, 999))}"
+    details = [f"{price} /{unit}", article, f"{weight} {unit}", place]
     lines += [Line((text,), scale=0.8) for text in details if chance(rng, 0.5)]
     if chance(rng, 0.2):
-        lines = [
-            Line((f"{a.cells[0]}", d), rule=pick(rng, (0, 0.02)))
-            for a, d in zip(lines, details, strict=False)
-        ]
+        pairs = zip(lines, details, strict=False)
+        lines = [Line((a.cells[0], d), rule=pick(rng, (0, 0.02))) for a, d in pairs]
     paper.printed(image, [block(lines, pen, w * 0.96)], (int(w * 0.02), int(h * 0.03)))
     if chance(rng, 0.6):
         code = codes.bars(rng, int(w * rng.uniform(0.25, 0.5)), int(h * rng.uniform(0.15, 0.35)))

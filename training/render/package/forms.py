@@ -3,7 +3,6 @@
 The functions are blocks, `(rng, tile, look)`, as in `blocks.py`.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from PIL import Image, ImageDraw
@@ -17,58 +16,45 @@ from training.render.layout.words import BRANDS, CONTACTS, COOKING, RECEIPT, WAS
 from training.render.package.blocks import Look, fitted, paste, slogan
 from training.render.package.signs import barcode
 
+# By number: rows of which some are drawn, how many, and headings; rows of drawn numbers.
+LISTS: dict[int, tuple] = {
+    0: (COOKING, (3, 6), (("Cooking", "Heat", "Time"), ("PREPARATION", "", ""),
+                          ("Servings", "Water", "Mix"))),
+    2: (WASTE, (2, 5), (("Recycling", "", ""), ("Raccolta differenziata", "", ""), ("", "", ""))),
+    3: (CONTACTS, (2, 6), (("Contact", ""), ("Made for", ""), ("Careline", ""))),
+}  # fmt: skip
+MONTHS = [f"{month}-{month + 2} months" for month in range(0, 12, 3)]
+GRIDS: dict[int, tuple] = {
+    1: ("Size", (20, 60), ("Chest", "cm"), (20, 90), "kg", ("S", "M", "L", "XL")),
+    4: ("Feeding guide", (60, 200), ("Water", "ml"), (1, 7), "Scoops", MONTHS),
+}
+
 
 def _grid_rows(rng: Rng) -> list[Line]:
     kind = int(rng.integers(5))
     ground, rule = pick(rng, ("", "accent", "tint")), pick(rng, (0, 0.02))
     head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    if kind == 0:
-        rows = [COOKING[i] for i in rng.permutation(len(COOKING))[: int(rng.integers(3, 6))]]
-        head = pick(
-            rng,
-            (("Cooking", "Heat", "Time"), ("PREPARATION", "", ""), ("Servings", "Water", "Mix")),
-        )
-    elif kind == 1:
-        rows = [
-            (str(i), f"{int(rng.integers(20, 60))} cm", f"{int(rng.integers(20, 90))}")
-            for i in ("S", "M", "L", "XL")
-        ]
-        head = ("Size", "Chest", "kg")
-    elif kind == 2:
-        rows = [WASTE[i] for i in rng.permutation(len(WASTE))[: int(rng.integers(2, 5))]]
-        head = pick(rng, (("Recycling", "", ""), ("Raccolta differenziata", "", ""), ("", "", "")))
-    elif kind == 3:
-        rows = [CONTACTS[i] for i in rng.permutation(len(CONTACTS))[: int(rng.integers(2, 6))]]
-        head = pick(rng, (("Contact", ""), ("Made for", ""), ("Careline", "")))
+    rows: list[tuple[str, ...]]
+    if kind in LISTS:
+        texts, most, heads = LISTS[kind]
+        rows = [texts[i] for i in rng.permutation(len(texts))[: int(rng.integers(*most))]]
+        head = pick(rng, heads)
     else:
-        ages = [
-            (
-                f"{a}-{a + 2} months",
-                f"{int(rng.integers(60, 200))} ml",
-                str(int(rng.integers(1, 7))),
-            )
-            for a in range(0, 12, 3)
-        ]
-        head, rows = ("Feeding guide", "Water", "Scoops"), ages
-    return [
-        Line(head, bold=True, rule=rule, ground=ground),
-        *(Line(row, rule=rule) for row in rows),
-    ]
+        name, low, unit, high, last, starts = GRIDS[kind]
+        rows, head = [], (name, unit[0], last)
+        for start in starts:
+            size = f"{int(rng.integers(*low))} {unit[1]}"
+            rows.append((start, size, str(int(rng.integers(*high)))))
+    first = Line(head, bold=True, rule=rule, ground=ground)
+    return [first, *(Line(row, rule=rule) for row in rows)]
 
 
 def other_table(rng: Rng, tile: Image.Image, look: Look) -> None:
     """A table that says nothing on nutrition: cooking times, sizes, feeding."""
-    pen = Pen(
-        face=pick(rng, typefaces("latin")),
-        size=look.size,
-        ink=look.ink,
-        tint=vivid(rng),
-        accent=look.ink,
-        accent_ink=look.ground,
-        grid=chance(rng, 0.5),
-        stretch=float(rng.uniform(1, 1.4)),
-    )
+    face, tint = pick(rng, typefaces("latin")), vivid(rng)
+    grid, stretch = chance(rng, 0.5), float(rng.uniform(1, 1.4))
+    pen = Pen(face, look.size, look.ink, None, look.ink, look.ground, tint)
+    pen = replace(pen, grid=grid, stretch=stretch)
     paste(tile, block(_grid_rows(rng), pen))
 
 

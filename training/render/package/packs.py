@@ -92,21 +92,19 @@ def _pattern(rng: Rng, image: Image.Image, other: RGB) -> Image.Image:
 
 def box(rng: Rng, image: Image.Image) -> tuple[Image.Image, Margins]:
     """A carton's side, perhaps with a lid's fold."""
-    alpha = Image.new("L", image.size, 0)
-    radius = int(min(image.size) * pick(rng, (0, 0, 0.02, 0.05)))
-    corner = (image.width - 1, image.height - 1)
-    ImageDraw.Draw(alpha).rounded_rectangle((0, 0, *corner), radius, fill=255)
-    return alpha, (0.02, 0.02, 0.02, 0.02)
+    return _rounded(image, pick(rng, (0, 0, 0.02, 0.05))), (0.02, 0.02, 0.02, 0.02)
 
 
 def label(rng: Rng, image: Image.Image) -> tuple[Image.Image, Margins]:
     """A paper label, often with round corners."""
-    alpha = Image.new("L", image.size, 0)
-    radius = int(min(image.size) * rng.uniform(0.0, 0.2))
-    ImageDraw.Draw(alpha).rounded_rectangle(
-        (0, 0, image.width - 1, image.height - 1), radius, fill=255
-    )
-    return alpha, (0.03, 0.03, 0.03, 0.03)
+    return _rounded(image, rng.uniform(0.0, 0.2)), (0.03, 0.03, 0.03, 0.03)
+
+
+def _rounded(image: Image.Image, share: float) -> Image.Image:
+    alpha, corner = Image.new("L", image.size, 0), (image.width - 1, image.height - 1)
+    radius = int(min(image.size) * share)
+    ImageDraw.Draw(alpha).rounded_rectangle((0, 0, *corner), radius, fill=255)
+    return alpha
 
 
 def bag(rng: Rng, image: Image.Image) -> tuple[Image.Image, Margins]:
@@ -174,9 +172,5 @@ def can(rng: Rng, image: Image.Image) -> tuple[Image.Image, Margins]:
 
 Outline = Callable[[Rng, Image.Image], tuple[Image.Image, Margins]]
 OUTLINES: tuple[tuple[Outline, float], ...] = (
-    (bag, 3.5),
-    (box, 3.0),
-    (label, 1.2),
-    (jar, 1.5),
-    (can, 1.0),
-)
+    (bag, 3.5), (box, 3.0), (label, 1.2), (jar, 1.5), (can, 1.0),
+)  # fmt: skip

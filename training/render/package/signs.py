@@ -12,13 +12,8 @@ from training.render.layout.words import CLAIMS
 from training.render.package.blocks import Look, fitted, framed_ground
 
 GRADES = ((0, 130, 60), (130, 190, 40), (250, 200, 0), (240, 130, 0), (225, 60, 20))
-WARNINGS = (
-    "ALTO EM\nAÇÚCAR",
-    "EXCESO\nCALORÍAS",
-    "EXCESO\nSODIO",
-    "ALTO EN\nGRASAS",
-    "HIGH IN\nSUGAR",
-)
+WARNINGS = ("ALTO EM\nAÇÚCAR", "EXCESO\nCALORÍAS", "EXCESO\nSODIO", "ALTO EN\nGRASAS",
+            "HIGH IN\nSUGAR")  # fmt: skip
 
 
 def barcode(rng: Rng, tile: Image.Image, look: Look) -> None:
@@ -60,13 +55,11 @@ def icons(rng: Rng, tile: Image.Image, look: Look) -> None:
     side = min(*tile.size, int(rng.integers(14, 50)))
     draw, font = ImageDraw.Draw(tile), typefaces("latin")[0].font(side * 0.3, bold=True)
     for x in range(0, min(tile.width - side, side * int(rng.integers(1, 6))), side + 3):
-        box = (x + 1, 1, x + side - 2, side - 2)
+        box, middle = (x + 1, 1, x + side - 2, side - 2), (x + side / 2, side / 2)
         kind = int(rng.integers(5))
         colour = look.ink if chance(rng, 0.6) else vivid(rng)
         if kind == 0:
-            draw.regular_polygon(
-                ((x + side / 2), side / 2, side * 0.45), 3, outline=colour, width=2
-            )
+            draw.regular_polygon((*middle, side * 0.45), 3, outline=colour, width=2)
         elif kind == 1:
             draw.ellipse(box, outline=colour, width=2)
         elif kind == 2:
@@ -77,9 +70,7 @@ def icons(rng: Rng, tile: Image.Image, look: Look) -> None:
             draw.arc(box, int(rng.integers(360)), int(rng.integers(360)), fill=colour, width=3)
         if chance(rng, 0.6):
             text = pick(rng, ("PET", "BIO", "05", "PAP", "FSC", "ISO", "1", "OK", "V", "GMP"))
-            draw.text(
-                (x + side / 2, side / 2), text, pick(rng, (look.ink, WHITE)), font, anchor="mm"
-            )
+            draw.text(middle, text, pick(rng, (look.ink, WHITE)), font, anchor="mm")
 
 
 def best_before(rng: Rng, tile: Image.Image, look: Look) -> None:
@@ -91,9 +82,8 @@ def best_before(rng: Rng, tile: Image.Image, look: Look) -> None:
     if chance(rng, 0.4):
         framed_ground(rng, tile, replace(look, ink=BLACK))
     ink = BLACK if chance(rng, 0.5) else look.ink
-    ImageDraw.Draw(tile).text(
-        (3, 2), text, ink, pick(rng, typefaces("latin")).font(size), spacing=1
-    )
+    font = pick(rng, typefaces("latin")).font(size)
+    ImageDraw.Draw(tile).text((3, 2), text, ink, font, spacing=1)
 
 
 def warnings(rng: Rng, tile: Image.Image, look: Look) -> None:
