@@ -25,7 +25,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from nutrition_vl.cli import LABEL, described, file, guarded
+from nutrition_vl.cli import LABEL, command, described, file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,12 +53,6 @@ class Line:
 
 
 Reader = Callable[["Image.Image"], list[Line]]
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    args = parser().parse_args(argv)
-    return guarded("eval.ocr", lambda: _run(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -106,7 +100,7 @@ def _words(text: str) -> set[str]:
     return set(WORD.findall(plain))
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> None:
     from eval.sweep.resume import PHOTO_HASH, missing_rows, with_photo_hash
     from nutrition_vl.data import load_split
     from nutrition_vl.data.rows import Skipped, warn_skipped
@@ -126,7 +120,6 @@ def _run(args: argparse.Namespace) -> int:
             out.write(as_line(named | _record(reader, row["image"])))
             out.flush()
     print(f"{len(rows)} photos are in {args.out}")
-    return 0
 
 
 def _record(reader: Reader, photo: "Image.Image") -> dict[str, Any]:
@@ -158,6 +151,8 @@ def _reader() -> Reader:
 
     return read
 
+
+main = command(parser, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

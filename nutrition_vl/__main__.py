@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from tqdm import tqdm
 
-from nutrition_vl.cli import described, file, folder, guarded, positive, quick_imports, share
+from nutrition_vl.cli import command, described, file, folder, positive, quick_imports, share
 from nutrition_vl.data.photos import find_photos
 
 if TYPE_CHECKING:
@@ -42,12 +42,6 @@ if TYPE_CHECKING:
 
 Line = dict[str, Any]
 SETTINGS = ("quantization", "threshold", "free", "second_look")  # that change the answers
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    args = parser().parse_args(argv)
-    return guarded("nutrition_vl", lambda: _run(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -189,6 +183,8 @@ def _draw(photo: Image.Image, answer: "Answer", folder: Path, name: str) -> None
         except FileExistsError:
             continue
 
+
+main = command(parser, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nutrition_vl.cli import LABEL, described, file, guarded, positive
+from nutrition_vl.cli import LABEL, command, described, file, positive
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 
 LEAST = 20  # boxes; a fit of two numbers to fewer is mostly chance
 WHOLE = 0.95  # share of tables that a crop with the learned margin holds whole
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    args = parser().parse_args(argv)
-    return guarded("nutrition_vl.calibrate", lambda: _run(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,9 +48,8 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> None:
     print(json.dumps(calibrate(args)))
-    return 0
 
 
 def calibrate(args: argparse.Namespace) -> dict[str, Any]:
@@ -171,6 +164,8 @@ def report(
         "calibration_error": round(calibration_error(confidence, right), 4),
     }
 
+
+main = command(parser, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,25 @@ def quiet() -> Iterator[None]:
         logging.setLogRecordFactory(usual)
 
 
-def guarded(name: str, run: Callable[[], int]) -> int:
+def command(
+    parser: Callable[[], argparse.ArgumentParser], run: Callable[[argparse.Namespace], int | None]
+) -> Callable[..., int]:
+    """Returns a command's `main`: parses the arguments, runs, returns the exit code."""
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        options = parser()
+        args = options.parse_args(argv)
+        return guarded(options.prog.removeprefix("python -m "), lambda: run(args))
+
+    return main
+
+
+def guarded(name: str, run: Callable[[], int | None]) -> int:
     """Returns the exit code of `run`, or 2 after one sentence on stderr for a user's mistake."""
     share_cores()
     try:
         with quiet():
-            return run()
+            return run() or 0
     except BrokenPipeError:  # the reader of stdout, such as `head`, is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nutrition_vl.boxes import LABELS
-from nutrition_vl.cli import described, file, guarded
+from nutrition_vl.cli import command, described, file
 from nutrition_vl.crops import crop_name, crops
 from nutrition_vl.files import read_jsonl
 
@@ -135,21 +135,16 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code."""
-    args = parser().parse_args(argv)
-    return guarded("nutrition_vl.export", lambda: _run(args))
-
-
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> None:
     if not args.answers.is_file():
         raise FileNotFoundError(f"there is no file {args.answers}: name the command's JSON lines")
     records = read_jsonl(args.answers)
     photos = {record["photo"]: args.photos / record["photo"] for record in records}
     args.out.write_bytes(export(records, args.to, photos))
     print(f"{args.out}: {len(records)} photos")
-    return 0
 
+
+main = command(parser, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nutrition_vl.cli import described, folder, guarded, positive
+from nutrition_vl.cli import command, described, folder, positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,17 +137,12 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; 0 when saved, 2 when not."""
-    options = parser().parse_args(arguments)
-    return guarded("training.average", lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     error = average(options.checkpoints, options.out, options.rank)
     print(json.dumps({"checkpoint": str(options.out), "relative_error": round(error, 6)}))
-    return 0
 
+
+main = command(parser, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

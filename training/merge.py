@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from nutrition_vl.cli import described, guarded
+from nutrition_vl.cli import command, described
 from nutrition_vl.data.photos import find_photos, open_photo
 from nutrition_vl.files import markdown_table, write_atomically
 
@@ -228,13 +228,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; 0 when merged and proven, 2 when not."""
-    options = parser().parse_args(arguments)
-    return guarded("training.merge", lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     from nutrition_vl.models.checkpoints import DEMO
 
     out = options.out or Path(f"{options.run.rstrip('/')}-merged")
@@ -243,8 +237,9 @@ def _run(options: argparse.Namespace) -> int:
     plain = merge(options.run, photos, chosen)
     print(f"merged: {out}, the same boxes as before on {len(photos)} photos")
     print(f"in plain transformers on {plain} of them")
-    return 0
 
+
+main = command(parser, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> None:
     # Here and not above: they take seconds, which --help need not wait for.
     from eval.audit.report import CORRECTIONS, Inspection, predicted
     from eval.report.console import show
@@ -65,7 +65,6 @@ def _run(args: argparse.Namespace) -> int:
     show([inspection.summary()])
     inspection.write(args.out)
     print(json.dumps(inspection.record() | {"file": str(args.out / CORRECTIONS)}))
-    return 0
 
 
 if __name__ == "__main__":

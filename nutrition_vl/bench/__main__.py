@@ -28,7 +28,7 @@ from PIL import Image
 
 from nutrition_vl.bench import GENERATE, OURS, STATIC, busy
 from nutrition_vl.bench.machine import machine
-from nutrition_vl.cli import described, folder, guarded, positive
+from nutrition_vl.cli import command, described, folder, positive
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.files import markdown_table
 
@@ -38,12 +38,6 @@ if TYPE_CHECKING:
 PHONE = (1200, 1600)  # pixels the embedded photos are enlarged to, as a phone would send them
 UNMERGED, MERGED = "NF4, unmerged LoRA, math attention", "unquantised, merged LoRA, math attention"
 WAYS = (GENERATE, STATIC, OURS)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    args = parser().parse_args(argv)
-    return guarded("nutrition_vl.bench", lambda: _run(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,7 +87,7 @@ def measure(args: argparse.Namespace, bench: "Bench") -> Iterator[dict[str, Any]
     (inputs,) = bench.inputs(bench.photos[:1])
     device = bench.detector.model.device.type
     results = machine(bench.detector.model.device) | {
-        "command": command(args, device),
+        "command": command_line(args, device),
         "checkpoint": args.checkpoint,
         "device": device,
         "image_tokens": int(inputs.types.sum()),
@@ -115,7 +109,7 @@ def measure(args: argparse.Namespace, bench: "Bench") -> Iterator[dict[str, Any]
     yield results | {"same_answers": bench.same()}
 
 
-def command(args: argparse.Namespace, device: str) -> str:
+def command_line(args: argparse.Namespace, device: str) -> str:
     """What to say to measure the same again."""
     words = ["--checkpoint", args.checkpoint, "--device", device, "--batch-sizes"]
     words += [*map(str, args.batch_sizes), "--repeats", str(args.repeats)]
@@ -211,6 +205,8 @@ def photos(folder: Path | None) -> Iterator[list[Path]]:
             large.save(Path(place) / file.name, quality=90)
         yield sorted(Path(place).glob("*.jpg"))
 
+
+main = command(parser, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

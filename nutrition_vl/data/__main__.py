@@ -13,13 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from nutrition_vl.cli import LABEL, described, folder, guarded
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    args = parser().parse_args(argv)
-    return guarded("nutrition_vl.data", lambda: _run(args))
+from nutrition_vl.cli import LABEL, command, described, folder
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +47,8 @@ def _run(args: argparse.Namespace) -> int:
     print(*count(rows), *reasons(skipped), *trained_words(rows), f"boxes drawn: {sheet}", sep="\n")
     return int(bool(skipped))
 
+
+main = command(parser, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,30 +11,19 @@ import math
 import sys
 from pathlib import Path
 
-from nutrition_vl.cli import guarded
+from nutrition_vl.cli import command, described
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    options = parser().parse_args(argv)
-    return guarded("training.demo_model", lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     # Here and not above: it takes seconds, which --help need not wait for.
     from training.demo_model.build import build
 
     build(options)
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.demo_model",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = described("training.demo_model", __doc__)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="the checkpoint, its state and its log")
     add("--start", type=Path, metavar="DIR", help="train this one further, without the first stage")
@@ -48,6 +37,8 @@ def parser() -> argparse.ArgumentParser:
     add("--device", choices=("cuda", "cpu"), help="default cuda where there is a GPU")
     return parser
 
+
+main = command(parser, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

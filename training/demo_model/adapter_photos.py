@@ -17,18 +17,12 @@ from typing import Any
 
 from PIL import Image
 
-from nutrition_vl.cli import described, folder, guarded, positive
+from nutrition_vl.cli import command, described, folder, positive
 from nutrition_vl.files import write_jsonl
 
 SEED = 3_000_000  # of the first part; parts are 10,000 apart, the base's faces end before
 PART = (240, 60)  # photos of any pack, and more of packs without a table
 NOTHING: dict[str, list] = {"bbox": [], "category_id": [], "category_name": []}
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    options = parser().parse_args(argv)
-    return guarded("training.demo_model.adapter_photos", lambda: collect(options))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,13 +36,12 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def collect(options: argparse.Namespace) -> int:
+def collect(options: argparse.Namespace) -> None:
     """Renders what is missing and writes the rows of everything."""
     with ProcessPoolExecutor(options.workers) as executor:
         parts = [*executor.map(partial(_part, options), range(options.parts))]
     rows = [row for part in parts for row in _rows(part)] + [*_negatives(options)]
     write_jsonl(options.out / "metadata.jsonl", rows)
-    return 0
 
 
 def _part(options: argparse.Namespace, number: int) -> Path:
@@ -84,6 +77,8 @@ def _negatives(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"file_name": f"real/{file.name}", "image_id": file.stem, "width": width,
                "height": height, "split": "train", "objects": NOTHING}  # fmt: skip
 
+
+main = command(parser, collect)
 
 if __name__ == "__main__":
     sys.exit(main())

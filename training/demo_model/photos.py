@@ -12,15 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from nutrition_vl.cli import described, folder, guarded, positive
+from nutrition_vl.cli import command, described, folder, positive
 
 HELD_BACK = Path(__file__).with_name("held_back.txt")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    options = parser().parse_args(argv)
-    return guarded("training.demo_model.photos", lambda: sort(options))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def sort(options: argparse.Namespace) -> int:
+def sort(options: argparse.Namespace) -> None:
     """Copies every photo into `train` or `held`."""
     for part in ("train", "held"):
         (options.out / part).mkdir(parents=True, exist_ok=True)
@@ -44,7 +38,6 @@ def sort(options: argparse.Namespace) -> int:
             photo = Image.open(source / name).convert("RGB")
             photo.thumbnail((options.size, options.size))
             photo.save(options.out / part / f"{source.name}_{name}", quality=options.quality)
-    return 0
 
 
 def held_back() -> tuple[str, ...]:
@@ -61,6 +54,8 @@ def sources(folder: Path) -> Iterator[tuple[str, str]]:
             name, *where = row[:-1] if len(row) > 2 else row
             yield name, "/".join([where[0].split("/")[-1], *where[1:]] if len(where) > 1 else where)
 
+
+main = command(parser, sort)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,21 +14,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from nutrition_vl.cli import described, folder, guarded, positive, share
+from nutrition_vl.cli import command, described, folder, positive, share
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    options = parser().parse_args(argv)
-    return guarded("training.render", lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     # Here and not above: it takes seconds, which --help need not wait for.
     from training.render.dataset import render
 
     render(options)
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     add("--workers", type=positive, default=2, help="processes that draw packs (default 2)")
     return parser
 
+
+main = command(parser, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

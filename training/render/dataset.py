@@ -24,8 +24,7 @@ BATCH = 4  # photos at a time; more take more memory and no less time
 
 
 def render(options: argparse.Namespace) -> None:
-    """Draws as many packs as photos, and photographs them; refuses a split that is there
-    already."""
+    """Draws and photographs packs; refuses a split that is there already."""
     pairs = PAIRED if options.pairs is None else options.pairs
     if options.plain < 0:
         raise ValueError(f"--plain must be at least 0, not {options.plain}")
@@ -72,13 +71,22 @@ def shoot(
     camera: Camera, count: int, options: argparse.Namespace
 ) -> Iterator[tuple[np.ndarray, Any]]:
     """Yields photos (height, width, 3) uint8 with their `objects` of the schema."""
-    rng, size = np.random.default_rng(options.seed), options.size
+    rng = np.random.default_rng(options.seed)
     for start in range(0, count, BATCH):
-        aspect = rng.choice(list(ASPECTS), p=list(ASPECTS.values()))
-        width, height = round(size * min(1, aspect)), round(size * min(1, 1 / aspect))
+        width, height = photo_size(rng, options.size)
         scene = camera.shoot(min(BATCH, count - start), height, width)
-        photos = (scene.pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        yield from zip(photos, objects(scene), strict=True)
+        yield from zip(pixels_of(scene), objects(scene), strict=True)
+
+
+def photo_size(rng: np.random.Generator, size: int) -> tuple[int, int]:
+    """Width and height of a photo of one of ASPECTS, whose longer side is `size`."""
+    aspect = rng.choice(list(ASPECTS), p=list(ASPECTS.values()))
+    return round(size * min(1, aspect)), round(size * min(1, 1 / aspect))
+
+
+def pixels_of(scene: Scene) -> np.ndarray:
+    """The photos of a scene (B, height, width, 3) uint8."""
+    return (scene.pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def objects(scene: Scene) -> Iterator[dict[str, list]]:
