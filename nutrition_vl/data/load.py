@@ -55,9 +55,11 @@ FEATURES = Features(
         "label": List(Value("string")),
     }
 )
-# Internal columns: labels of boxes that are left out, and `turned` of sizes.py.
-_OTHERS, _TURNED = "others", "turned"
-_READ = Features(FEATURES | {_OTHERS: List(Value("string")), _TURNED: Value("bool")})
+# Internal columns: labels of boxes that are left out, the number of boxes that repeat another, and
+# `turned` of sizes.py.
+_OTHERS, _REPEATED, _TURNED = "others", "repeated", "turned"
+_INTERNAL = {_OTHERS: List(Value("string")), _REPEATED: Value("int32"), _TURNED: Value("bool")}
+_READ = Features(FEATURES | _INTERNAL)
 
 
 @contextmanager
@@ -96,8 +98,8 @@ def load_split(
     rows = read(content, limit, source, skipped, label, entries.keys()) if len(content) else None
     if rows is None:
         raise ValueError(_no_rows(source, (skipped or [])[before:]))
-    _warn_of_others(rows, source)
-    rows = _without_doubtful_turns(rows, source, skipped).remove_columns([_OTHERS, _TURNED])
+    _warn_of_boxes(rows, source)
+    rows = _without_doubtful_turns(rows, source, skipped).remove_columns([*_INTERNAL])
     return (
         rows if corrections is None else correct(rows, entries, corrections, split, limit is None)
     )
@@ -191,15 +193,16 @@ def _row(sample: Sample, names: dict[str, str]) -> dict:
     corners = upright(sample, frame)
     ours = [index for index, name in enumerate(sample.labels) if name in names]
     unlike = {(names[sample.labels[index]], *sample.xyxy[index]): index for index in reversed(ours)}
-    ours = sorted(unlike.values())  # a box written twice is one table
+    once = sorted(unlike.values())  # a box written twice is one table
     return {
         "id": sample.id,
         "image": sample.image,
         "width": frame.size[0],
         "height": frame.size[1],
-        "xyxy": corners[ours].reshape(-1, 4).tolist(),
-        "label": [names[sample.labels[index]] for index in ours],
+        "xyxy": corners[once].reshape(-1, 4).tolist(),
+        "label": [names[sample.labels[index]] for index in once],
         _OTHERS: [name for name in sample.labels if name not in names],
+        _REPEATED: len(ours) - len(once),
         _TURNED: turned(sample, frame),
     }
 
@@ -210,10 +213,12 @@ def _no_rows(source: str | Path, skipped: list[Skipped]) -> str:
     return f"{source} holds no photos that can be read: {skipped[0].error}"
 
 
-def _warn_of_others(rows: Dataset, source: str | Path) -> None:
+def _warn_of_boxes(rows: Dataset, source: str | Path) -> None:
     if others := Counter(name for names in rows[_OTHERS][:] for name in names):
         counts = ", ".join(f"{count} of {name}" for name, count in sorted(others.items()))
         logger.warning("%s: left out the boxes of other classes: %s", source, counts)
+    if repeated := sum(rows[_REPEATED][:]):
+        logger.warning("%s: left out repeated boxes of a photo: %d", source, repeated)
 
 
 def _without_doubtful_turns(

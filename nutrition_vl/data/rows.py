@@ -96,7 +96,8 @@ def summary(skipped: list[Skipped], limit: int = 10) -> list[str]:
 def choose(split: str, available: Iterable[str], source: object) -> str:
     """The name of `split` in `available` ("valid" for "val"), or ValueError that lists them."""
     names = list(available)
-    for name in (split, *ALIASES.get(split, ())):
+    aliases = next((names for names in ALIASES.values() if split in names), ())
+    for name in (split, *aliases):
         if name in names:
             return name
     raise ValueError(

@@ -22,6 +22,7 @@ from nutrition_vl.data.formats.hub_schema import (
     undecoded,
 )
 from nutrition_vl.data.formats.label_studio import is_label_studio, read_label_studio
+from nutrition_vl.data.formats.other_tools import refuse_other_files, refuse_other_tools
 from nutrition_vl.data.formats.pascal_voc import read_voc
 from nutrition_vl.data.formats.yolo import class_names, find_yolo, read_yolo
 from nutrition_vl.data.ids import unique
@@ -82,6 +83,7 @@ def _read_folder(folder: Path, split: str, skipped: list[Skipped] | None) -> lis
         return read_voc(folder, split, skipped)
     if file := _json_of_split(folder, split):
         return read_json(file, split, skipped)
+    refuse_other_files(folder)
     raise ValueError(_UNKNOWN.format(folder))
 
 
@@ -94,6 +96,7 @@ def _json_of_split(folder: Path, split: str) -> Path | None:
         for file in sorted(folder.glob(pattern))
         if pattern != "*/*.json" or file.parent.name in splits
     ]
+    files = files or sorted(folder.glob("*.jsonl"))
     named = [(file, _splits_named(file, folder) & splits) for file in files]
     if any(names for _, names in named):
         name = choose(split, {name for _, names in named for name in names}, folder)
@@ -101,6 +104,7 @@ def _json_of_split(folder: Path, split: str) -> Path | None:
     # COCO's own names, next to captions_ and person_keypoints_ of the same photos
     files = [file for file in files if file.stem.startswith("instances")] or files
     if len(set(files)) > 1:
+        refuse_other_tools(files[0], parse_json(files[0], read_text(files[0])))
         listed = ", ".join(str(file.relative_to(folder)) for file in files)
         raise ValueError(f"{folder} has several annotation files ({listed}): name one of them")
     return files[0] if files else None
@@ -114,8 +118,11 @@ def _splits_named(file: Path, folder: Path) -> set[str]:
 def read_json(file: Path, split: str, skipped: list[Skipped] | None = None) -> list[Sample]:
     """COCO, Label Studio's tasks, or conversations, which may also be JSON lines."""
     if file.suffix == ".jsonl":
-        return read_conversations(file, read_jsonl(file, skipped), split, skipped)
+        rows = read_jsonl(file, skipped)
+        refuse_other_tools(file, rows)
+        return read_conversations(file, rows, split, skipped)
     content: Any = parse_json(file, read_text(file))
+    refuse_other_tools(file, content)
     if not isinstance(content, list):
         return read_coco(file, content, split, skipped)
     if is_label_studio(content):

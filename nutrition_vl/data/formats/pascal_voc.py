@@ -10,6 +10,7 @@ import re
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
+from nutrition_vl.data.formats.other_tools import ADVICE
 from nutrition_vl.data.paths import (
     files_below,
     is_photo,
@@ -214,6 +215,8 @@ def _parse(file: Path) -> ElementTree.Element:
         root = ElementTree.fromstring(re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.DOTALL))
     except (ElementTree.ParseError, ValueError) as error:
         raise ValueError(f"{file} is not XML: {error}") from error
+    if root.tag == "annotations":
+        raise ValueError(f"{file} is in the format of CVAT, {ADVICE}")
     if root.tag != "annotation":
         raise ValueError(f"{file} is no Pascal VOC: expected <annotation>, got <{root.tag}>")
     return root

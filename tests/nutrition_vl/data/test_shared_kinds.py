@@ -75,9 +75,10 @@ def test_two_photos_that_differ_in_case_are_not_confused(tmp_path):
     assert boxes == {"b": [BOX]} and "no photo" in skipped["a"]
 
 
-def test_a_box_that_is_written_twice_is_one_table(tmp_path):
+def test_a_box_that_is_written_twice_is_one_table_and_counted(tmp_path, caplog):
     photo(tmp_path / "a.jpg")
     assert read(coco(tmp_path, marks=[mark(), mark()]))[0] == {"a": [BOX]}
+    assert "left out repeated boxes of a photo: 1" in caplog.text
     line = "0 0.35 0.35 0.5 0.5\n"
     assert read(yolo(tmp_path / "yolo", line=2 * line))[0] == {"a": [BOX]}
 
