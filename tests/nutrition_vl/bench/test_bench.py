@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nutrition_vl.bench.__main__ import command, main, page, parser, save
+from nutrition_vl.bench.__main__ import command_line, main, page, parser, save
 from nutrition_vl.bench.busy import busy_processes
 from nutrition_vl.bench.subject import opened
 from nutrition_vl.bench.timing import Bench
@@ -67,7 +67,7 @@ def test_the_command_is_told_as_it_was_given():
         "--checkpoint demo --device cpu --batch-sizes 2 8 --repeats 3 --merged --photos 'my photos'"
     )
     args = parser().parse_args(shlex.split(given))
-    assert command(args, "cpu") == f"python -m nutrition_vl.bench {given}"
+    assert command_line(args, "cpu") == f"python -m nutrition_vl.bench {given}"
 
 
 @pytest.mark.parametrize("option", ["--batch-sizes", "--repeats"])
