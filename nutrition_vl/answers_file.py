@@ -14,7 +14,7 @@ from nutrition_vl.resume import as_line, contents, entries, locked
 
 
 class AnswersFile:
-    """Lines of answers, and next to them FILE.json, which says what they are answers of."""
+    """Lines of answers, and next to them FILE.json with the model and settings of all lines."""
 
     def __init__(self, file: Path, provenance: dict[str, Any]) -> None:
         self.file, self.provenance = file, provenance
@@ -40,7 +40,7 @@ class AnswersFile:
         return [photo for name, photo in _by_name(photos).items() if name not in names]
 
     def begin(self) -> None:
-        """Writes down what the lines are answers of."""
+        """Writes FILE.json."""
         write_atomically(self.note, json.dumps(self.provenance, indent=2) + "\n")
 
     def append(self, line: dict[str, Any]) -> None:

@@ -1,22 +1,22 @@
-"""Draws boxes onto photos: what was found, and the truth where it is known."""
+"""Draws boxes onto photos: predicted ones, and true ones where there are any."""
 
 import supervision as sv
 from PIL import Image
 
 from nutrition_vl.boxes import LABELS
 
-FOUND = sv.Color.from_hex("#e6194b")
+PREDICTED = sv.Color.from_hex("#e6194b")
 TRUE = sv.Color.from_hex("#0b8a3e")
 
 
 def annotate(
     photo: Image.Image, detections: sv.Detections, truth: sv.Detections | None = None
 ) -> Image.Image:
-    """A copy of the photo with the found boxes (red, label, score) over the true ones (green)."""
+    """A copy of the photo with predicted boxes (red, label, score) over the true ones (green)."""
     scene = photo.copy()
     if truth is not None:
         scene = _boxes(scene, truth, TRUE)
-    return _labels(_boxes(scene, detections, FOUND), detections)
+    return _labels(_boxes(scene, detections, PREDICTED), detections)
 
 
 def _boxes(scene: Image.Image, detections: sv.Detections, color: sv.Color) -> Image.Image:
@@ -27,7 +27,7 @@ def _boxes(scene: Image.Image, detections: sv.Detections, color: sv.Color) -> Im
 def _labels(scene: Image.Image, detections: sv.Detections) -> Image.Image:
     scale = max(0.4, sv.calculate_optimal_text_scale(scene.size))
     annotator = sv.LabelAnnotator(
-        color=FOUND,
+        color=PREDICTED,
         text_scale=scale,
         text_thickness=max(1, round(2 * scale)),
         text_padding=round(8 * scale),

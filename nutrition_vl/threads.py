@@ -22,7 +22,7 @@ CHOSEN_BY_USER = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
 
 
 def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Sets OpenMP's spinning and number of threads, but for what the user has set."""
+    """Sets OpenMP's spinning and number of threads, but for the user's own settings."""
     if not CHOSEN_BY_USER & environment.keys():
         environment.update(GOMP_SPINCOUNT=GOMP_SPINCOUNT, KMP_BLOCKTIME=KMP_BLOCKTIME)
     cores = cgroup_cores()

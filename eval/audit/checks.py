@@ -124,11 +124,11 @@ def twice(photo: Photo) -> Iterator[Finding]:
 
 
 def leaks(photos: Sequence[Photo], splits: Sequence[str]) -> Iterator[Finding]:
-    """Products shown in two splits; the split named first loses its photos of them."""
-    shown: dict[str, list[Photo]] = defaultdict(list)
+    """Products in two splits; the split named first loses its photos of them."""
+    by_product: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
-        shown[photo.sample.product].append(photo)
-    for product, those in shown.items():
+        by_product[photo.sample.product].append(photo)
+    for product, those in by_product.items():
         last = max(those, key=lambda photo: splits.index(photo.split))
         for photo in those:
             if product and photo.split != last.split:

@@ -49,7 +49,7 @@ UNCHECKED = {
 
 @dataclass(frozen=True)
 class Inspection:
-    """All photos of some splits and what looks wrong in them."""
+    """All photos of some splits and the findings in them."""
 
     photos: list[Photo]
     findings: list[Finding]
@@ -123,7 +123,7 @@ class Inspection:
             (folder / name).write_text(content, encoding="utf-8")
 
     def _counts(self) -> dict[str, int | None]:
-        """Findings by check; None where no photo has what the check compares."""
+        """Findings by check; None where no photo has the data that the check compares."""
         compared = {
             "turned": any(photo.predictions is not None for photo in self.photos),
             "stored size": any(photo.sample.stored_size for photo in self.photos),

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Numbers:
-    """What the numbers in results stand for: photo ids, class names, and our labels of these."""
+    """The meaning of numbers in results: photo ids, class names, and our labels of these."""
 
     photos: Mapping[Hashable, str] = field(default_factory=dict)
     classes: Mapping[Hashable, str] = field(default_factory=lambda: dict(enumerate(LABELS)))
@@ -140,7 +140,7 @@ def _numbers(
         if len(classes) == 1:
             classes = dict.fromkeys(used, *classes.values())
         names = {*classes.values()}
-    # A single class is the table, whatever its name; of several, those that are none of ours go.
+    # A single class is the table under any name; of several, those that are none of ours go.
     labels = renaming(names if len(names) == 1 else set(), names, data, label)
     return Numbers(photos, classes, labels)
 

@@ -71,8 +71,8 @@ def _galleries(report: Report) -> list[Section]:
 
     def annotated(index: int) -> Picture:
         truth, predictions = row.answers.boxes_of(index)
-        drawn = annotate(photos[index]["image"], predictions, truth)
-        return picture(drawn, f"{row.answers.ids[index]}, IoU {ious[index]:.2f}")
+        photo = annotate(photos[index]["image"], predictions, truth)
+        return picture(photo, f"{row.answers.ids[index]}, IoU {ious[index]:.2f}")
 
     return [
         {

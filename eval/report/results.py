@@ -149,7 +149,7 @@ def same_photos(first: Result, second: Result) -> bool:
 
 
 def compare(first: Result, second: Result, measure: str) -> Interval:
-    """The first row's number less the second's, paired by photo whatever the rows' order."""
+    """The first row's number less the second's, paired by photo in any order."""
     counts, resamples = second.counts, second.resamples
     if first.answers.ids != second.answers.ids:
         place = {name: index for index, name in enumerate(second.answers.ids)}

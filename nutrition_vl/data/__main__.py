@@ -1,12 +1,13 @@
-"""Checks labelled photos without training: counts them, names what is wrong, draws twelve.
+"""Checks labelled photos without training: counts them, names mistakes, draws twelve.
 
 examples:
   python -m nutrition_vl.data photos/
   python -m nutrition_vl.data instances_train.json --split train --out checked/
   python -m nutrition_vl.data set/data.yaml --label "nutrition facts"
 
-Prints what python -m training prints of its photos, and writes labels.jpg: twelve photos with
-their boxes drawn. exit codes: 0 all entries were read, 1 some were skipped, 2 something is wrong
+Prints the lines of python -m training about its photos, and writes labels.jpg: twelve photos
+with their boxes drawn.
+exit codes: 0 all entries were read, 1 some were skipped, 2 something is wrong
 """
 
 import argparse

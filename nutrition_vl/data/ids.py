@@ -18,11 +18,11 @@ def coco_id(value: object) -> Hashable:
 
 def unique(names: Iterable[str]) -> list[str]:
     """Ids for result files: the second `a` (of another folder) becomes `a-2`."""
-    seen: Counter[str] = Counter()
-    return [numbered(name, seen) for name in names]
+    counts: Counter[str] = Counter()
+    return [numbered(name, counts) for name in names]
 
 
-def numbered(name: str, seen: Counter[str]) -> str:
-    """The name, with a number from its second time on; counts it in `seen`."""
-    seen[name] += 1
-    return name if seen[name] == 1 else f"{name}-{seen[name]}"
+def numbered(name: str, counts: Counter[str]) -> str:
+    """The name, with a number from its second time on; counts it in `counts`."""
+    counts[name] += 1
+    return name if counts[name] == 1 else f"{name}-{counts[name]}"

@@ -148,7 +148,7 @@ def _rows_of_table(
         if name is not None  # its row is refused later, by its number
     }
     declared = declared_classes(Path(source))
-    names, seen = renaming(used, declared, source, label), Counter[str]()
+    names, counts = renaming(used, declared, source, label), Counter[str]()
     table = undecoded(table).select(range(len(table))[:limit])
     # Not Dataset.map: it would copy all photos into its cache, and find old rows there later.
     read = [
@@ -159,7 +159,7 @@ def _rows_of_table(
             row,
             names,
             f"{source}, row {n}",
-            seen,
+            counts,
             corrected,
         )
         for n, row in enumerate(table, 1)
@@ -174,10 +174,10 @@ def _rows_of_table(
 
 
 def _row_of_table(
-    row: Mapping, names: dict[str, str], source: str, seen: Counter[str], corrected: Set[str]
+    row: Mapping, names: dict[str, str], source: str, counts: Counter[str], corrected: Set[str]
 ) -> dict:
     sample = sample_of(row, row["image"], source)
-    sample = _without_boxes(replace(sample, id=numbered(sample.id, seen)), corrected)
+    sample = _without_boxes(replace(sample, id=numbered(sample.id, counts)), corrected)
     return _row(sample, names) | {"image": None}
 
 

@@ -31,13 +31,13 @@ def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    seen = set()
+    visited = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:
+        if real in visited:
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         folders[:] = [name for name in folders if not name.startswith(".") and name not in IGNORED]
         yield from (Path(place, name) for name in names if not name.startswith("."))
 

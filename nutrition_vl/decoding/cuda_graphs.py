@@ -1,8 +1,8 @@
 """Runs functions of tensors eagerly, or replays them as CUDA graphs, whose launch costs nothing.
 
-A 7B decoding step is about 2,500 small kernels: the CPU takes 40 ms to launch what the GPU computes
-in 9 (H100). The price: shapes must repeat, hence the padding. `Eager` replaces `Graphs`; equal by
-test_cuda_graphs.py. Can go once torch.compile captures a step with bitsandbytes' kernels in it.
+A 7B decoding step is about 2,500 small kernels: the CPU takes 40 ms to launch them, the GPU 9
+to compute them (H100). The price: shapes must repeat, hence the padding. `Eager` replaces `Graphs`;
+equal by test_cuda_graphs.py. Can go once torch.compile captures a step with bitsandbytes' kernels.
 """
 
 from collections import OrderedDict

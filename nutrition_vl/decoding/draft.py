@@ -38,7 +38,7 @@ class Draft:
 
     def verify(self, predictions: np.ndarray) -> None:
         """Adds the predictions after each of `tokens` (tokens, alphabet + 2) to the answer, up to
-        the first that differs from the guess, and drafts what may follow."""
+        the first that differs from the guess, and drafts the next ones."""
         guessed = [*self.tokens[1:], None]  # nothing was guessed after the last
         for guess, prediction in zip(guessed, predictions, strict=False):
             self.cached += 1

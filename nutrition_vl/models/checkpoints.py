@@ -142,7 +142,7 @@ def _may_fit(name: str, base: str) -> bool:
 def resolve(name: str | Path, check_prompt: bool = True) -> Checkpoint:
     """The checkpoint of a name: demo, a run (its best checkpoint or last), a checkpoint, a base.
 
-    Raises FileNotFoundError or ValueError, which say what is missing, what is there, what to do.
+    Raises FileNotFoundError or ValueError with the reason and the remedy.
     """
     name = str(name)
     if name == "demo":

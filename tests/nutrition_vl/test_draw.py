@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from nutrition_vl.boxes import LABELS, make_detections
-from nutrition_vl.draw import FOUND, TRUE, annotate
+from nutrition_vl.draw import PREDICTED, TRUE, annotate
 
 GREY = (187, 187, 187)
 
@@ -24,8 +24,8 @@ def test_the_photo_itself_stays_as_it_is():
 def test_what_was_found_is_red_and_the_truth_green():
     found, true = make_detections([[100, 100, 300, 200]]), make_detections([[50, 150, 350, 250]])
     drawn = annotate(grey(400, 300), found, true)
-    assert drawn.getpixel((200, 200)) == FOUND.as_rgb()
-    assert drawn.getpixel((300, 180)) == FOUND.as_rgb()
+    assert drawn.getpixel((200, 200)) == PREDICTED.as_rgb()
+    assert drawn.getpixel((300, 180)) == PREDICTED.as_rgb()
     assert drawn.getpixel((200, 250)) == TRUE.as_rgb()
     assert drawn.getpixel((50, 200)) == TRUE.as_rgb()
     assert drawn.getpixel((200, 180)) == GREY
@@ -35,7 +35,7 @@ def test_what_was_found_is_red_and_the_truth_green():
 def test_lines_grow_with_the_photo(side, width):
     box = [[side * 0.2, side * 0.4, side * 0.8, side * 0.8]]
     column = np.asarray(annotate(grey(side, side), make_detections(box)))[:, side // 2]
-    lower = (column[side // 2 :] == FOUND.as_rgb()).all(axis=1)
+    lower = (column[side // 2 :] == PREDICTED.as_rgb()).all(axis=1)
     assert lower.sum() == pytest.approx(width, abs=2)
 
 

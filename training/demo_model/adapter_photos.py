@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def collect(options: argparse.Namespace) -> None:
-    """Renders what is missing and writes the rows of everything."""
+    """Renders the missing parts and writes the rows of all."""
     with ProcessPoolExecutor(options.workers) as executor:
         parts = [*executor.map(partial(_part, options), range(options.parts))]
     rows = [row for part in parts for row in _rows(part)] + [*_negatives(options)]

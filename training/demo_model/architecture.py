@@ -52,8 +52,7 @@ CHAT_TEMPLATE = (
 
 
 def tokenizer() -> Qwen2TokenizerFast:
-    """A byte-level BPE of Qwen2's form whose merges cover just what we say and the model
-    answers."""
+    """A byte-level BPE of Qwen2's form whose merges cover our prompt and the answers alone."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -22,14 +22,14 @@ from nutrition_vl.models.load import load_base
 from nutrition_vl.models.runtime import detect_runtime
 from training.demo_model import architecture as tiny
 from training.demo_model import ranks
-from training.demo_model.losses import Batch, Helpers, Writer, loss_of, seen
+from training.demo_model.losses import Batch, Helpers, Writer, loss_of, visual_tokens
 from training.render.camera.album import Album
 from training.render.camera.pool import make_pool
 from training.render.camera.scenes import ASPECTS, Camera, Scene
 
 T = TypeVar("T")
 DONE = "done"  # an empty file next to the model that has used up its minutes
-HELPERS = "helpers.safetensors"  # beside the model, to train it further
+HELPERS = "helpers.safetensors"  # next to the model, to train it further
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ class Run:
             if batch:
                 words, help_ = loss_of(self.model, self.helpers, scene, batch)
             else:
-                words, help_ = torch.zeros(()), self.helpers.look(seen(self.model, scene), scene)
+                tokens = visual_tokens(self.model, scene)
+                words, help_ = torch.zeros(()), self.helpers.look(tokens, scene)
         (words + help_).backward()
         ranks.average_gradients(self.parameters)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -153,7 +154,7 @@ class Run:
 
 
 def shots(run: Run, camera: Camera | Album) -> Iterator[tuple[Stage, Scene, Batch | None]]:
-    """Photos for ever, of the stage that the run is in, and what is to be said of them."""
+    """Endless photos of the stage that the run is in, with their answers."""
     generator = torch.Generator().manual_seed(run.step * run.ranks + run.rank)
     while True:
         stage = run.stage

@@ -94,8 +94,7 @@ class Batch:
 
 
 class Writer:
-    """Turns scenes into token batches: one prompt, many answers, positions computed once a
-    shape."""
+    """Turns scenes into token batches: one prompt, many answers."""
 
     def __init__(self, processor: Processor, model: Model):
         self.tokenizer, self.model = processor.tokenizer, model
@@ -113,12 +112,12 @@ class Writer:
         height, width = (side // 28 for side in scene.pixels.shape[-2:])
         device = scene.pixels.device
         prompt = self.before + [self.image_token] * (height * width) + self.after
-        asked = torch.tensor(prompt, device=device).expand(len(scene.boxes), -1)
+        question = torch.tensor(prompt, device=device).expand(len(scene.boxes), -1)
         answers = self._answers(scene).to(device)
-        said = torch.where(answers < 0, self.tokenizer.pad_token_id, answers)
+        padded = torch.where(answers < 0, self.tokenizer.pad_token_id, answers)
         image = slice(len(self.before), len(self.before) + height * width)
-        tokens = torch.cat([asked, said], 1)
-        labels = torch.cat([torch.full_like(asked, IGNORE), answers], 1)
+        tokens = torch.cat([question, padded], 1)
+        labels = torch.cat([torch.full_like(question, IGNORE), answers], 1)
         positions = self._positions(tokens[:1], height, width).expand(-1, len(tokens), -1)
         return Batch(tokens, labels, image, positions)
 
@@ -135,9 +134,9 @@ class Writer:
         return self.model.model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=grid)[0]
 
 
-def _text(found: list[list[int]], labels: list[int]) -> str:
-    shown = [(box, boxes.LABELS[k]) for box, k in zip(found, labels, strict=True) if box[2] > 0]
-    detections = boxes.make_detections([box for box, _ in shown], [name for _, name in shown])
+def _text(grid: list[list[int]], labels: list[int]) -> str:
+    pairs = [(box, boxes.LABELS[k]) for box, k in zip(grid, labels, strict=True) if box[2] > 0]
+    detections = boxes.make_detections([box for box, _ in pairs], [name for _, name in pairs])
     return boxes.to_text(detections, (boxes.GRID, boxes.GRID))
 
 
@@ -150,20 +149,19 @@ class Helpers(nn.Module):
         self.sides = nn.Linear(width, 4)
         self.place = nn.Linear(width, 6)
 
-    def look(self, seen: Tensor, scene: Scene) -> Tensor:
+    def look(self, tokens: Tensor, scene: Scene) -> Tensor:
         """Loss of visual tokens (B, T, width): inside a table, and how far its four sides are."""
         centre = _centres(scene.pixels)
         inside, box = _owner(centre, scene.boxes)
         distances = torch.cat([centre - box[..., :2], box[..., 2:] - centre], -1)
-        guess = self.sides(seen).float()
+        guess = self.sides(tokens).float()
         loss = functional.binary_cross_entropy_with_logits(
-            self.inside(seen).float().squeeze(-1), inside.float()
+            self.inside(tokens).float().squeeze(-1), inside.float()
         )
         return loss + 4 * _mean((guess - distances).abs().mean(-1), inside)
 
     def locate(self, states: Tensor, scene: Scene) -> Tensor:
-        """Loss of the language model's states at visual tokens (B, T, width): where am I, in which
-        box."""
+        """Loss of the language model's states at visual tokens (B, T, width): place and box."""
         centre = _centres(scene.pixels)
         inside, box = _owner(centre, scene.boxes)
         where = self.place(states).float()
@@ -183,17 +181,16 @@ def _centres(pixels: Tensor) -> Tensor:
     return torch.stack([x, y], -1).view(1, -1, 2)
 
 
-def _owner(centre: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-    """For each token centre (1, T, 2): does it lie in a table of (B, K, 4), and which box (B, T,
-    4)."""
-    low, high = found[:, None, :, :2], found[:, None, :, 2:]
+def _owner(centre: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
+    """Per token centre (1, T, 2): a mask of those in a table (B, K, 4), and its box (B, T, 4)."""
+    low, high = tables[:, None, :, :2], tables[:, None, :, 2:]
     hit = ((centre[:, :, None] >= low) & (centre[:, :, None] <= high)).all(-1)
     which = hit.int().argmax(-1)
-    box = found.nan_to_num().gather(1, which[..., None].expand(-1, -1, 4))
+    box = tables.nan_to_num().gather(1, which[..., None].expand(-1, -1, 4))
     return hit.any(-1), box
 
 
-def seen(model: Model, scene: Scene) -> Tensor:
+def visual_tokens(model: Model, scene: Scene) -> Tensor:
     """The visual tokens (B, T, width) of a scene."""
     return see(model.model.visual, _normalise(scene.pixels))
 
@@ -201,23 +198,17 @@ def seen(model: Model, scene: Scene) -> Tensor:
 def loss_of(model: Model, helpers: Helpers, scene: Scene, batch: Batch) -> tuple[Tensor, Tensor]:
     """Next-token loss on the answers, and the helper losses."""
     core = model.model
-    shown = seen(model, scene)
+    visual = visual_tokens(model, scene)
     embedded = core.language_model.embed_tokens(batch.ids)
-    embedded = torch.cat(
-        [
-            embedded[:, : batch.image.start],
-            shown.to(embedded.dtype),
-            embedded[:, batch.image.stop :],
-        ],
-        1,
-    )
+    before, after = embedded[:, : batch.image.start], embedded[:, batch.image.stop :]
+    embedded = torch.cat([before, visual.to(embedded.dtype), after], 1)
     states = core.language_model(
         inputs_embeds=embedded, position_ids=batch.positions, use_cache=False
     ).last_hidden_state
     start = int((batch.labels[0] != IGNORE).int().argmax())
     logits = model.lm_head(states[:, start - 1 : -1]).float()
     words = answer_loss(logits, batch.labels[:, start:])
-    return words, helpers.look(shown, scene) + helpers.locate(states[:, batch.image], scene)
+    return words, helpers.look(visual, scene) + helpers.locate(states[:, batch.image], scene)
 
 
 def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -179,8 +179,8 @@ def _encode(
 ) -> tuple[Sequence[Tensor], Tensor]:
     """Each photo's features (tokens, width), and all grids (photos, 3)."""
     pictures, budget = processor.image_processor, budget_of(processor)
-    kept = [resized.get(one) if resized else None for one in rows[PHOTO]]
-    photos = [photo or budget.fit(rows[at]["image"], pictures) for at, photo in enumerate(kept)]
+    photos = [resized.get(one) if resized else None for one in rows[PHOTO]]
+    photos = [photo or budget.fit(rows[at]["image"], pictures) for at, photo in enumerate(photos)]
     inputs = pictures(images=photos, return_tensors="pt").to(model.model.visual.device)
     grids = inputs["image_grid_thw"]
     features = model.get_image_features(inputs["pixel_values"], grids).pooler_output

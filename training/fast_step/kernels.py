@@ -1,7 +1,6 @@
 """The elementwise parts of a decoder layer and their gradients, each one kernel on a GPU.
 
-Replaces autograd's chains of small kernels. For what it buys, its flag, its test and when it can
-go see stack.py.
+Replaces autograd's chains of small kernels. Gain, flag, test and end: see stack.py.
 """
 
 from collections.abc import Callable

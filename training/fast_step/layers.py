@@ -3,7 +3,7 @@
 Replaces gradient checkpointing. The backward of a frozen linear layer needs its weight and never
 its input: most of what autograd keeps, and checkpointing computes again, is unnecessary. A layer
 keeps its input and computes the rest again, or keeps the tensors of its Trace where memory allows.
-For what it buys, its flag, its test and when it can go see stack.py.
+Gain, flag, test and end: see stack.py.
 """
 
 from dataclasses import dataclass

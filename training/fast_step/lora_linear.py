@@ -1,7 +1,7 @@
 """Frozen linear layers with LoRA adapters, forward and backward written by hand.
 
-Replaces bitsandbytes' and PEFT's modules inside the fast layers. For what it buys, its flag, its
-test and when it can go see stack.py.
+Replaces bitsandbytes' and PEFT's modules inside the fast layers. Gain, flag, test and
+end: see stack.py.
 """
 
 from bitsandbytes.functional import dequantize_4bit

@@ -1,4 +1,4 @@
-"""Chooses a run's plan: what it can save, and the largest micro-batch that then fits."""
+"""Chooses a run's plan: its engines, and the largest micro-batch that then fits."""
 
 import shutil
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """Forecasts a training step's peak memory from shapes alone, before any weight is loaded.
 
-Four parts: weights, what trains on them, activations kept for the backward pass, and the workspace
-of one layer. docs/benchmarks/memory-h100/memory.md has it next to measured peaks: 7.57 GB for 7.54
+Four parts: weights, adapters with their optimiser, activations for the backward pass, workspace of
+one layer. docs/benchmarks/memory-h100/memory.md has it next to measured peaks: 7.57 GB for 7.54
 in the default plan of a 7B, within 7 % in most others.
 """
 

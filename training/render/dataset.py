@@ -58,12 +58,12 @@ def render(options: argparse.Namespace) -> None:
 
 def develop(photos: Iterable[tuple[np.ndarray, Any]], options: argparse.Namespace) -> Iterator[str]:
     """Saves each photo, and yields its row as a line."""
-    for number, (photo, found) in enumerate(photos):
+    for number, (photo, tables) in enumerate(photos):
         name = f"{options.split}_{number:06d}"
         Image.fromarray(photo).save(options.out / "images" / f"{name}.jpg", quality=88)
         height, width = photo.shape[:2]
         row = {"file_name": f"images/{name}.jpg", "image_id": name}
-        row |= {"width": width, "height": height, "split": options.split, "objects": found}
+        row |= {"width": width, "height": height, "split": options.split, "objects": tables}
         yield json.dumps(row) + "\n"
 
 
@@ -92,10 +92,10 @@ def pixels_of(scene: Scene) -> np.ndarray:
 def objects(scene: Scene) -> Iterator[dict[str, list]]:
     """The truth of each photo as the data set spells it: y before x, shares of the sides."""
     for boxes, labels in zip(scene.boxes, scene.labels, strict=True):
-        shown = ~boxes.isnan().any(-1)
-        ids = labels[shown].tolist()
+        visible = ~boxes.isnan().any(-1)
+        ids = labels[visible].tolist()
         yield {
-            "bbox": boxes[shown][:, [1, 0, 3, 2]].tolist(),
+            "bbox": boxes[visible][:, [1, 0, 3, 2]].tolist(),
             "category_id": ids,
             "category_name": [LABELS[index] for index in ids],
         }

@@ -116,8 +116,8 @@ def _numbers(run: Path, last: int) -> str:
 
 
 def _settings(card: Card) -> list[tuple[str, str]]:
-    shown = {key: value for key, value in vars(card).items() if key not in HIDDEN}
+    facts = {key: value for key, value in vars(card).items() if key not in HIDDEN}
     versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
-    rows = shown | card.settings | {"overridden": "; ".join(card.overridden), "versions": versions}
+    rows = facts | card.settings | {"overridden": "; ".join(card.overridden), "versions": versions}
     rows = {key.replace("_", " "): str(value) for key, value in rows.items()}
     return [(key, value) for key, value in rows.items() if value not in ("", "None")]

@@ -157,7 +157,7 @@ class Preflight:
         return [f"{longest} tokens ({where}), {round(np.mean(self.lengths))} on average"]
 
     def memory(self) -> list[str]:
-        """Plans the run, and compares its memory and disk with what is free."""
+        """Plans the run, and compares its memory and disk with the free ones."""
         device, folder = self.config.runtime.device, Path(str(self.config.output_dir))
         counts = [patches(row, self.processor) for row in self.facts]
         tokens = sum(counts) // self.processor.image_processor.merge_size**2

@@ -39,9 +39,9 @@ def settings_of(config: TrainConfig) -> dict[str, Any]:
 
 
 def check_resumed(checkpoint: str | None, card: Card, config: TrainConfig) -> Card:
-    """The card of a run that goes on from a checkpoint, with what --override changed on it.
+    """The card of a run that goes on from a checkpoint, with the changes of --override.
 
-    ValueError lists all that differs from the checkpoint's card.
+    ValueError lists the differences from the checkpoint's card.
     """
     if checkpoint is None:
         return card

@@ -112,7 +112,7 @@ class TrainConfig(OwnSettings, SFTConfig):
             )
 
     def _fall_back(self, runtime: Runtime) -> str:
-        """Replaces what a CPU cannot do; returns how and why."""
+        """Replaces settings that a CPU cannot run; returns how and why."""
         if runtime.device.type != "cpu":
             return runtime.reason
         wanted, reason = str(self.optim), runtime.reason

@@ -72,13 +72,13 @@ def shorten(text: str) -> str:
 
 
 def _read_points(text: str) -> Iterator[AnswerBox]:
-    found = [*_POINTS.finditer(text)]
+    matches = [*_POINTS.finditer(text)]
     parsed = from_text(text, (1, 1))
     # `from_text` clips numbers to the grid, so it only counts: each attempt must be one box here.
-    if len(parsed.spans) + parsed.malformed != len(found):
+    if len(parsed.spans) + parsed.malformed != len(matches):
         raise ValueError(f"a box is cut off in the answer {shorten(text)}")
     end, name = 0, ""
-    for match in found:
+    for match in matches:
         name = _name(text[end : match.start()], name)
         numbers = [float(number) for number in re.findall(_NUMBER, match[0])]
         yield _box(name, numbers, "points")

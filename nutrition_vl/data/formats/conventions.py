@@ -1,4 +1,4 @@
-"""Decides what the numbers in a file's answers count: grid steps, pixels or shares of the sides.
+"""Decides the unit of the numbers in a file's answers: grid steps, pixels or shares of the sides.
 
 Box tokens count 0 to 1000, `bbox_2d` counts pixels of the photo (Qwen2.5-VL) or 0 to 1000
 (Qwen3-VL), and any notation may hold shares from 0 to 1. A file keeps to one convention per

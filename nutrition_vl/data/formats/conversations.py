@@ -151,12 +151,12 @@ def _boxes(answers: list[str], where: str) -> list[AnswerBox]:
     if not answers:
         raise ValueError(f"no answer in {where} holds a box; one is written {EXAMPLE}")
     try:
-        found = [read_answer(answer) for answer in answers]
+        readings = [read_answer(answer) for answer in answers]
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    boxes = dict.fromkeys(box for some in found for box in some or ())
-    if not boxes and None in found:
-        prose = shorten(answers[found.index(None)])
+    boxes = dict.fromkeys(box for some in readings for box in some or ())
+    if not boxes and None in readings:
+        prose = shorten(answers[readings.index(None)])
         raise ValueError(f"{where}: the answer {prose} holds no box; one is written {EXAMPLE}")
     return list(boxes)
 

@@ -52,7 +52,7 @@ def read_metadata(folder: Path, split: str, skipped: list[Skipped] | None) -> li
 
 
 def _class_names(rows: Iterable[object]) -> set[str]:
-    """The class names in all rows, whatever else is wrong with them."""
+    """The class names in all rows, readable or not."""
     entries = [row.get("objects") for row in rows if isinstance(row, Mapping)]
     lists = [objects.get("category_name") for objects in entries if isinstance(objects, Mapping)]
     names = [name for names in lists if isinstance(names, list) for name in names]

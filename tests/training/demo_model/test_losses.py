@@ -58,7 +58,7 @@ def ordinary(processor, scene):
 @torch.no_grad()
 def test_the_batched_tower_sees_what_the_model_sees(model, scene, ordinary):
     theirs = model.model.visual(ordinary.pixel_values, grid_thw=ordinary.image_grid_thw)
-    ours = pretrain.seen(model, scene)
+    ours = pretrain.visual_tokens(model, scene)
     torch.testing.assert_close(ours.flatten(0, 1), theirs.pooler_output, atol=1e-5, rtol=1e-4)
 
 

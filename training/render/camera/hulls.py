@@ -1,4 +1,4 @@
-"""Boxes round what masks cover: the truth of every rendered picture."""
+"""Boxes round masks: the truth of every rendered picture."""
 
 import torch
 from torch import Tensor

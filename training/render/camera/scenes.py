@@ -2,7 +2,7 @@
 
 Every step is a torch function over `(batch, channels, height, width)`, so that the same code fills
 a GPU during pre-training and draws a single picture on a laptop. Boxes come from the warped table
-masks and therefore fit whatever the warp did.
+masks and therefore fit after any warp.
 """
 
 import math
@@ -56,15 +56,15 @@ class Camera:
         aspect = width / height
         held = self.noise.choose(len(self.pool.faces), count)
         behind, paired = self._behind(held)
-        shown = paired | self._often(self.held, count)
-        whole = ~shown & self._often(WHOLE, count)
+        visible = paired | self._often(self.held, count)
+        whole = ~visible & self._often(WHOLE, count)
         pixels = self._background(count, height, width, whole)
         first, second = spots.pair(self.noise, count, aspect)
         spot = second.otherwise(paired, spots.toss(self.noise, count))
         lying = ~whole & self._often(0.35 if len(self.plain) else 0.0, count)
         pixels, _, others = self._place(pixels, behind, spot, paired | lying)
         spot = first.otherwise(paired, spots.aim(self.noise, self.pool, held, aspect))
-        pixels, alpha, masks = self._place(pixels, held, spot, shown)
+        pixels, alpha, masks = self._place(pixels, held, spot, visible)
         boxes, labels = _visible(masks), self.pool.labels[held]
         partner = _visible(_left(others[:, :1], alpha))[:, 0]
         boxes[:, 1] = torch.where(paired[:, None], partner, boxes[:, 1])
@@ -106,11 +106,11 @@ class Camera:
     # ---- the pack -------------------------------------------------------------------------------
 
     def _place(
-        self, pixels: Tensor, faces: Tensor, spot: Spot, shown: Tensor
+        self, pixels: Tensor, faces: Tensor, spot: Spot, visible: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Lays one face over each photo that is to show it; also returns its opacity and masks."""
         count, _, height, width = pixels.shape
-        chosen = torch.nonzero(shown).flatten()  # the others cost nothing
+        chosen = torch.nonzero(visible).flatten()  # the others cost nothing
         grid, bump = self._warp(spot.only(chosen), height, width)
         layer = _printed(self.pool.faces[faces[chosen]], grid)
         colour, alpha, masks = layer.split([3, 1, layer.shape[1] - 4], 1)
@@ -214,7 +214,7 @@ class Camera:
 
 
 def _printed(faces: Tensor, grid: Tensor) -> Tensor:
-    """What of the faces each place of the grid shows: colour and masks, both times opacity.
+    """The faces sampled at each place of the grid: colour and masks, both times opacity.
 
     Sampled FINER times as densely and averaged, or small type would turn into noise.
     """
@@ -228,16 +228,15 @@ def _printed(faces: Tensor, grid: Tensor) -> Tensor:
 
 
 def _left(masks: Tensor, cover: Tensor) -> Tensor:
-    """What of the masks (B, K, H, W) an opacity (B, 1, H, W) leaves to see; nothing of a table of
-    which it leaves less than half."""
+    """Masks (B, K, H, W) under a cover of opacity (B, 1, H, W); none of a table less than half
+    visible."""
     left = masks * (1 - cover)
     enough = left.sum((2, 3), keepdim=True) >= 0.5 * masks.sum((2, 3), keepdim=True)
     return left * enough
 
 
 def _visible(masks: Tensor) -> Tensor:
-    """Boxes (B, TABLES, 4) of mask channels (B, TABLES, H, W); NaN where too little is left to
-    see."""
+    """Boxes (B, TABLES, 4) of mask channels (B, TABLES, H, W); NaN for those too small to see."""
     boxes = hulls(masks > 0.5)
     small = (boxes[..., 2:] - boxes[..., :2] < MIN_SIDE).any(-1)
     return boxes.masked_fill(small[..., None], float("nan"))

@@ -1,4 +1,4 @@
-"""Where on a photo packs come to lie: aimed at, two beside each other, or left about."""
+"""Places of packs on a photo: aimed at, two next to each other, or lying about."""
 
 import math
 from dataclasses import dataclass
@@ -67,11 +67,13 @@ def aim(noise: Noise, pool: Pool, faces: Tensor, aspect: float) -> Spot:
 
 
 def pair(noise: Noise, count: int, aspect: float) -> tuple[Spot, Spot]:
-    """For two packs beside or below each other, turned alike."""
-    beside = noise.uniform(0, 1, count) < 0.6
-    step = torch.where(beside[:, None], *torch.tensor([[aspect, 0.0], [0.0, 1.0]]).to(noise.device))
+    """For two packs next to or below each other, turned alike."""
+    sideways = noise.uniform(0, 1, count) < 0.6
+    step = torch.where(
+        sideways[:, None], *torch.tensor([[aspect, 0.0], [0.0, 1.0]]).to(noise.device)
+    )
     step = step / 2 * (2 * noise.choose(2, count) - 1)[:, None]
-    room = torch.where(beside, min(0.8 * aspect, 1.0), min(0.65, aspect))
+    room = torch.where(sideways, min(0.8 * aspect, 1.0), min(0.65, aspect))
     rotation, nothing = turns(noise, count), torch.zeros_like(step)
     first, second = (
         Spot(rotation, nothing, room * noise.uniform(0.75, 1.25, count), at)

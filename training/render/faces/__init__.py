@@ -1,1 +1,1 @@
-"""Faces of packs and of what is no pack: tables and all that stands around them."""
+"""Faces of packs and of negatives: tables and all that stands around them."""

@@ -1,4 +1,4 @@
-"""Faces of food packs: tables, what stands around them, and the outline of the pack."""
+"""Faces of food packs: tables, their surroundings, the outline of the pack."""
 
 from dataclasses import dataclass
 
@@ -181,7 +181,7 @@ def _place(rng: Rng, proof: Proof, zone: Box, table: Image.Image, label: str, co
 
 
 def _around(rng: Rng, zone: Box, box: Box) -> list[Box]:
-    """The four rests of the zone beside the box; either the flanks or head and foot go through."""
+    """The four rests of the zone around the box; either the flanks or head and foot go through."""
     (zx0, zy0, zx1, zy1), (x0, y0, x1, y1) = zone, box
     x0, y0, x1, y1 = x0 - GAP, y0 - GAP, x1 + GAP, y1 + GAP
     if chance(rng, 0.5):

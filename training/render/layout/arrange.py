@@ -1,4 +1,4 @@
-"""Putting blocks of type together: beside each other, below each other, on their paper."""
+"""Arranges blocks of type: next to each other, below each other, on their paper."""
 
 from collections.abc import Sequence
 

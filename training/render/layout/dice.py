@@ -26,7 +26,7 @@ def chance(rng: Rng, probability: float) -> bool:
 
 
 def amount(rng: Rng, largest: float, digits: int = 1, comma: bool = False) -> str:
-    """A plausible value: often nought, mostly small."""
+    """A plausible value: often zero, mostly small."""
     value = 0.0 if chance(rng, 0.2) else largest * float(rng.random()) ** 1.5
     text = f"{value:.{digits}f}" if value < 100 else f"{value:.0f}"
     return text.replace(".", ",") if comma else text

@@ -93,25 +93,25 @@ def _font(path: str, size: int, index: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=1)
 def _installed() -> dict[str, str]:
-    found = {p.name: str(p) for f in FOLDERS for p in sorted(f.rglob("*.tt[fc]"))}
-    if not any(name in found for pair in EUROPEAN for name in pair):
+    files = {p.name: str(p) for f in FOLDERS for p in sorted(f.rglob("*.tt[fc]"))}
+    if not any(name in files for pair in EUROPEAN for name in pair):
         import matplotlib  # a heavy import, and only this rare case needs it
 
         folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-        found = {name: str(folder / name) for name in FALLBACK}
-    return found
+        files = {name: str(folder / name) for name in FALLBACK}
+    return files
 
 
 @lru_cache(maxsize=32)
 def typefaces(script: str) -> tuple[Typeface, ...]:
     """The installed typefaces that draw `script`; empty where there is none."""
-    found, index = _installed(), COLLECTION_INDEX.get(script, 0)
+    files, index = _installed(), COLLECTION_INDEX.get(script, 0)
     pairs = PAIRS[script] + ((FALLBACK,) if script in FALLBACK_SCRIPTS else ())
     latin = typefaces("latin")[0] if script in WITHOUT_LATIN else None
     return tuple(
-        Typeface(found[regular], found[bold], index, latin)
+        Typeface(files[regular], files[bold], index, latin)
         for regular, bold in pairs
-        if regular in found and bold in found
+        if regular in files and bold in files
     )
 
 

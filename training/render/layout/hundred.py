@@ -62,7 +62,7 @@ def bilingual(rng: Rng, pen: Pen) -> Image.Image:
 
 
 def multilingual(rng: Rng, pen: Pen) -> Image.Image:
-    """Each nutrient in two to four languages below each other, the values beside the first."""
+    """Each nutrient in two to four languages below each other, the values next to the first."""
     latin = [LANGUAGES[code] for code in EUROPEAN if LANGUAGES[code].script == "latin"]
     words = [latin[i] for i in rng.permutation(len(latin))[: int(rng.integers(2, 5))]]
     columns, lines = pick(rng, (1, 2, 2, 3)), list[Line]()
@@ -74,7 +74,7 @@ def multilingual(rng: Rng, pen: Pen) -> Image.Image:
 
 
 def _translated(row: Line, words: Sequence[Language], columns: int) -> list[Line]:
-    """The row of the first language, and below it what the others call the same."""
+    """The row of the first language, and below it the names in the others."""
     first, blank = words[0], ("",) * (len(row.cells) - 1)
     if row.cells[0] in first.names:
         place = first.names.index(row.cells[0])

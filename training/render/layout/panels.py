@@ -48,7 +48,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Style:
-    """What a panel shares with the text around it: the typeface (a number, for each script to
+    """The style of a panel and of the text around it: the typeface (a number, for each script to
     choose by), the ink, the leading.  Such a panel has no paper of its own."""
 
     family: int
@@ -135,7 +135,7 @@ def panel(
 ) -> tuple[Image.Image, str]:
     """One panel as RGBA, cropped to its hull, 250-700 px long, and its label.
 
-    `pack` is the colour behind it, which decides what a panel without paper is printed in;
+    `pack` is the colour behind it, which decides the ink of a panel without paper;
     `name` asks for one of `LAYOUTS`, `style` for one that looks like the text around it.
     """
     layout = LAYOUTS[name or layouts(rng)]

@@ -75,7 +75,7 @@ def measure(text: str, pen: Pen, size: float, bold: bool = False) -> float:
 def _glyphs(face: Typeface, size: int, bold: bool, run: str) -> tuple[Image.Image, int, int]:
     """The run's coverage (mode L) and where its corner lies from the origin on the baseline.
 
-    The room is that of the advance, with margins for what hangs over: asking FreeType for the
+    The room is that of the advance, with margins for overhanging letters: asking FreeType for the
     exact bounds would lay every run out once more, a seventh of a face's time.
     """
     side, top = size // 2 + 1, size + size // 2

@@ -76,7 +76,7 @@ def energy(rng: Rng, size: int) -> Image.Image:
 
 
 def _consumption(rng: Rng, image: Image.Image, top: int) -> None:
-    """What the machine uses: large numbers and their units between rules."""
+    """The machine's consumption: large numbers and their units between rules."""
     pen = paper.pen(rng, WHITE, image.width * float(rng.uniform(0.05, 0.09)))
     units = ("kWh/annum", "L", "dB", "kg", "kWh/1000h", "cm", "min", "L/cycle")
     rows = [

@@ -1,1 +1,1 @@
-"""Draws what surrounds a table on a package."""
+"""Draws the surroundings of a table on a package."""

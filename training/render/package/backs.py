@@ -171,10 +171,10 @@ class _Setter:
             if y + self.step > bottom:
                 return bottom
             last = number == len(lines) - 1
-            shown = int(width * rng.uniform(0.2, 1)) if last else width
-            area = (line.width - shown, 0, line.width, line.height)
-            part = line.crop(area if self.pen.rtl else (0, 0, shown, line.height))
-            at = (x1 - shown if self.pen.rtl else x0, round(y))
+            room = int(width * rng.uniform(0.2, 1)) if last else width
+            area = (line.width - room, 0, line.width, line.height)
+            part = line.crop(area if self.pen.rtl else (0, 0, room, line.height))
+            at = (x1 - room if self.pen.rtl else x0, round(y))
             self.proof.image.paste(self.pen.ink, at, part)
             y = int(y + self.step) if rng.random() > self.step % 1 else int(y + self.step) + 1
         if badge:

@@ -1,4 +1,4 @@
-"""What stands around a nutrition table on a pack: text, lettering, pictures.
+"""The surroundings of a nutrition table on a pack: text, lettering, pictures.
 
 Each is a function (rng, tile, look) that draws onto `tile`, an RGB picture already filled with
 the pack's ground.
@@ -19,7 +19,7 @@ from training.render.layout.words import BRANDS, SLOGANS, Language
 
 @dataclass(frozen=True)
 class Look:
-    """What the blocks of one face share: ground and ink, language, text size in pixels."""
+    """Shared by the blocks of one face: ground and ink, language, text size in pixels."""
 
     ground: RGB
     ink: RGB
@@ -71,7 +71,7 @@ def _mixed(draw: ImageDraw.ImageDraw, x: float, y: float, text: str, pen: Pen, i
 
 
 def framed_ground(rng: Rng, tile: Image.Image, look: Look) -> bool:
-    """A white box or a frame behind what follows; True where it is white."""
+    """A white box or a frame behind the next block; True where it is white."""
     white = chance(rng, 0.6) or look.ink == BLACK
     fill = WHITE if white else None
     corner = (tile.width - 1, tile.height - 1)

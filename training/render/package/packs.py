@@ -1,4 +1,4 @@
-"""What a face is printed on: grounds, and the outlines of packs."""
+"""Grounds of faces, and the outlines of packs."""
 
 from collections.abc import Callable
 

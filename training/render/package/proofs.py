@@ -17,8 +17,8 @@ GAP = 3  # pixels between neighbours
 
 @dataclass
 class Proof:
-    """The picture so far, `tables` (mode L, k where table k lies) and what `kinds` of blocks are
-    still to come."""
+    """The picture so far, `tables` (mode L, k where table k lies) and the `kinds` of blocks for
+    the rest."""
 
     image: Image.Image
     tables: Image.Image

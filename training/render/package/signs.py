@@ -97,7 +97,7 @@ def warnings(rng: Rng, tile: Image.Image, look: Look) -> None:
 
 
 def scores(rng: Rng, tile: Image.Image, look: Look) -> None:
-    """What fronts say on nutrition without a table: graded letters, stars, round claims."""
+    """Nutrition on fronts, without a table: graded letters, stars, round claims."""
     pick(rng, (_grades, _stars, _claims))(rng, tile, look)
 
 
@@ -114,7 +114,7 @@ def _grades(rng: Rng, tile: Image.Image, look: Look) -> None:
 
 
 def _stars(rng: Rng, tile: Image.Image, look: Look) -> None:
-    """A rating out of five stars beside a number."""
+    """A rating out of five stars next to a number."""
     side = int(min(tile.width / 7, tile.height, 24))
     draw, rating = ImageDraw.Draw(tile), int(rng.integers(1, 11)) / 2
     font = typefaces("latin")[0].font(side * 0.9, bold=True)
@@ -139,7 +139,7 @@ def _claims(rng: Rng, tile: Image.Image, look: Look) -> None:
 
 
 def weight(rng: Rng, tile: Image.Image, look: Look) -> None:
-    """What is in the pack: a number and its unit."""
+    """The pack's content: a number and its unit."""
     number = int(rng.integers(2, 100)) * pick(rng, (5, 10, 25))
     text = f"{pick(rng, ('', '', 'NET WT ', 'e '))}{number} {pick(rng, ('g', 'g e', 'ml', 'ml e'))}"
     face = pick(rng, typefaces("latin"))
