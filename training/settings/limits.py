@@ -9,6 +9,7 @@ import yaml
 from accelerate.utils import parse_flag_from_env
 from transformers.integrations import get_available_reporting_integrations
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.utils import is_liger_kernel_available
 
 from training.settings.recipes import CHANGE_THE_BASE
 from training.settings.unused import UNUSED
@@ -56,6 +57,8 @@ def _check_together(settings: Mapping[str, Any]) -> None:
         raise ValueError("4-bit weights cannot be trained, only adapters on them: --use_lora True")
     if settings["plain"] and settings["low_memory"]:
         raise ValueError("--plain True leaves out what --low_memory True needs: choose one")
+    if settings["use_liger_kernel"] and not is_liger_kernel_available():
+        raise ValueError("--use_liger_kernel True needs its package: pip install liger-kernel")
     if settings["train_sampling_strategy"] == "batch_rebalance":
         raise ValueError("--train_sampling_strategy is random, sequential or group_by_length")
     if settings["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy"):

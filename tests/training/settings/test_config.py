@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from transformers.utils import is_liger_kernel_available
 from trl import SFTConfig
 
 from nutrition_vl.models.checkpoints import DEMO
@@ -127,6 +128,11 @@ def test_the_shipped_fsdp_file_is_read_and_names_layers_that_there_are():
         (["--deepspeed", "zero3.json"], "several GPUs share a base by training/configs/accelerate"),
         (["--report_to", "trackerr"], "there is no tracker trackerr"),
         (["--report_to", "neptune"], "--report_to neptune needs its package: pip install neptune"),
+        pytest.param(
+            ["--use_liger_kernel", "True"],
+            "--use_liger_kernel True needs its package: pip install liger-kernel",
+            marks=pytest.mark.skipif(is_liger_kernel_available(), reason="Liger is here"),
+        ),
         (["--lr_scheduler_type", "reduce_lr_on_plateau"], "must not depend on an evaluation"),
         (["--plain", "True", "--low_memory", "True"], "choose one"),
         (["--optim", "adamw_of_mine"], "adamw_of_mine"),
