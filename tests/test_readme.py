@@ -14,7 +14,7 @@ from nutrition_vl import __main__ as command
 from nutrition_vl import calibrate, export
 from nutrition_vl.bench import __main__ as bench
 from nutrition_vl.data import __main__ as labels
-from training import merge
+from training import average, merge
 from training.demo_model import __main__ as demo_model
 from training.memory import __main__ as memory
 from training.render import __main__ as render
@@ -33,6 +33,7 @@ PARSERS = {
     "nutrition_vl.data": lambda options: labels.parser().parse_args(options),
     "nutrition_vl.export": lambda options: export.parser().parse_args(options),
     "training": settings.parse,
+    "training.average": lambda options: average.parser().parse_args(options),
     "training.demo_model": lambda options: demo_model.parser().parse_args(options),
     "training.memory": lambda options: settings.parse(memory.parser().parse_known_args(options)[1]),
     "training.merge": lambda options: merge.parser().parse_args(options),
