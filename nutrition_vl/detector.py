@@ -54,6 +54,7 @@ class Detector:
             raise ValueError(f"unknown decoder {decoder!r}: use one of {', '.join(DECODERS)}")
         self.base, self.model, self.processor = base, model, processor
         self.plain, self.second_look = decoder == "generate", second_look
+        self.forced: Sequence[int] = ()  # the tokens of every answer, for benchmarks
         self._adapters = Adapters(base, model, processor, check_prompt)
         self._current = NONE
         self._lock = Lock()
@@ -212,10 +213,10 @@ class Detector:
         ]
 
     def _decoding(self, name: str, free: bool) -> Callable[[Sequence[ModelInputs]], list[Decoded]]:
-        if free or self.plain:
-            start = None if free else self.start
-            return partial(generate, self.model, self.processor.tokenizer, start=start)
-        return partial(self.decoder.decode, adapter=name)
+        start = None if free else self.start
+        plain = partial(generate, self.model, self.processor.tokenizer, start=start)
+        decode = plain if free or self.plain else partial(self.decoder.decode, adapter=name)
+        return partial(decode, forced=self.forced)
 
     def _clear(self) -> None:
         if "decoder" in vars(self):

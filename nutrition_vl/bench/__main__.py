@@ -6,9 +6,9 @@ examples:
   python -m nutrition_vl.bench --checkpoint random:7b --device cuda --merged
   python -m nutrition_vl.bench --busy 2      # the command next to two busy processes, on the CPU
 
-All sides get the same photos and give answers of the same length, the words of one box, whatever
-the model predicts, so that a model of random weights can be timed. Latency is from an open photo
-to its boxes, photos per second are from files to boxes. By default the base is in NF4 with an
+All sides decode the same photos to the same forced tokens, those of one box, so that a model of
+random weights can be timed. Latency is from an open photo to its boxes, photos per second are
+from files to boxes. By default the base is in NF4 with an
 unmerged adapter; --merged is the library's best case. `generate` with static cache and compiled
 steps runs where transformers compiles. The last line on stdout is one JSON object; --out keeps it,
 and a page of Markdown next to it.
@@ -47,13 +47,7 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", default="demo", help="demo, a checkpoint, random:7b or random:2b")
     add("--photos", type=Path, metavar="DIR", help="JPEGs to answer (default the embedded ones)")
     add("--batch-sizes", type=positive, nargs="+", default=[1, 4, 16], metavar="N", help="(1 4 16)")
-    add(
-        "--repeats",
-        type=positive,
-        default=20,
-        metavar="N",
-        help="photos that latency is taken from",
-    )
+    add("--repeats", type=positive, default=20, metavar="N", help="photos timed one by one (20)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
     add("--merged", action="store_true", help="merge the adapter into an unquantised base")
     add("--busy", type=positive, metavar="N", help="time the command next to N busy processes")
@@ -83,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def measure(args: argparse.Namespace, bench: "Bench") -> Iterator[dict[str, Any]]:
-    """All that is known so far, after each measurement."""
+    """The results so far, after each measurement."""
     (inputs,) = bench.inputs(bench.photos[:1])
     device = bench.detector.model.device.type
     results = machine(bench.detector.model.device) | {
@@ -110,12 +104,11 @@ def measure(args: argparse.Namespace, bench: "Bench") -> Iterator[dict[str, Any]
 
 
 def command_line(args: argparse.Namespace, device: str) -> str:
-    """What to say to measure the same again."""
+    """The command that measures the same again."""
     words = ["--checkpoint", args.checkpoint, "--device", device, "--batch-sizes"]
     words += [*map(str, args.batch_sizes), "--repeats", str(args.repeats)]
     words += ["--merged"] if args.merged else []
-    if args.photos:
-        words += ["--photos", str(args.photos)]
+    words += ["--photos", str(args.photos)] if args.photos else []
     return shlex.join(["python", "-m", "nutrition_vl.bench", *words])
 
 
@@ -154,13 +147,12 @@ def _sameness(results: dict[str, Any]) -> str:
     """How many answers are those of plain greedy decoding."""
     same = results.get("same_answers")
     if not same:
-        return "Whether answers are those of plain greedy decoding: not measured."
+        return "Answers equal to plain greedy decoding: not measured."
     return (
-        f"Of {same['photos']} boxes in the model's own words, as many are token by token those of"
-        f" `generate` inside the grammar, one photo at a time: {same['alone']} alone,"
-        f" {same['batch']} in one batch, {same['without_graphs']} without graphs; of `generate`'s"
-        f" own in one batch, {same['generate_in_a_batch']}. Where they first differ, the logits of"
-        f" both tokens lie at most {same['largest_gap']} apart."
+        f"Answers equal, token by token, to `generate` inside the grammar: of {same['photos']},"
+        f" {same['alone']} alone, {same['batch']} in one batch, {same['without_graphs']} without"
+        f" graphs; `generate`'s own in one batch, {same['generate_in_a_batch']}. Where they first"
+        f" differ, the logits of both tokens lie at most {same['largest_gap']} apart."
     )
 
 

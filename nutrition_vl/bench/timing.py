@@ -33,31 +33,19 @@ ABSENT = (
 ALIKE = 16  # photos whose answers are compared, at most
 
 
-class Scripted(Decoder):
-    """Decodes as ever, but every answer is the `script`."""
-
-    script: Sequence[int] = ()
-
-    def decode(
-        self, inputs: Sequence[ModelInputs], adapter: str, forced: Sequence[int] = ()
-    ) -> list[Decoded]:
-        """Answers that begin with the forced tokens, or are the script."""
-        return super().decode(inputs, adapter, forced or self.script)
-
-
 class Bench:
-    """One detector and one set of photos, asked by `generate` and by the detector itself."""
+    """One detector and one set of photos, answered by `generate` and by the detector itself."""
 
     def __init__(self, detector: Detector, files: Sequence[Path]) -> None:
         self.detector, self.files = detector, files
         self.photos = [open_photo(file) for file in files]
-        start, runner = detector.decoder.start, detector.decoder.runner
-        self.tokenizer = detector.processor.tokenizer
-        self.decoder = detector.decoder = Scripted(detector.model, start, runner)
-        self.script = [*start.spelling.spell(BOX), start.spelling.end]
-        self.decoder.script = self.script
+        self.tokenizer, self.decoder = detector.processor.tokenizer, detector.decoder
+        spelling = self.decoder.start.spelling
+        self.script = [*spelling.spell(BOX), spelling.end]
         detector.detect(self.photos[:1])  # after which the adapter stays in use
-        self.ways = {GENERATE: self._by_generate, OURS: detector.detect, STATIC: self.static_cache}
+        plain = Detector.around(detector.model, detector.processor, "generate")
+        detector.forced = plain.forced = self.script
+        self.ways = {GENERATE: plain.detect, OURS: detector.detect, STATIC: self.static_cache}
         compiles = detector.model.device.type == "cuda" and not _quantized(detector.model)
         self.absent = "" if compiles else ABSENT
         if self.absent:
@@ -104,13 +92,12 @@ class Bench:
         return {stage: round(float(np.median(t[WARM:])), 4) for stage, t in watch.laps.items()}
 
     def same(self) -> dict[str, float]:
-        """How many of the `photos` get the same tokens from us, `alone`, in one `batch` and
-        `without_graphs`, as from `generate` in the grammar, a photo and a token at a time.
+        """Number of photos with the tokens of `generate` in the grammar, token by token.
 
-        Told that there is one box, the model says in its own words which. In bfloat16 an answer may
-        tip over where two tokens are as good as equal, as those of `generate_in_a_batch` do:
-        `largest_gap` is how far at most the logits of both lay apart, where answers first differ,
-        for an ordinary pass over what was said.
+        Of ours `alone`, in one `batch` and `without_graphs`; only the first token is forced. In
+        bfloat16 an answer may differ where two tokens are nearly as likely, as those of
+        `generate_in_a_batch` do: `largest_gap` is the largest distance of the logits of both where
+        answers first differ, in an ordinary pass over the tokens before.
         """
         model, start = self.detector.model, replace(self.decoder.start, most=1)
         inputs, first = self.inputs(self.photos[:ALIKE]), self.script[:1]
@@ -125,13 +112,10 @@ class Bench:
         single = [answer for one in inputs for answer in self.decode([one], first, eager)]
         ways = {"alone": alone, "batch": batch, "without_graphs": single}
         ways["generate_in_a_batch"] = theirs(inputs)
-        equal = {way: sum(map(_equal, plain, answers)) for way, answers in ways.items()}
-        apart = [
-            gap(model, one, *both)
-            for answers in ways.values()
-            for one, *both in zip(inputs, plain, answers, strict=True)
-        ]
-        return {"photos": len(inputs), **equal, "largest_gap": round(max(apart), 4)}
+        gaps = {way: [*map(partial(gap, model), inputs, plain, ways[way])] for way in ways}
+        equal = {way: sum(one is None for one in gaps[way]) for way in ways}
+        largest = max(one or 0.0 for way in ways for one in gaps[way])
+        return {"photos": len(inputs), **equal, "largest_gap": round(largest, 4)}
 
     def inputs(self, photos: Iterable[Image.Image]) -> list[ModelInputs]:
         """The photos, prepared."""
@@ -139,17 +123,11 @@ class Bench:
         return [ModelInputs.from_photo(photo, processor, model.dtype) for photo in photos]
 
     def decode(
-        self,
-        inputs: Sequence[ModelInputs],
-        forced: Sequence[int],
-        decoder: Decoder | None = None,
+        self, inputs: Sequence[ModelInputs], forced: Sequence[int], decoder: Decoder | None = None
     ) -> list[Decoded]:
         """Answers by our decoding, which begin with the forced tokens."""
         name = next(iter(self.detector.adapters), NONE)
         return (decoder or self.decoder).decode(inputs, name, forced)
-
-    def _by_generate(self, photos: Sequence[Image.Image]) -> None:
-        generate(self.detector.model, self.tokenizer, self.inputs(photos), forced=self.script)
 
     @torch.inference_mode()
     def static_cache(self, photos: Sequence[Image.Image]) -> torch.Tensor:
@@ -172,7 +150,7 @@ class Bench:
 
 
 class Stopwatch:
-    """Times work on a device, waiting for it to be done, and sees the memory it takes."""
+    """Times finished work on a device and its memory."""
 
     def __init__(self, device: torch.device) -> None:
         self.cuda = device.type == "cuda"
@@ -181,13 +159,13 @@ class Stopwatch:
             torch.cuda.reset_peak_memory_stats()
 
     def start(self) -> None:
-        """From here the next lap counts."""
+        """Starts the next lap."""
         if self.cuda:
             torch.cuda.synchronize()
         self.since = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """The seconds since the last lap were this stage's."""
+        """Ends a lap: its seconds are this stage's."""
         last = self.since
         self.start()
         self.laps.setdefault(stage, []).append(self.since - last)
@@ -200,14 +178,14 @@ class Stopwatch:
         return round(bytes_ / 2**30, 2)
 
 
-def gap(model: Any, inputs: ModelInputs, one: Decoded, other: Decoded) -> float:
-    """How far the logits of two answers' tokens lie apart where they first differ, if they do."""
+def gap(model: Any, inputs: ModelInputs, one: Decoded, other: Decoded) -> float | None:
+    """The distance of two answers' logits where they first differ; None for equal answers."""
     tokens = _ids(one)
     for place, (first, second) in enumerate(zip(tokens, _ids(other), strict=False)):
         if first != second:
             logits = next_logits(model, inputs, tokens[:place])
             return abs(float(logits[first] - logits[second]))
-    return 0.0
+    return None
 
 
 def _quantized(model: Any) -> bool:
@@ -216,7 +194,3 @@ def _quantized(model: Any) -> bool:
 
 def _ids(answer: Decoded) -> list[int]:
     return [token.id for token in answer.tokens]
-
-
-def _equal(one: Decoded, other: Decoded) -> bool:
-    return _ids(one) == _ids(other)
