@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from PIL import Image
 
 from nutrition_vl import export
 from nutrition_vl.data import load_split
-from tests.helpers.server import running
+from nutrition_vl.data.corrections import read_corrections
+from nutrition_vl.files import read_jsonl
+from tests.helpers.server import call, file, running, uploaded
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -141,6 +144,39 @@ def test_a_pasted_photo_is_answered(desk):
     figure(desk, "demo: 1 table").wait_for()
 
 
+def test_of_two_quick_uploads_the_last_is_answered(view):
+    upload(view, EXAMPLES / "pack_4.jpg")
+    upload(view, EXAMPLES / "pack_5.jpg")
+    figure(view, "demo: ").wait_for()
+    with view.expect_download() as download:
+        view.get_by_role("button", name="Download JSON").click()
+    assert json.loads(Path(download.value.path()).read_text())["photo"] == "pack_5.jpg"
+    view.wait_for_timeout(2000)  # the first one's answer does not come after it
+    with view.expect_download() as download:
+        view.get_by_role("button", name="Download JSON").click()
+    assert json.loads(Path(download.value.path()).read_text())["photo"] == "pack_5.jpg"
+    assert figure(view, "demo: ").count() == 1
+    assert view.errors == []
+
+
+def test_a_photo_is_cancelled_while_it_waits_and_found_at_the_next_start(desk, address):
+    """Others keep the page busy, so that the photo waits behind them."""
+    photo = file(uploaded(address, "pack.jpg", (EXAMPLES / "pack_6.jpg").read_bytes()))
+    with ThreadPoolExecutor(6) as others:
+        busy = [
+            others.submit(call, address, "compare", photo, ["demo", "none"], 0.4) for _ in range(12)
+        ]
+        upload(desk, EXAMPLES / "pack_1.jpg")
+        desk.locator("#photo-in img").first.wait_for()
+        desk.get_by_role("button", name="Cancel").click()
+        desk.get_by_text("Cancelled.").wait_for()
+        assert figure(desk, "demo: ").count() == 0
+        desk.get_by_role("button", name="Find nutrition tables").click()
+        figure(desk, "demo: 1 table").wait_for()
+        assert {one.result()[:2] for one in busy} == {(200, "complete")}
+    assert desk.errors == []
+
+
 def test_a_broken_file_says_so_where_its_answer_would_be(view, tmp_path):
     upload(view, EXAMPLES / "pack_1.jpg")
     figure(view, "demo: 1 table").wait_for()
@@ -211,7 +247,7 @@ def of_the_command(photos, place):
 
 
 @pytest.mark.slow
-def test_a_corrected_box_is_saved_and_trained_on(desk, folders, tmp_path):
+def test_a_corrected_box_is_saved_and_trained_on(desk, folders):
     upload(desk, EXAMPLES / "pack_1.jpg")
     figure(desk, "demo: 1 table").wait_for()
     desk.get_by_role("button", name="Correct").first.click()
@@ -230,10 +266,19 @@ def test_a_corrected_box_is_saved_and_trained_on(desk, folders, tmp_path):
     [row] = load_split(folders / "labels")
     assert len(row["xyxy"]) == 1
     train = [sys.executable, "-m", "training", "--model_name_or_path", "demo", "--data_path"]
-    train += [str(folders / "labels"), "--output_dir", str(tmp_path / "run"), "--max_steps", "2"]
+    run = folders / "runs" / "corrected"
+    train += [str(folders / "labels"), "--output_dir", str(run), "--max_steps", "2"]
     train += ["--max_image_tokens", "80", "--use_cpu", "True"]
     done = subprocess.run(train, cwd=ROOT, capture_output=True, text=True)
-    assert (tmp_path / "run" / "checkpoint-2").is_dir(), done.stderr[-2000:]
+    assert (run / "checkpoint-2").is_dir(), done.stderr[-2000:]
+    desk.get_by_role("tab", name="Runs").click()  # the new run is there without a restart
+    desk.get_by_role("gridcell", name="corrected").first.wait_for()
+    cells = [text.strip() for text in desk.get_by_role("gridcell").all_inner_texts()]
+    last = read_jsonl(run / "metrics.jsonl")[-1]
+    assert 0 < last["forecast_gib"] < last["peak_gib"]  # on a CPU the peak includes Python
+    wanted = [str(last[key]) for key in ("peak_gib", "forecast_gib", "photos_per_second")]
+    place = cells.index(wanted[0])
+    assert cells[place : place + 3] == wanted
 
 
 @pytest.mark.slow
@@ -242,8 +287,12 @@ def test_an_evaluation_is_watched_and_its_worst_photo_opened(desk, folders):
     desk.get_by_label("Labelled photos in").click()
     desk.get_by_role("option", name="packs").click()
     desk.get_by_label("Split").fill("examples")
-    desk.get_by_role("button", name="Start or resume").click()
+    start = desk.get_by_role("button", name="Start or resume")
+    start.click()
     desk.get_by_text(re.compile("Loading|photo/s|s/photo")).first.wait_for()
+    desk.get_by_role("button", name="Stop").click()
+    desk.get_by_text("Stopped: the predictions so far stay").wait_for()
+    start.click()  # at once: no late cancel ends it
     report = desk.frame_locator("iframe[title=Report]")
     report.get_by_role("heading", name="Evaluation").first.wait_for()
     assert (folders / "runs" / "eval" / "packs-examples" / "report.html").is_file()
@@ -251,6 +300,17 @@ def test_an_evaluation_is_watched_and_its_worst_photo_opened(desk, folders):
     figure(desk, "demo: 1 table in").wait_for()
     assert "IoU 0.9" in figure(desk, "demo: ").inner_text()
     assert desk.locator("#photo-figures rect.truth").count() == 1
+    desk.get_by_role("button", name="Correct").first.click()
+    desk.get_by_text("pack_1 of packs with its labels").wait_for()
+    desk.get_by_role("button", name="No table here").click()
+    desk.get_by_text("Saved pack_1 with 0 boxes").wait_for()
+    corrections = folders / "labels" / "packs" / "corrections.jsonl"
+    assert read_corrections(corrections, "examples")["pack_1"]["xyxy"] == []
+    packs = folders / "data" / "packs"
+    assert load_split(packs, "examples", corrections=corrections)["xyxy"][0] == []
+    desk.get_by_role("button", name="Undo last save").click()
+    desk.get_by_text("Took back the last save of pack_1").wait_for()
+    assert corrections.read_text() == ""
     assert desk.errors == []
 
 

@@ -14,29 +14,32 @@ from nutrition_vl.files import read_jsonl
 from nutrition_vl.models.checkpoints import BEST, CARD, list_checkpoints
 
 METRICS, VALIDATION = "metrics.jsonl", "validation.jsonl"
-TITLES = ["run", "state", "step", "loss", "peak GiB", "photos/s", "recipe", "data", "seed"]
+TITLES = ["run", "state", "step", "loss", "peak GiB", "forecast GiB", "photos/s"]
+TITLES += ["recipe", "data", "seed"]
 QUIET = 120  # seconds without a new line after which a run counts as stopped
-EVERY = 5  # seconds between two looks at the folder
+EVERY = 5  # seconds between two reads of the folder
+ON_CPU = "on a CPU the peak includes Python and its libraries, the forecast does not"
 Row = dict[str, Any]
 
 
 class RunsTab:
-    """Builds the tab over a folder of runs; nothing is kept between two looks."""
+    """Builds the tab over a folder of runs, which every refresh reads again."""
 
     def __init__(self, runs: Path) -> None:
         self.runs = runs
-        self.table = gr.Dataframe(headers=TITLES, label=f"Runs in {runs}", interactive=False)
+        label = f"Runs in {runs} ({ON_CPU})"
+        self.table = gr.Dataframe(headers=TITLES, label=label, interactive=False)
         self.run = gr.Dropdown(label="Run")
         self.curves = gr.Plot(label="Loss and validation")
         with gr.Accordion("Card", open=False):
             self.card = gr.JSON(show_label=False)
         timer = gr.Timer(EVERY)
-        shown = [self.table, self.run, self.curves, self.card]
-        look: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
-        gr.on([timer.tick], self.look, self.run, shown, **look)
-        self.run.change(self.details, self.run, shown[2:], **look)
+        outputs = [self.table, self.run, self.curves, self.card]
+        quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
+        timer.tick(self.refresh, self.run, outputs, **quiet)
+        self.run.change(self.details, self.run, outputs[2:], **quiet)
 
-    def look(self, name: str | None) -> tuple[Any, ...]:
+    def refresh(self, name: str | None) -> tuple[Any, ...]:
         """The runs as they are now, the chosen one's curves and card."""
         names = [run.name for run in run_folders(self.runs)]
         chosen = name if name in names else next(iter(names), None)
@@ -57,11 +60,12 @@ def run_folders(runs: Path) -> list[Path]:
 
 
 def row(run: Path) -> list[Any]:
-    """A run in one line of TITLES."""
+    """A run as one row below TITLES."""
     metrics, about = read_jsonl(run / METRICS), card(run)
     last = metrics[-1] if metrics else {}
     peak = max((line.get("peak_gib", 0.0) for line in metrics), default=0.0)
-    numbers = [last.get("step", 0), last.get("loss"), peak, last.get("photos_per_second")]
+    numbers = [last.get("step", 0), last.get("loss"), peak]
+    numbers += [last.get("forecast_gib"), last.get("photos_per_second")]
     return [run.name, state(run), *numbers, *(about.get(k) for k in ("recipe", "dataset", "seed"))]
 
 

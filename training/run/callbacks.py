@@ -32,11 +32,14 @@ Logs = dict[str, float] | None
 
 
 class MetricsLog(TrainerCallback):
-    """Writes one line per log step to metrics.jsonl and draws the loss curve at every save."""
+    """Writes one line per log step to metrics.jsonl and draws the loss curve at every save.
 
-    def __init__(self, config: TrainConfig) -> None:
+    `forecast` is the bytes that the plan expects at the peak of a step.
+    """
+
+    def __init__(self, config: TrainConfig, forecast: float = 0) -> None:
         self.file = Path(str(config.output_dir)) / METRICS
-        self.started, self.first = time.monotonic(), 0
+        self.started, self.first, self.forecast = time.monotonic(), 0, forecast
 
     def on_train_begin(self, args: TrainConfig, state: TrainerState, *_: Any, **__: Any) -> None:
         """Drops lines that a stopped run wrote after the checkpoint it resumes from."""
@@ -56,6 +59,8 @@ class MetricsLog(TrainerCallback):
         rate = photos * args.gradient_accumulation_steps / (time.monotonic() - self.started)
         logs["photos_per_second"] = round(rate, 3)
         logs["peak_gib"] = round(peak_memory(args.device) / GIB, 3)
+        if self.forecast:
+            logs["forecast_gib"] = round(self.forecast / GIB, 3)
         if args.log_memory:
             logs |= {name: round(size / GIB, 3) for name, size in memory_now(args.device).items()}
         with self.file.open("a", encoding="utf-8") as file:

@@ -42,7 +42,7 @@ def _train(config: TrainConfig, checkpoint: str | None) -> None:
     rows, plan = checks.run(), checks.plan
     card = check_resumed(checkpoint, folder.describe(config, rows, processor), config)
     sigterm, scores = StopOnSigterm(), validation(config, rows, processor)
-    callbacks = [MetricsLog(config), sigterm, *scores, ModelCards(card)]
+    callbacks = [MetricsLog(config, plan.memory), sigterm, *scores, ModelCards(card)]
     if config.preflight_only:
         return
     if finished(checkpoint, config):
