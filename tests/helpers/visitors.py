@@ -1,5 +1,6 @@
 """Clients of a page; a crowd of them lives in a process of its own, as those of a page do."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -21,6 +22,12 @@ def detect(client, path, adapter="demo", threshold=0.0):
 
 
 def crowd(address, turns, size):
-    """The answers to turns (visitor's number, photo, adapter), so many visitors at once."""
+    """The answers to turns (visitor's number, photo, adapter), so many visitors at once, and the
+    seconds that each of them waited."""
+
+    def ask(turn):
+        client, start = visitor(address, turn[0]), time.perf_counter()
+        return detect(client, *turn[1:]), time.perf_counter() - start
+
     with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(lambda turn: detect(visitor(address, turn[0]), *turn[1:]), turns))
+        return list(zip(*pool.map(ask, turns), strict=True))
