@@ -136,7 +136,7 @@ class CorrectTab:
         return self.open(str(path), records[0].get("boxes", []))
 
     def corrections(self) -> list[dict[str, Any]]:
-        """Lists the labelled photos: one row of metadata.jsonl per photo."""
+        """Lists the photos labelled on the page, one metadata row per photo."""
         return self.folder.rows()
 
 
