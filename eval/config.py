@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.perturb import PERTURBATIONS
-from nutrition_vl.cli import LABEL, folder, positive, share
+from nutrition_vl.cli import LABEL, described, folder, positive, share
+from nutrition_vl.models.names import QUANTIZATIONS
 
-ABOUT = "Scores checkpoints, or predictions of any model, against the true boxes of a split."
-DETAILS = """
+ABOUT = """Scores checkpoints, or predictions of any model, against the true boxes of a split.
+
 examples:
   python -m eval --checkpoint demo --data photos/ --split val
   python -m eval --run runs/qlora --split val          # base, then every checkpoint in order
@@ -28,15 +29,15 @@ scores it and marks the row with *.
 The last line on stdout is one JSON object with every number.
 exit codes: 0 all is scored, 2 something is wrong and nothing was overwritten
 """
+RUN = "a run folder; may be repeated"
 FILES = "from any model: our JSON lines, COCO results, or the original's table of samples"
 THRESHOLD = (
     "boxes below this confidence count only in AP and the curves (default: as the command and page;"
     " every box of --predictions)"
 )
 PERTURB = "also the base and the best row on worse photos: rotate90,blur,jpeg,... or all"
-# As in nutrition_vl.models.quantization, which imports PyTorch; a test compares the two.
-QUANTIZATIONS = ("nf4", "nf4-single", "int8", "none")
-QUANTIZATION = f"{', '.join(QUANTIZATIONS)}: a row per model and name (default: as the card says)"
+
+BITS = f"{', '.join(QUANTIZATIONS)}: a row per model and name (default: as the card says)"
 
 
 @dataclass(frozen=True)
@@ -83,25 +84,10 @@ def parse(argv: list[str] | None = None) -> EvalConfig:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    options = argparse.ArgumentParser(
-        prog="python -m eval",
-        description=ABOUT,
-        epilog=DETAILS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    models = options.add_mutually_exclusive_group()
-    models.add_argument(
-        "--run",
-        dest="runs",
-        metavar="RUN",
-        type=Path,
-        action="append",
-        default=[],
-        help="a run folder; may be repeated",
-    )
-    models.add_argument(
-        "--checkpoint", help="demo, a checkpoint folder, a run (its best) or a base"
-    )
+    options = described("eval", ABOUT)
+    add_model = options.add_mutually_exclusive_group().add_argument
+    add_model("--run", dest="runs", metavar="RUN", type=Path, action="append", default=[], help=RUN)
+    add_model("--checkpoint", help="demo, a checkpoint, a run (its best) or a base")
     add = options.add_argument
     add("--predictions", type=Path, nargs="+", default=[], metavar="FILE", help=FILES)
     add("--data", metavar="SOURCE", help="folder, file or hub id (default the Open Food Facts set)")
@@ -110,14 +96,7 @@ def parser() -> argparse.ArgumentParser:
     add("--limit", type=positive, metavar="N", help="only the first N photos")
     add("--batch-size", type=positive, default=8, metavar="N", help="photos at a time (default 8)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
-    add(
-        "--quantization",
-        nargs="+",
-        choices=QUANTIZATIONS,
-        default=[],
-        metavar="NAME",
-        help=QUANTIZATION,
-    )
+    add("--quantization", nargs="+", choices=QUANTIZATIONS, default=[], metavar="NAME", help=BITS)
     add("--out", type=folder, metavar="DIR", help="where the report goes (default RUN/eval)")
     add("--perturb", type=_perturbations, default=(), metavar="NAMES", help=PERTURB)
     add("--corrections", type=Path, metavar="FILE", help="of python -m eval.audit, to the truth")

@@ -17,7 +17,7 @@ from eval.audit.duplicates import dhash
 from eval.config import EvalConfig
 from eval.predictions.predictions import Answers, truth_of
 from eval.predictions.read import read
-from eval.report.files import markdown
+from eval.report.files import markdown, write_all
 from eval.report.html import Picture, Section, picture, render
 from eval.report.table import Sheet
 from nutrition_vl.boxes import make_detections
@@ -84,12 +84,9 @@ class Inspection:
 
     def summary(self) -> Sheet:
         """The number of findings of each check; "-" for a check that had nothing to compare."""
-        counts = self._counts()
         rows = [
-            [check, str(counts[check]), MEANS[check]]
-            if counts[check] is not None
-            else [check, "-", UNCHECKED[check]]
-            for check in MEANS
+            [check, "-", UNCHECKED[check]] if number is None else [check, str(number), MEANS[check]]
+            for check, number in self._counts().items()
         ]
         rows.append(["unreadable", str(len(self.unreadable)), "left out of everything else"])
         return Sheet(f"{len(self.photos)} photos", ["check", "findings", "meaning"], rows, True)
@@ -113,14 +110,8 @@ class Inspection:
             *({"sheet": sheet} for sheet in last),
         ]
         lines = [json.dumps(entry) + "\n" for entry in corrections(self.findings)]
-        files = {
-            "report.md": "\n".join(map(markdown, sheets)),
-            "report.html": render(TITLE, sections),
-            CORRECTIONS: "".join(lines),
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (folder / name).write_text(content, encoding="utf-8")
+        text, page = "\n".join(map(markdown, sheets)), render(TITLE, sections)
+        write_all(folder, {"report.md": text, "report.html": page, CORRECTIONS: "".join(lines)})
 
     def _counts(self) -> dict[str, int | None]:
         """Findings by check; None where no photo has the data that the check compares."""

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,11 @@ def write(report: Report, summary: Sequence[Sheet], details: Sequence[Sheet], fo
         "report.md": "\n".join(sections),
         "report.html": page(report, summary, details),
     }
+    write_all(folder, files)
+
+
+def write_all(folder: Path, files: Mapping[str, str]) -> None:
+    """Writes files with these contents into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_text(content, encoding="utf-8", newline="")

@@ -122,6 +122,12 @@ def list_checkpoints(run: Path) -> list[Path]:
     return [steps[step] for step in sorted(steps)]
 
 
+def best_checkpoint(run: Path) -> str | None:
+    """The name of a run's best checkpoint, None without validation."""
+    file = run / BEST
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else None
+
+
 def discover(runs: Path, base: str | None = None) -> list[str]:
     """Names of the adapters to choose from: the demo's and every checkpoint of the runs in `runs`.
 
@@ -189,9 +195,7 @@ def _chosen(run: Path) -> Path:
     steps = {path.name: path for path in list_checkpoints(run)}
     if not steps:
         raise FileNotFoundError(f"{run} is neither a run nor a checkpoint: {_advice(run)}")
-    if not (run / BEST).is_file():
-        return list(steps.values())[-1]
-    best = (run / BEST).read_text(encoding="utf-8").strip()
+    best = best_checkpoint(run) or [*steps][-1]
     if best not in steps:
         raise FileNotFoundError(f"{run / BEST} names {best!r}, but there are {', '.join(steps)}")
     return steps[best]

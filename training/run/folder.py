@@ -66,15 +66,18 @@ def prepare(config: TrainConfig) -> Iterator[str | None]:
     ValueError where another command writes to the folder, where it holds something that must not
     be lost, or nothing to resume from.
     """
-    run, resume = Path(str(config.output_dir)), config.resume_from_checkpoint
-    _check_place(run, resume)
+    run = Path(str(config.output_dir))
+    taken = next((place for place in (run, *run.parents) if place.exists()), run)
+    if taken.exists() and not taken.is_dir():
+        raise ValueError(f"--output_dir {run}: {taken} is a file, name a folder")
+    checkpoint = _checkpoint(run, config.resume_from_checkpoint)
     first = config.process_index == 0  # of several, it locks for all
     with one_writer(run, "name another --output_dir") if first else nullcontext():
         run.mkdir(parents=True, exist_ok=True)
         if first:  # a process that was killed while it saved
             shutil.rmtree(run / PARTIAL, ignore_errors=True)
-        if resume and resume.lower() != "false":
-            yield _whole(_last(run) if resume.lower() == "true" else resume)
+        if checkpoint:
+            yield _whole(checkpoint)
             return
         others = any(path.name != LOCK for path in run.iterdir())
         if first and others and not config.overwrite:
@@ -85,24 +88,19 @@ def prepare(config: TrainConfig) -> Iterator[str | None]:
         yield None
 
 
-def _check_place(run: Path, resume: str | None) -> None:
-    """ValueError where the run folder cannot be made, or where nothing is there to resume from."""
-    taken = next((place for place in (run, *run.parents) if place.exists()), run)
-    if taken.exists() and not taken.is_dir():
-        raise ValueError(f"--output_dir {run}: {taken} is a file, name a folder")
-    if resume and resume.lower() == "true":
-        _last(run)
-    elif resume and resume.lower() != "false" and not Path(resume).is_dir():
-        raise ValueError(f"there is no checkpoint {resume} to resume from")
-
-
-def _last(run: Path) -> str:
-    last = get_last_checkpoint(str(run)) if run.is_dir() else None
-    if last is None:
+def _checkpoint(run: Path, resume: str | None) -> str | None:
+    """The checkpoint that --resume_from_checkpoint names, the last for True; None for False."""
+    if not resume or resume.lower() == "false":
+        return None
+    last = resume.lower() == "true"
+    checkpoint = get_last_checkpoint(str(run)) if last and run.is_dir() else None
+    if last and checkpoint is None:
         raise ValueError(
             f"{run} holds no checkpoint to resume from: start again with --overwrite True"
         )
-    return last
+    if not last and not Path(resume).is_dir():
+        raise ValueError(f"there is no checkpoint {resume} to resume from")
+    return checkpoint or resume
 
 
 def _whole(checkpoint: str) -> str:

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerState
 from nutrition_vl import prompts
 from nutrition_vl.boxes import GRID
 from nutrition_vl.files import markdown_table, read_jsonl, write_atomically
-from nutrition_vl.models.checkpoints import BEST, DEMO, Card, list_checkpoints
+from nutrition_vl.models.checkpoints import DEMO, Card, best_checkpoint, list_checkpoints
 from nutrition_vl.models.family import QWEN2_VL
 from training.run.callbacks import METRICS, README, VALIDATION
 
@@ -51,7 +51,7 @@ def write_model_card(folder: Path, card: Card, run: Path, merged: bool = False) 
         pipeline_tag="image-text-to-text",
         tags=[QWEN2_VL.config.model_type, "lora", "object-detection", "nutrition-table"],
     )
-    name, whole = run.resolve().name, folder == run
+    name, whole, base = run.resolve().name, folder == run, f"`{card.base_model}`"
     # A checkpoint may still be under another name while it is saved.
     place = folder if whole or merged else run / folder.name
     step = run / f"checkpoint-{card.step}" if whole and not merged else place
@@ -59,7 +59,7 @@ def write_model_card(folder: Path, card: Card, run: Path, merged: bool = False) 
     text = template.substitute(
         data=data.to_yaml(),
         title=name if whole else f"{name}, step {card.step}",
-        what=_what(card, merged),
+        what=f"{base} merged with a LoRA adapter" if merged else f"A LoRA adapter for {base}",
         recipe=card.recipe,
         folder=place,
         snippet_folder=step,
@@ -73,11 +73,6 @@ def write_model_card(folder: Path, card: Card, run: Path, merged: bool = False) 
         licence=f"{licence or 'that of the base'}; the labelled photos may have their own",
     )
     write_atomically(folder / README, text)
-
-
-def _what(card: Card, merged: bool) -> str:
-    base = f"`{card.base_model}`"
-    return f"{base} merged with a LoRA adapter" if merged else f"A LoRA adapter for {base}"
 
 
 def _loading(card: Card, folder: Path, merged: bool) -> str:
@@ -100,7 +95,7 @@ def _numbers(run: Path, last: int) -> str:
     if not metrics:
         return "The log of this run is not here."
     scores = {row["step"]: row for row in read_jsonl(run / VALIDATION)}
-    best = (run / BEST).read_text(encoding="utf-8").strip() if (run / BEST).exists() else None
+    best = best_checkpoint(run)
     saved = sorted({int(path.name.split("-")[1]) for path in list_checkpoints(run)} | {last})
     lines: list[tuple[str, ...]] = []
     for before, step in zip([0, *saved], saved, strict=False):

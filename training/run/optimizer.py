@@ -1,7 +1,5 @@
 """Learning rates by part of the model and of the adapters, as parameter groups."""
 
-from typing import Any
-
 from torch import nn
 
 from training.settings.config import TrainConfig
@@ -14,11 +12,10 @@ def parameter_groups(model: nn.Module, config: TrainConfig, decayed: set[str]) -
         if weight.requires_grad:
             key = _rate(name, config), config.weight_decay if name in decayed else 0.0
             groups.setdefault(key, []).append(weight)
-    return [_group(weights, *key) for key, weights in groups.items()]
-
-
-def _group(weights: list[nn.Parameter], rate: float, decay: float) -> dict[str, Any]:
-    return {"params": weights, "lr": rate, "weight_decay": decay}
+    return [
+        {"params": weights, "lr": rate, "weight_decay": decay}
+        for (rate, decay), weights in groups.items()
+    ]
 
 
 def _rate(name: str, config: TrainConfig) -> float:

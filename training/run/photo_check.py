@@ -1,7 +1,6 @@
 """Reads each photo once: hashes its file, checks it, and keeps it resized for the vision tower."""
 
 import re
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from hashlib import sha256
@@ -56,7 +55,8 @@ def check_photos(
         hide = config.process_index > 0
         results = list(tqdm(checks, "photos", len(rows), False, unit="photo", disable=hide))
     hashes, problems = zip(*results, strict=True) if results else ((), ())
-    skipped += _skips(rows["id"], problems)
+    pairs = zip(rows["id"], problems, strict=True)
+    skipped += [Skipped(name, problem) for name, problem in pairs if problem]
     _report(config, skipped, len(rows) + len(skipped) - sum(map(bool, problems)))
     rows = rows.add_column(PHOTO, list(hashes))
     if any(problems):
@@ -72,11 +72,6 @@ def _kept(config: TrainConfig, model: Model) -> bool:
     )
     off = config.plain or config.preflight_only or not config.cache_features or trained
     return config.process_index == 0 and not off
-
-
-def _skips(names: Iterable[str], problems: Iterable[str]) -> list[Skipped]:
-    pairs = zip(names, problems, strict=True)
-    return [Skipped(name, problem) for name, problem in pairs if problem]
 
 
 def _report(config: TrainConfig, skipped: list[Skipped], total: int) -> None:

@@ -20,7 +20,13 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 from trl import SFTTrainer
 
-from nutrition_vl.models.checkpoints import ADAPTER_CONFIG, BEST, Card, read_card, write_card
+from nutrition_vl.models.checkpoints import (
+    ADAPTER_CONFIG,
+    Card,
+    best_checkpoint,
+    read_card,
+    write_card,
+)
 from training.run.folder import PARTIAL
 from training.run.model_card import write_model_card
 from training.run.optimizer import parameter_groups
@@ -122,7 +128,8 @@ class Trainer(SFTTrainer):
             shutil.rmtree(run / name, ignore_errors=True)
             (run / PARTIAL / name).rename(run / name)
             (run / PARTIAL).rmdir()
-            rotate_checkpoints(str(run), self.args.save_total_limit, _best(run))
+            best = best_checkpoint(run)  # never removed
+            rotate_checkpoints(str(run), self.args.save_total_limit, best and str(run / best))
         self.accelerator.wait_for_everyone()
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
@@ -151,12 +158,6 @@ def _keep_float32(model: nn.Module) -> None:
     for weight in model.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
-
-
-def _best(run: Path) -> str | None:
-    """The best checkpoint so far by validation: it is never removed."""
-    file = run / BEST
-    return str(run / file.read_text(encoding="utf-8").strip()) if file.exists() else None
 
 
 def _explain(folder: Path, card: Card) -> None:

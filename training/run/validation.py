@@ -76,7 +76,10 @@ class Validation(TrainerCallback):
         **_: Any,
     ) -> None:
         """Scores the checkpoint just saved and stops the run after `patience` worse ones."""
-        score = {"step": state.global_step} | _loss(state) | self._score(model)
+        truths = [np.reshape(xyxy, (-1, 4)) for xyxy in self.rows["xyxy"]]
+        losses = [{"loss": line["loss"]} for line in state.log_history if "loss" in line]
+        score = {"step": state.global_step} | (losses or [{}])[-1]
+        score |= box_scores(truths, self._detect(model))
         if state.is_world_process_zero:
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(score) + "\n")
@@ -88,11 +91,6 @@ class Validation(TrainerCallback):
         since = sum(row["step"] > best["step"] for row in [*scores, score])
         if self.config.patience and since >= self.config.patience:
             control.should_training_stop = True
-
-    def _score(self, model: PeftModel) -> dict[str, float]:
-        """The scores of the model in training as it is now."""
-        truths = [np.reshape(xyxy, (-1, 4)) for xyxy in self.rows["xyxy"]]
-        return box_scores(truths, self._detect(model))
 
     def _detect(self, model: PeftModel) -> list[sv.Detections]:
         """The boxes that the page would show, from the model in training as it is now."""
@@ -114,12 +112,6 @@ def box_scores(truths: list[np.ndarray], boxes: list[sv.Detections]) -> dict[str
     best = np.concatenate([best_iou(overlap) for overlap in overlaps])
     f1 = 2 * right / (sum(map(len, boxes)) + sum(map(len, truths)))
     return {"mean_iou": float(best.mean()), "f1": float(f1)}
-
-
-def _loss(state: TrainerState) -> dict[str, float]:
-    """The last training loss, to be read next to the boxes."""
-    losses = [line["loss"] for line in state.log_history if "loss" in line]
-    return {"loss": losses[-1]} if losses else {}
 
 
 def _line(score: dict[str, float], best: bool) -> str:

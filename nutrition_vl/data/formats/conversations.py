@@ -22,7 +22,6 @@ from nutrition_vl.data.rows import (
     without_shared_photos,
 )
 
-TURNS = ("conversations", "messages")
 ANSWERS = frozenset({"gpt", "assistant", "model", "bot"})
 OTHERS = frozenset({"human", "user", "system"})
 ASPECT = 0.1  # Qwen's resized sides are multiples of 28 pixels, so the aspect is a little off

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from eval.config import QUANTIZATIONS, EvalConfig
+from eval.config import EvalConfig
 from eval.sweep.provenance import provenance
 from eval.sweep.targets import targets
 from nutrition_vl import prompts
 from nutrition_vl.confidence import Calibration
-from nutrition_vl.models import quantization
 from nutrition_vl.models.checkpoints import DEMO
 
 
@@ -96,10 +95,6 @@ def test_a_card_says_the_quantization(checkpoint):
     rows = targets(EvalConfig(checkpoint=str(checkpoint)))
     assert {target.quantization for target in rows} == {"int8"}
     assert {target.name for target in rows} == {"base", "checkpoint-9"}
-
-
-def test_the_command_offers_every_quantization():
-    assert QUANTIZATIONS == quantization.QUANTIZATIONS
 
 
 def test_provenance_names_the_files_of_base_and_adapter(checkpoint):
