@@ -33,8 +33,9 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from tqdm import tqdm
 
-from nutrition_vl.cli import command, described, file, folder, positive, quick_imports, share
+from nutrition_vl.cli import command, described, file, folder, positive, share
 from nutrition_vl.data.photos import find_photos
+from nutrition_vl.quick_imports import quick_imports, run
 
 if TYPE_CHECKING:
     from nutrition_vl.answer import Answer
@@ -187,4 +188,4 @@ def _draw(photo: Image.Image, answer: "Answer", folder: Path, name: str) -> None
 main = command(parser, _run)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

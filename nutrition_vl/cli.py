@@ -1,8 +1,7 @@
-"""Shared by all commands: help, argument types, exit codes, quiet and quick imports."""
+"""Shared by all commands: help, argument types, exit codes, quiet."""
 
 import argparse
 import errno
-import gc
 import logging
 import math
 import os
@@ -80,26 +79,6 @@ def _sentence(error: OSError | ValueError) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error.filename or 'a file'} cannot be written: the disk is full, make room there"
     return str(error)
-
-
-@contextmanager
-def quick_imports() -> Iterator[None]:
-    """Imports libraries for detection in two thirds of the time: 5.4 instead of 8.8 s of CPU time.
-
-    Without TORCHDYNAMO_DISABLE, bitsandbytes (0.50) loads PyTorch's compiler for functions that
-    detection never calls. Without gc.freeze, each collection goes through all that was imported.
-    """
-    disabled = os.environ.get("TORCHDYNAMO_DISABLE")
-    os.environ["TORCHDYNAMO_DISABLE"] = "1"
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()
-        del os.environ["TORCHDYNAMO_DISABLE"]
-        if disabled is not None:
-            os.environ["TORCHDYNAMO_DISABLE"] = disabled
 
 
 def described(command: str, text: str | None) -> argparse.ArgumentParser:

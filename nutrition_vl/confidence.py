@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, logit
 
 CALIBRATION = "calibration.json"
 
@@ -39,13 +37,16 @@ class Calibration:
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Confidence (boxes,) of raw scores (boxes,)."""
-        confidence = expit(self.slope * _log_odds(scores) + self.offset)
+        odds = self.slope * _log_odds(scores) + self.offset
+        confidence = np.exp(-np.logaddexp(0, -odds))
         return np.asarray(confidence, dtype=np.float32)
 
     @classmethod
     def fit(cls, scores: np.ndarray, right: np.ndarray, margin: float = 0.03) -> Self:
         """The maximum-likelihood fit to boxes that are `right` (1) or not (0), with Platt's
         softened targets (Advances in Large Margin Classifiers, 1999, section 2.2)."""
+        from scipy.optimize import minimize  # half a second, which detection need not wait for
+
         odds, hits = _log_odds(scores), right.sum()
         target = np.where(right, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
 
@@ -98,4 +99,5 @@ def reliability(
 
 def _log_odds(scores: np.ndarray) -> np.ndarray:
     """The logarithm of the odds, kept finite."""
-    return logit(np.clip(np.asarray(scores, dtype=float), 1e-6, 1 - 1e-6))
+    scores = np.clip(np.asarray(scores, dtype=float), 1e-6, 1 - 1e-6)
+    return np.log(scores) - np.log1p(-scores)

@@ -1,0 +1,60 @@
+"""Stand-ins for modules that the command does not use: the same boxes, and a way back."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PHOTO = "nutrition_vl/demo/examples/pack_1.jpg"
+COMMAND = f"""
+import sys
+from nutrition_vl import quick_imports
+from nutrition_vl.__main__ import main
+quick_imports.UNUSED += {{more}}
+code = quick_imports.run(lambda: main(["--device", "cpu", "{PHOTO}"]))
+names = [name for name, module in sys.modules.items() if type(module).__name__ != "StandIn"]
+print(*names, sep="\\n", file=sys.stderr)
+"""
+
+
+def python(code, **environment):
+    command = [sys.executable, "-c", code]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, set(done.stderr.split())
+
+
+@pytest.mark.slow
+def test_the_boxes_are_the_same_without_modules_that_detection_does_not_use():
+    quick, imported = python(COMMAND.format(more=[]))
+    plain, everything = python(COMMAND.format(more=[]), NUTRITION_VL_STAND_INS="0")
+    assert quick.partition('"seconds"')[0] == plain.partition('"seconds"')[0] != ""
+    unused = {"torch._dynamo.eval_frame", "torch.distributed.tensor", "scipy.optimize"}
+    assert unused <= everything and not unused & imported
+
+
+@pytest.mark.slow
+def test_a_command_whose_imports_fail_starts_again_without_stand_ins():
+    lines, imported = python(COMMAND.format(more=["safetensors"]))
+    assert lines.count('"boxes": [{') == 1 and "safetensors.torch" in imported
+
+
+def test_what_is_called_after_all_is_real():
+    code = """
+from nutrition_vl.quick_imports import FINDER
+FINDER.put()
+from scipy.special import expit
+from scipy.sparse import csr_array
+import scipy.spatial as spatial
+assert not isinstance(0, csr_array) and spatial.KDTree(0) is not None
+assert expit(len) is len
+FINDER.importing = False
+assert expit(0.0) == 0.5
+from scipy.special import logit
+assert logit(0.5) == 0.0
+"""
+    python(code)
