@@ -80,6 +80,7 @@ sys.exit(guarded("eval", told))
     assert done.stdout == ""
 
 
+@pytest.mark.model
 def test_what_is_wrong_with_data_is_told_of_its_evaluation(tmp_path):
     data = label(tmp_path / "data", [[(0.1, 0.2, 0.5, 0.6)], [(0.3, 0.3, 0.3, 0.9)]])
     lines = [{"photo": f"images/pack{number}.jpg", "boxes": []} for number in range(2)]
@@ -140,6 +141,7 @@ def test_an_unknown_checkpoint_is_one_sentence(folder, capsys):
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.model
 def test_the_lines_are_the_detectors_answers(loaded, demo, folder, photos, capsys):
     assert main([str(folder / "pack.png")]) == 0
     (line,) = lines(capsys.readouterr().out)
@@ -161,6 +163,7 @@ def test_a_photo_that_fails_in_its_batch_leaves_the_others_answered(loaded, fold
     }
 
 
+@pytest.mark.model
 def test_drawing_overwrites_nothing(loaded, folder, tmp_path):
     order = [str(folder / "pack.png"), "--draw", str(tmp_path)]
     (tmp_path / "pack.jpg").write_text("mine")
@@ -240,6 +243,7 @@ def without_time(path):
     return [{**line, "seconds": 0} for line in lines(path.read_text())]
 
 
+@pytest.mark.model
 def test_a_file_of_answers_goes_on_where_it_stopped(loaded, many, tmp_path, capsys):
     assert detect(many, tmp_path / "whole.jsonl") == 1
     printed = capsys.readouterr()
@@ -265,6 +269,7 @@ def test_a_whole_file_of_answers_loads_no_model(loaded, many, tmp_path, monkeypa
     assert (tmp_path / "answers.jsonl").read_bytes() == before
 
 
+@pytest.mark.model
 def test_answers_of_two_models_are_never_mixed(loaded, many, tmp_path, capsys, other):
     out = tmp_path / "answers.jsonl"
     detect(many, out)

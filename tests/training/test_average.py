@@ -54,6 +54,7 @@ def other(tmp_path):
     return place
 
 
+@pytest.mark.model
 def test_a_mean_scores_like_any_checkpoint(other, tmp_path, capsys):
     out = tmp_path / "mean"
     assert main(["demo", str(other), "--out", str(out)]) == 0

@@ -3,6 +3,8 @@
 Every size is a multiple of 64 so that NF4's blocks of 64 weights are full.
 """
 
+from pathlib import Path
+
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     Qwen2TokenizerFast,
@@ -32,23 +34,7 @@ WORDS = (
 )
 
 # The chat template of Qwen/Qwen2-VL-7B-Instruct (Apache-2.0).
-CHAT_TEMPLATE = (
-    "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}"
-    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
-    "<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}"
-    "{{ message['content'] }}<|im_end|>\n{% else %}{% for content in message['content'] %}"
-    "{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}"
-    "{% set image_count.value = image_count.value + 1 %}"
-    "{% if add_vision_id %}Picture {{ image_count.value }}: {% endif %}"
-    "<|vision_start|><|image_pad|><|vision_end|>"
-    "{% elif content['type'] == 'video' or 'video' in content %}"
-    "{% set video_count.value = video_count.value + 1 %}"
-    "{% if add_vision_id %}Video {{ video_count.value }}: {% endif %}"
-    "<|vision_start|><|video_pad|><|vision_end|>"
-    "{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
-    "{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
 
 
 def tokenizer() -> Qwen2TokenizerFast:
@@ -101,35 +87,17 @@ def config(words: Qwen2TokenizerFast) -> Qwen2VLConfig:
         for name in ("im_end", "endoftext", "vision_start", "vision_end", "image_pad", "video_pad")
     }
     vocabulary = 64 * -(-len(words) // 64)
+    text = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6}
+    text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096}
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 12, 12]}
+    ends = {"bos_token_id": None, "eos_token_id": ids["im_end"], "pad_token_id": ids["endoftext"]}
+    tied = {"tie_word_embeddings": True}
     return Qwen2VLConfig(
-        text_config={
-            "vocab_size": vocabulary,
-            "hidden_size": 256,
-            "intermediate_size": 768,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 4096,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [8, 12, 12],
-            },
-            "bos_token_id": None,
-            "eos_token_id": ids["im_end"],
-            "pad_token_id": ids["endoftext"],
-            "tie_word_embeddings": True,
-        },
-        vision_config={
-            "depth": 8,
-            "embed_dim": 256,
-            "hidden_size": 256,
-            "num_heads": 4,
-            "mlp_ratio": 4,
-        },
+        text_config=text | ends | tied | {"vocab_size": vocabulary, "rope_parameters": rope},
+        vision_config={"depth": 8, "embed_dim": 256, "hidden_size": 256, "num_heads": 4},
         image_token_id=ids["image_pad"],
         video_token_id=ids["video_pad"],
         vision_start_token_id=ids["vision_start"],
         vision_end_token_id=ids["vision_end"],
-        tie_word_embeddings=True,
+        **tied,
     )

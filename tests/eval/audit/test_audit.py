@@ -196,6 +196,7 @@ def test_a_photo_stored_unturned_is_found_in_the_published_answers(tmp_path, cap
     assert iou(right, told).max() == pytest.approx(0.92, abs=0.005)
 
 
+@pytest.mark.model
 def test_a_checkpoint_is_asked(tmp_path, capsys):
     data = written(tmp_path, [row("broken", [GOOD]), row("a", [GOOD])])
     (data / "broken.png").write_bytes(b"no photo")

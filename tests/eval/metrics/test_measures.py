@@ -136,6 +136,7 @@ def test_overlaps_agree_with_supervision():
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scoring_100k_boxes_takes_less_than_10_s_of_cpu_time():
     draw = np.random.default_rng(0)
     corner = draw.uniform(0, 60, (100_000, 2))

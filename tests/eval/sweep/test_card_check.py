@@ -46,6 +46,7 @@ def test_a_broken_card_is_never_forced(tmp_path):
         targets(EvalConfig(checkpoint=str(copy), force=True))
 
 
+@pytest.mark.model
 def test_a_forced_row_is_starred_and_stays_so(tmp_path, capsys):
     run, out = changed(tmp_path, prompt="000000000000").parent, tmp_path / "out"
     options = f"--data {DEMO / 'examples'} --split examples --limit 1 --device cpu --out {out}"

@@ -13,49 +13,15 @@ from pathlib import Path
 
 from PIL import ImageFont
 
+from training.render.layout.words import read_words
+
 FOLDERS = (Path("/usr/share/fonts"), Path.home() / ".fonts")
-EUROPEAN = (  # without Noto Sans, whose hinting costs five times as much time as the others'
-    ("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"),
-    ("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"),
-    ("LiberationSansNarrow-Regular.ttf", "LiberationSansNarrow-Bold.ttf"),
-    ("LiberationSansNarrow-Regular.ttf", "LiberationSansNarrow-Bold.ttf"),
-    ("Roboto-Regular.ttf", "Roboto-Bold.ttf"),
-    ("Roboto-Regular.ttf", "Roboto-Black.ttf"),
-    ("RobotoCondensed-Regular.ttf", "RobotoCondensed-Bold.ttf"),
-    ("RobotoCondensed-Light.ttf", "RobotoCondensed-Bold.ttf"),
-    ("OpenSans-Regular.ttf", "OpenSans-Bold.ttf"),
-    ("OpenSans-Semibold.ttf", "OpenSans-ExtraBold.ttf"),
-    ("OpenSans-CondLight.ttf", "OpenSans-CondBold.ttf"),
-    ("DejaVuSansCondensed.ttf", "DejaVuSansCondensed-Bold.ttf"),
-    ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
-    ("LiberationSerif-Regular.ttf", "LiberationSerif-Bold.ttf"),
-)
-CJK = (("NotoSansCJK-Regular.ttc", "NotoSansCJK-Bold.ttc"),) * 3 + (
-    ("NotoSerifCJK-Regular.ttc", "NotoSerifCJK-Bold.ttc"),
-)
+FILES = read_words("fonts.toml")
 PAIRS = {
-    "latin": EUROPEAN,
-    "greek": EUROPEAN,
-    "cyrillic": EUROPEAN,
-    "vietnamese": tuple(pair for pair in EUROPEAN if not pair[0].startswith("Liberation")),
-    "thai": (
-        ("NotoSansThai-Regular.ttf", "NotoSansThai-Bold.ttf"),
-        ("NotoLoopedThai-Regular.ttf", "NotoLoopedThai-Bold.ttf"),
-        ("NotoSerifThai-Regular.ttf", "NotoSerifThai-Bold.ttf"),
-    ),
-    "arabic": (
-        ("NotoSansArabic-Regular.ttf", "NotoSansArabic-Bold.ttf"),
-        ("NotoNaskhArabic-Regular.ttf", "NotoNaskhArabic-Bold.ttf"),
-        ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
-    ),
-    "hebrew": (
-        ("NotoSansHebrew-Regular.ttf", "NotoSansHebrew-Bold.ttf"),
-        ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
-    ),
-    "devanagari": (("NotoSansDevanagari-Regular.ttf", "NotoSansDevanagari-Bold.ttf"),),
-    "japanese": CJK,
-    "korean": CJK,
-    "chinese": CJK,
+    **dict.fromkeys(("latin", "greek", "cyrillic"), FILES["latin"]),
+    "vietnamese": tuple(pair for pair in FILES["latin"] if not pair[0].startswith("Liberation")),
+    **{script: FILES[script] for script in ("thai", "arabic", "hebrew", "devanagari")},
+    **dict.fromkeys(("japanese", "korean", "chinese"), FILES["cjk"]),
 }
 COLLECTION_INDEX = {"japanese": 0, "korean": 1, "chinese": 2}  # the order inside Noto's .ttc
 WITHOUT_LATIN = ("thai", "arabic", "hebrew", "devanagari")  # Noto's cuts of these
@@ -94,7 +60,7 @@ def _font(path: str, size: int, index: int) -> ImageFont.FreeTypeFont:
 @lru_cache(maxsize=1)
 def _installed() -> dict[str, str]:
     files = {p.name: str(p) for f in FOLDERS for p in sorted(f.rglob("*.tt[fc]"))}
-    if not any(name in files for pair in EUROPEAN for name in pair):
+    if not any(name in files for pair in FILES["latin"] for name in pair):
         import matplotlib  # a heavy import, and only this rare case needs it
 
         folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
