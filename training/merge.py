@@ -16,7 +16,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,18 +44,15 @@ answers by [{tag}]({tag}), a structural tag of XGrammar.
 {scores}"""
 
 
-@dataclass(frozen=True)
-class Options:
-    """Where to save, in files of which size, where to run, and labelled photos to score on."""
-
-    out: Path
-    shard: str = "50GB"
-    device: str = "auto"
-    validate: str | None = None
-    split: str = "val"
-
-
-def merge(run: str, photos: Sequence[Image.Image], options: Options) -> int:
+def merge(
+    run: str,
+    photos: Sequence[Image.Image],
+    out: Path,
+    shard: str = "50GB",
+    device: str = "auto",
+    validate: str | None = None,
+    split: str = "val",
+) -> int:
     """Saves the merged model; returns on how many photos plain transformers agree.
 
     ValueError, and nothing saved, where it cannot be merged or then detects other boxes.
@@ -68,9 +65,9 @@ def merge(run: str, photos: Sequence[Image.Image], options: Options) -> int:
     from nutrition_vl.models.runtime import detect_runtime
     from training.run.model_card import README, write_model_card
 
-    out, (checkpoint, adapter) = options.out, resolve_adapter(run)
-    runtime, dtype = detect_runtime(options.device), _check(checkpoint, out)
-    rows = load_split(options.validate, options.split) if options.validate else None
+    checkpoint, adapter = resolve_adapter(run)
+    runtime, dtype = detect_runtime(device), _check(checkpoint, out)
+    rows = load_split(validate, split) if validate else None
     # 1) base and adapter
     model = load_base(checkpoint.base, runtime, checkpoint.revision, quantization="none")
     adapted, processor = attach(model, adapter, "trained"), load_processor(adapter)
@@ -88,7 +85,7 @@ def merge(run: str, photos: Sequence[Image.Image], options: Options) -> int:
     # 3) save, and read back by plain transformers, which has no grammar
     merged.to(dtype).generation_config = _greedy(processor.tokenizer)
     try:
-        _save(merged, processor, out, options.shard)
+        _save(merged, processor, out, shard)
         del merged, adapted, model, detector  # a 7B is in memory once
         plain = _same(free, plain_boxes(out, photos, str(runtime.device)))
         if 2 * plain < len(photos):
@@ -155,18 +152,14 @@ def _check(checkpoint: "Checkpoint", out: Path) -> Any:
 
 
 def _greedy(tokenizer: Any) -> Any:
-    """Greedy decoding, as measured: the hub's Qwen2-VL has a repetition penalty of 1.05, which
-    spoils repeated digits."""
+    """Greedy decoding, without the hub's repetition penalty of 1.05, which changes digits."""
     from transformers import GenerationConfig
 
     from nutrition_vl.decoding.generate import MAX_NEW_TOKENS
 
-    return GenerationConfig(
-        do_sample=False,
-        max_new_tokens=MAX_NEW_TOKENS,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    tokens = {"max_new_tokens": MAX_NEW_TOKENS, "eos_token_id": end, "pad_token_id": pad}
+    return GenerationConfig(do_sample=False, **tokens)
 
 
 def _save(model: Any, processor: Any, out: Path, shard: str) -> None:
@@ -233,8 +226,8 @@ def _run(options: argparse.Namespace) -> None:
 
     out = options.out or Path(f"{options.run.rstrip('/')}-merged")
     photos = [open_photo(path) for path in find_photos([options.photos or DEMO / "examples"])]
-    chosen = Options(out, options.shard, options.device, options.validate, options.split)
-    plain = merge(options.run, photos, chosen)
+    labelled = options.validate, options.split
+    plain = merge(options.run, photos, out, options.shard, options.device, *labelled)
     print(f"merged: {out}, the same boxes as before on {len(photos)} photos")
     print(f"in plain transformers on {plain} of them")
 

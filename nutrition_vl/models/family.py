@@ -49,7 +49,13 @@ class Family:
 
 
 QWEN2_VL = Family("Qwen2-VL", Model, Processor, Config, fast_layers=True)
+PARTS = ("language_model", "visual", "lm_head")
 FAMILIES = {family.config.model_type: family for family in (QWEN2_VL,)}
+
+
+def part_of(module: str) -> str:
+    """The part of the model, one of PARTS, that a module belongs to."""
+    return next(part for part in PARTS if part in module.split("."))
 
 
 def family_of(source: str | Path, revision: str = "main") -> Family:

@@ -11,7 +11,7 @@ from bitsandbytes.nn import Linear4bit
 from torch import Tensor
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from nutrition_vl.models.family import QWEN2_VL, Family
+from nutrition_vl.models.family import QWEN2_VL, Family, part_of
 from nutrition_vl.models.names import INT8, NF4, NF4_SINGLE, NONE, QUANTIZATIONS
 from nutrition_vl.models.runtime import Runtime
 
@@ -140,9 +140,8 @@ def unpacked_weights(model: PreTrainedModel, limit: int) -> dict[Linear4bit, Ten
 
 def linear4bit_layers(model: PreTrainedModel) -> Counter[str]:
     """The number of 4-bit layers per part of the model: language_model, visual, lm_head."""
-    parts = ("language_model", "visual", "lm_head")
     names = [name for name, layer in model.named_modules() if isinstance(layer, Linear4bit)]
-    return Counter(part for name in names for part in parts if part in name.split("."))
+    return Counter(map(part_of, names))
 
 
 def check_quantized(model: PreTrainedModel) -> None:

@@ -4,6 +4,8 @@ examples:
   python -m training.memory --model_name_or_path demo --max_image_tokens 48
   python -m training.memory --model_name_or_path random:7b --forecast 24
   python -m training.memory --model_name_or_path random:7b --rows trl,fast,low --out report
+
+All further options are settings of python -m training.
 """
 
 import argparse
@@ -14,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nutrition_vl.cli import folder, guarded, positive
+from nutrition_vl.cli import described, folder, guarded, positive
 from training.memory.techniques import TECHNIQUES
 
 if TYPE_CHECKING:
@@ -71,15 +73,8 @@ def _print(row: "Row") -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; unknown options are settings of the training."""
-    about, _, details = (__doc__ or "").partition("\n")
-    keys = ", ".join(TECHNIQUES)
-    command = argparse.ArgumentParser(
-        prog="python -m training.memory",
-        allow_abbrev=False,
-        description=f"{about} All further words are settings of python -m training.",
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    keys, command = ", ".join(TECHNIQUES), described("training.memory", __doc__)
+    command.allow_abbrev = False
     add = command.add_argument
     add("--forecast", type=float, metavar="GB", help="only forecast, for a GPU of so many GB")
     add("--out", type=folder, help="folder of the report (default: runs/memory); not of forecasts")

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 from accelerate.utils import parse_flag_from_env
 
-from nutrition_vl.models.family import FAMILIES
+from nutrition_vl.models.family import FAMILIES, part_of
 from nutrition_vl.models.names import NF4, NF4_SINGLE, NONE
 from training.plan.forecast import forecast
-from training.plan.parameter_counts import part_of
 from training.plan.plan import Plan, Workload
 from training.plan.usage import GIB, free_memory
 from training.settings.config import TrainConfig

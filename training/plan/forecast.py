@@ -7,8 +7,9 @@ in the default plan of a 7B, within 7 % in most others.
 
 from torch import nn
 
+from nutrition_vl.models.family import part_of
 from training.fast_step.answer_loss import POSITIONS, ROWS
-from training.plan.parameter_counts import part_of, quantizable
+from training.plan.parameter_counts import quantizable
 from training.plan.plan import Plan, Workload
 from training.settings.config import TrainConfig
 

@@ -12,13 +12,6 @@ from torch import nn
 from nutrition_vl.models.family import QWEN2_VL
 from training.settings.recipes import Recipe, lora_config, pattern
 
-PARTS = ("language_model", "visual", "lm_head")
-
-
-def part_of(module: str) -> str:
-    """Returns the part of the model that a module belongs to."""
-    return next(part for part in PARTS if part in module.split("."))
-
 
 def quantizable(model: nn.Module) -> Counter[str]:
     """Returns the parameters of each linear layer that quantisation takes, by its name."""

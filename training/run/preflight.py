@@ -11,7 +11,7 @@ from nutrition_vl.boxes import GRID, from_text
 from nutrition_vl.data import truth
 from nutrition_vl.data.label_report import SHEET, count, draw_contact_sheet, reasons
 from nutrition_vl.data.rows import Skipped
-from nutrition_vl.models.family import Model, Processor
+from nutrition_vl.models.family import Model, Processor, part_of
 from training.examples.examples import (
     Collator,
     answer_text,
@@ -23,7 +23,7 @@ from training.examples.examples import (
 from training.examples.resized_photos import ResizedPhotos
 from training.plan.choose import choose, smaller_setting
 from training.plan.forecast import checkpoint_bytes
-from training.plan.parameter_counts import modules_by_target, part_of, quantizable, trainable
+from training.plan.parameter_counts import modules_by_target, quantizable, trainable
 from training.plan.plan import Plan, Workload
 from training.plan.usage import GIB, free_memory
 from training.run.callbacks import SKIPPED

@@ -9,10 +9,11 @@ from PIL import Image
 
 from nutrition_vl.data import load_split
 from nutrition_vl.models.checkpoints import DEMO
+from nutrition_vl.models.family import part_of
 from nutrition_vl.models.random_weights import random_base, skeleton
 from nutrition_vl.models.runtime import detect_runtime
 from tests.helpers.labelled import label
-from training.plan.parameter_counts import modules_by_target, part_of, quantizable, trainable
+from training.plan.parameter_counts import modules_by_target, quantizable, trainable
 from training.run import folder as runs
 from training.run.preflight import Preflight
 from training.settings.config import TrainConfig
