@@ -60,10 +60,9 @@ def merge(
     # Imported here, as below: it takes seconds, which --help need not wait for.
     from nutrition_vl.data import load_split
     from nutrition_vl.detector import Detector
-    from nutrition_vl.models.checkpoints import read_card, resolve_adapter
+    from nutrition_vl.models.checkpoints import resolve_adapter
     from nutrition_vl.models.load import attach, load_base, load_processor
     from nutrition_vl.models.runtime import detect_runtime
-    from training.run.model_card import README, write_model_card
 
     checkpoint, adapter = resolve_adapter(run)
     runtime, dtype = detect_runtime(device), _check(checkpoint, out)
@@ -101,11 +100,19 @@ def merge(
     if rows:
         model = load_base(str(out), replace(runtime, dtype=dtype), quantization="none")
         scores = _scores(rows, unmerged, _detect(Detector.around(model, processor), rows))
-    write_model_card(out, read_card(adapter), adapter.parent, merged=True)
-    card = (out / README).read_text(encoding="utf-8")
-    card += CARD.format(count=len(photos), plain=plain, tag=STRUCTURAL_TAG, scores=scores)
-    write_atomically(out / README, card)
+    more = CARD.format(count=len(photos), plain=plain, tag=STRUCTURAL_TAG, scores=scores)
+    _write_card(out, adapter, more)
     return plain
+
+
+def _write_card(out: Path, adapter: Path, more: str) -> None:
+    """The README of the merged model, as of any checkpoint, with `more` at its end."""
+    from nutrition_vl.models.checkpoints import read_card
+    from training.run.model_card import README, write_model_card
+
+    write_model_card(out, read_card(adapter), adapter.parent, merged=True)
+    text = (out / README).read_text(encoding="utf-8")
+    write_atomically(out / README, text + more)
 
 
 def plain_boxes(folder: Path, photos: Sequence[Image.Image], device: str) -> "list[Detections]":
