@@ -46,6 +46,6 @@ debian:
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp pyproject.toml
-	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")' > .venv/dev.txt
+	@$(BIN)/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*extras["dev"], *extras["batch"], sep="\n")' > .venv/dev.txt
 	$(INSTALL) -r .venv/dev.txt
 	@touch $@

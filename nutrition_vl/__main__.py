@@ -76,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
         import torch
         from transformers.utils.logging import disable_progress_bar
 
-        from nutrition_vl.detector import THRESHOLD
+        from nutrition_vl.models.names import THRESHOLD
         from nutrition_vl.processes import Processes
 
     disable_progress_bar()

@@ -8,8 +8,8 @@ from typing import Any
 
 from nutrition_vl import prompts
 from nutrition_vl.files import lock, write_atomically
-from nutrition_vl.models.adapters import NONE
 from nutrition_vl.models.checkpoints import resolve, resolve_adapter
+from nutrition_vl.models.names import NONE
 from nutrition_vl.resume import as_line, contents, entries, locked
 
 

@@ -21,17 +21,15 @@ from nutrition_vl.decoding.decoder import Decoder
 from nutrition_vl.decoding.generate import generate
 from nutrition_vl.decoding.grammar import Spelling, State
 from nutrition_vl.decoding.inputs import ModelInputs
-from nutrition_vl.models.adapters import NONE, Adapters, fitting
-from nutrition_vl.models.checkpoints import Checkpoint, resolve
+from nutrition_vl.models.adapters import Adapters, base_processor, fitting
+from nutrition_vl.models.checkpoints import resolve
 from nutrition_vl.models.family import Model, Processor
-from nutrition_vl.models.load import PixelBudget, budget_of, load_base, load_processor
+from nutrition_vl.models.load import load_base
+from nutrition_vl.models.names import NONE
 from nutrition_vl.models.quantization import check_quantization
 from nutrition_vl.models.runtime import detect_runtime
 from nutrition_vl.sources import Source, prepare_inputs
 
-# The default of command, page and eval. F1 is maximal at a threshold of half the maximum (Lipton et
-# al. 2014, arXiv:1402.1892): 0.48 where F1 is 0.96. It was chosen lower, by 117 real photos.
-THRESHOLD = 0.4
 DECODERS = ("fast", "generate")
 
 
@@ -86,7 +84,7 @@ class Detector:
         if chosen != NONE:
             fitting(chosen, source.base, check_prompt)  # before minutes of loading the base
         model = load_base(source.base, runtime, source.revision, bits)
-        processor = _base_processor(source)
+        processor = base_processor(source)
         detector = cls(source.base, model, processor, decoder, check_prompt, second_look)
         detector.use_adapter(chosen)
         return detector
@@ -234,17 +232,3 @@ class Detector:
         tokenizer = used.processor.tokenizer
         answer = Answer.from_decoded(decoded, photo.size, tokenizer, used.calibration, seconds)
         return Detection(photo, answer)
-
-
-def _base_processor(checkpoint: Checkpoint) -> Processor:
-    """The base's processor: that of the checkpoint's adapter, so that they can be compared.
-
-    The hub's own budget of 16,384 tokens per photo would take 256 GB of attention, so it is capped.
-    """
-    if checkpoint.adapter:
-        return load_processor(checkpoint.adapter)
-    processor = load_processor(checkpoint.base, revision=checkpoint.revision)
-    own = budget_of(processor)
-    budget = PixelBudget(own.min_tokens, min(own.max_tokens, PixelBudget().max_tokens))
-    processor.image_processor.size = budget.size(processor.image_processor)
-    return processor

@@ -26,11 +26,11 @@ def write_jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_atomically(file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_atomically(file: Path, text: str) -> None:
+def write_atomically(file: Path, content: str | bytes) -> None:
     """Writes a file so that a kill at any moment leaves the whole old or the whole new one."""
     new = file.with_name(f".{file.name}.new")
     try:
-        new.write_text(text, encoding="utf-8")
+        new.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         error.filename = error.filename or str(file)  # a full disk names no file
         raise

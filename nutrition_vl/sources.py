@@ -1,6 +1,7 @@
 """Photos on their way into the model: opened and turned into inputs, or into an error."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -10,11 +11,14 @@ from nutrition_vl.data.photos import open_photo
 from nutrition_vl.decoding.inputs import ModelInputs
 from nutrition_vl.models.family import Model, Processor
 
-Source = Image.Image | str | Path | Callable[[], Image.Image]  # called in a reading thread
+# A function is called in a reading thread; inputs were prepared in another process.
+Source = Image.Image | str | Path | Callable[[], Image.Image] | ModelInputs
 
 
 def prepare_inputs(source: Source, processor: Processor, model: Model) -> ModelInputs | Detection:
     """The inputs for a photo, or the detection with the error."""
+    if isinstance(source, ModelInputs):
+        return replace(source, pixels=source.pixels.to(model.dtype))
     photo = None
     try:
         photo = _open(source)
@@ -23,7 +27,7 @@ def prepare_inputs(source: Source, processor: Processor, model: Model) -> ModelI
         return Detection(photo, error=error)
 
 
-def _open(source: Source) -> Image.Image:
+def _open(source: Image.Image | str | Path | Callable[[], Image.Image]) -> Image.Image:
     if isinstance(source, Image.Image):
         return source
     return open_photo(source) if isinstance(source, str | Path) else source()

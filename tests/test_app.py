@@ -22,9 +22,10 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import app
-from nutrition_vl.detector import THRESHOLD, Detector
+from nutrition_vl.detector import Detector
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.load import PixelBudget, load_processor
+from nutrition_vl.models.names import THRESHOLD
 from nutrition_vl.page import api
 from nutrition_vl.page.guard import uploads
 from nutrition_vl.page.serve import serve

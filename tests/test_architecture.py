@@ -51,6 +51,8 @@ ROOMS = {
     "nutrition_vl.answers_file": "files models prompts resume",
     "nutrition_vl.__main__": "answers_file answer cli data detector draw processes quick_imports",
     "nutrition_vl.calibrate": "cli confidence data detector matching models crops",
+    "nutrition_vl.batch": "nutrition_vl.data.formats answer answers_file cli crops data decoding"
+    " detector export files models threads",
     "nutrition_vl.bench": "cli files data decoding detector models",
     "training.settings": "CORE",
     "training.examples": "CORE",
@@ -70,7 +72,7 @@ ROOMS = {
     "training.demo_model": "CORE render render.camera render.negatives",
     "eval.perturb": "",
     "eval.config": "CORE perturb",
-    "eval.predictions": "CORE",
+    "eval.predictions": "CORE nutrition_vl.batch",
     "eval.metrics": "CORE predictions",
     "eval.report": "CORE predictions metrics",
     "eval.sweep": "CORE config perturb predictions report",

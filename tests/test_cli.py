@@ -13,7 +13,8 @@ from PIL import Image
 
 from nutrition_vl.__main__ import main
 from nutrition_vl.data.photos import find_photos
-from nutrition_vl.detector import THRESHOLD, Detector
+from nutrition_vl.detector import Detector
+from nutrition_vl.models.names import THRESHOLD
 from tests.helpers.labelled import label
 from tests.helpers.people import nobody
 
@@ -97,6 +98,7 @@ def test_what_is_wrong_with_data_is_told_of_its_evaluation(tmp_path):
 
 COMMANDS = ["app", "nutrition_vl", "nutrition_vl.calibrate", "nutrition_vl.bench"]
 COMMANDS += [
+    "nutrition_vl.batch",
     "nutrition_vl.data",
     "training",
     "training.average",
@@ -118,7 +120,7 @@ sys.argv = ["{module}", "--help"]
 try:
     runpy.run_module("{module}", run_name="__main__", alter_sys=True)
 finally:
-    assert not {{"torch", "transformers", "supervision", "gradio"}} & set(sys.modules)
+    assert not {{"torch", "transformers", "supervision", "gradio", "ray"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

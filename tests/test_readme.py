@@ -12,6 +12,7 @@ from eval import ocr
 from eval.audit import __main__ as audit
 from nutrition_vl import __main__ as command
 from nutrition_vl import calibrate, export
+from nutrition_vl.batch import __main__ as batch
 from nutrition_vl.bench import __main__ as bench
 from nutrition_vl.data import __main__ as labels
 from training import average, merge
@@ -28,6 +29,7 @@ PACKAGES = {"nutrition_vl", "training", "eval"}
 PARSERS = {
     "app.py": lambda options: app.parser().parse_args(options),
     "nutrition_vl": lambda options: command.parser().parse_args(options),
+    "nutrition_vl.batch": lambda options: batch.parser().parse_args(options),
     "nutrition_vl.bench": lambda options: bench.parser().parse_args(options),
     "nutrition_vl.calibrate": lambda options: calibrate.parser().parse_args(options),
     "nutrition_vl.data": lambda options: labels.parser().parse_args(options),

@@ -23,6 +23,7 @@ from eval.predictions.fields import (
     check_scores,
 )
 from eval.predictions.predictions import Answers, Prediction, Truth, join, match_id
+from nutrition_vl.batch.results import Results
 from nutrition_vl.boxes import LABELS, from_text
 from nutrition_vl.data.rows import read_jsonl
 
@@ -43,20 +44,20 @@ def read(
 ) -> Answers:
     """The predictions in a file (.jsonl, .json or .csv) joined to the truth, named after the file.
 
-    A .csv may hold its own truth; the others need `truths`. COCO results also need their data
-    set: `data` and its `split` map their numbers to photos and labels. `label` is the class that
-    is the nutrition table; boxes of other classes are left out with a warning. `split_ids` is as
-    in `predictions.join`.
+    It may also be a folder of python -m nutrition_vl.batch. A .csv may hold its own truth; the
+    others need `truths`. COCO results also need their data set: `data` and its `split` map their
+    numbers to photos and labels. `label` is the class that is the nutrition table; boxes of other
+    classes are left out with a warning. `split_ids` is as in `predictions.join`.
     """
-    if not file.is_file():
+    if not file.exists():
         raise FileNotFoundError(f"there is no predictions file {file}")
     if file.suffix == ".csv":
         return read_samples(file, truths, split_ids)
-    if file.suffix not in (".jsonl", ".json"):
+    if file.suffix not in (".jsonl", ".json") and not file.is_dir():
         raise ValueError(f"{file} is no predictions file: give a .jsonl, .json (COCO) or .csv")
     if truths is None:
         raise ValueError(f"{file} holds no truth: name the data set with --data and --split")
-    is_lines = file.suffix == ".jsonl"
+    is_lines = file.suffix == ".jsonl" or file.is_dir()
     predictions = (
         read_lines(file, label) if is_lines else read_coco(file, truths, data, split, label)
     )
@@ -72,7 +73,7 @@ def read_lines(file: Path, label: str | None = None) -> list[Prediction]:
     "width", "height", "text", "malformed" and "seconds" are optional. With `label`, boxes of that
     class are nutrition tables and those of classes that are no label are left out.
     """
-    rows, others = read_jsonl(file), Counter[str]()
+    rows, others = Results(str(file)).rows() if file.is_dir() else read_jsonl(file), Counter[str]()
     if label is not None:
         rows = [_relabelled(row, label, others) for row in rows]
     warn_of_others(file, others)

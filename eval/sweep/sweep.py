@@ -20,7 +20,8 @@ from eval.sweep.predict import predict
 from eval.sweep.provenance import provenance, read_differs, write_provenance
 from eval.sweep.resume import missing_rows, with_photo_hash
 from eval.sweep.targets import BARE, Target, targets
-from nutrition_vl.detector import THRESHOLD, Detector
+from nutrition_vl.detector import Detector
+from nutrition_vl.models.names import THRESHOLD
 from nutrition_vl.processes import Processes
 
 

@@ -22,7 +22,7 @@ from nutrition_vl.decoding.decoder import Decoder
 from nutrition_vl.decoding.generate import generate, greedy, next_logits
 from nutrition_vl.decoding.inputs import ModelInputs, collate
 from nutrition_vl.detector import Detector
-from nutrition_vl.models.adapters import NONE
+from nutrition_vl.models.names import NONE
 
 BOX = (123, 145, 678, 901)
 WARM = 3  # times a shape comes before it counts: the first is eager, the second captures graphs

@@ -8,11 +8,10 @@ from pathlib import Path
 from peft import PeftModel
 
 from nutrition_vl.confidence import Calibration
-from nutrition_vl.models.checkpoints import resolve, resolve_adapter
+from nutrition_vl.models.checkpoints import Checkpoint, resolve, resolve_adapter
 from nutrition_vl.models.family import Model, Processor
-from nutrition_vl.models.load import attach, load_processor
-
-NONE = "none"
+from nutrition_vl.models.load import PixelBudget, attach, budget_of, load_processor
+from nutrition_vl.models.names import NONE
 
 
 @dataclass(frozen=True)
@@ -71,3 +70,28 @@ def fitting(name: str, base: str | None, check_prompt: bool = True) -> Path:
             f"{name} is an adapter of {checkpoint.base}, but the base loaded is {base}"
         )
     return folder
+
+
+def processor_of(checkpoint: str | Path, adapter: str) -> Processor:
+    """The processor that photos for a checkpoint are prepared with; no model is loaded.
+
+    `adapter` is the checkpoint's own, another, or "none".
+    """
+    source = resolve(checkpoint)
+    if adapter != NONE:
+        return load_processor(fitting(adapter, source.base))
+    return base_processor(source)
+
+
+def base_processor(checkpoint: Checkpoint) -> Processor:
+    """The base's processor: that of the checkpoint's adapter, so that they can be compared.
+
+    The hub's own budget of 16,384 tokens per photo would take 256 GB of attention, so it is capped.
+    """
+    if checkpoint.adapter:
+        return load_processor(checkpoint.adapter)
+    processor = load_processor(checkpoint.base, revision=checkpoint.revision)
+    own = budget_of(processor)
+    budget = PixelBudget(own.min_tokens, min(own.max_tokens, PixelBudget().max_tokens))
+    processor.image_processor.size = budget.size(processor.image_processor)
+    return processor

@@ -1,4 +1,4 @@
-"""Names that settings of models may take; this file imports nothing, so that --help is quick."""
+"""Names and defaults of settings of models; this file imports nothing, so that --help is quick."""
 
 DEVICES = ("auto", "cpu", "cuda")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
@@ -8,3 +8,6 @@ INT8 = "int8"
 NONE = "none"
 FOUR_BIT = (NF4, NF4_SINGLE)
 QUANTIZATIONS = (*FOUR_BIT, INT8, NONE)
+# The default of command, page and eval. F1 is maximal at a threshold of half the maximum (Lipton et
+# al. 2014, arXiv:1402.1892): 0.48 where F1 is 0.96. It was chosen lower, by 117 real photos.
+THRESHOLD = 0.4

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from nutrition_vl.detector import THRESHOLD, Detector
-from nutrition_vl.models.adapters import NONE
+from nutrition_vl.detector import Detector
 from nutrition_vl.models.checkpoints import discover
+from nutrition_vl.models.names import NONE, THRESHOLD
 
 MOST_ADAPTERS = 4  # next to each other
 # JavaScript that replaces the last input by the time of the click.

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from eval.__main__ import main
 from eval.config import EvalConfig, parse
 from eval.sweep.targets import report_folder, targets
-from nutrition_vl.detector import THRESHOLD
 from nutrition_vl.models.checkpoints import DEMO
+from nutrition_vl.models.names import THRESHOLD
 from nutrition_vl.processes import Processes
 
 pytestmark = pytest.mark.model

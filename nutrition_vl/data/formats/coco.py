@@ -156,7 +156,7 @@ def _add_boxes(
 def _samples(
     photos: list[CocoPhoto], base: Sample, file: Path, skipped: list[Skipped] | None
 ) -> list[Sample]:
-    paths = locate([photo.name for photo in photos], _roots(file))
+    paths = locate([photo.name for photo in photos], roots(file))
     samples = []
     for path, photo in sorted(zip(paths, photos, strict=True), key=itemgetter(0)):
         if photo.problem:
@@ -176,7 +176,7 @@ def _samples(
     return samples
 
 
-def _roots(file: Path) -> list[Path]:
+def roots(file: Path) -> list[Path]:
     """Where photos of an annotation file may lie, the likeliest first."""
     words = [word for word in re.split(r"[^A-Za-z0-9]+", file.stem) if word]
     tops = [file.parent] + [file.parent.parent] * (file.parent.name.lower() in APART)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -54,9 +55,37 @@ def both(work):
     return SimpleNamespace(said=done.stdout, run=run, out=out)
 
 
-def test_two_processes_with_half_the_accumulation_train_the_same(work, both):
-    alone = work / "alone"
-    assert train(training(work, alone, 4)) == 0
+@pytest.fixture(scope="module")
+def alone(work):
+    """The run of one process."""
+    run = work / "alone"
+    assert train(training(work, run, 4)) == 0
+    return run
+
+
+def test_two_machines_train_the_same(work, alone):
+    """Two launchers on loopback, each a machine of one process."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    run = work / "machines"
+    words = ["-m", "training", *training(work, run, 2)]
+    where = [
+        "--num_machines",
+        "2",
+        "--main_process_ip",
+        "127.0.0.1",
+        "--main_process_port",
+        str(port),
+    ]
+    machines = [
+        subprocess.Popen([*LAUNCH, *where, "--machine_rank", str(rank), *words], cwd=ROOT)
+        for rank in (0, 1)
+    ]
+    assert [machine.wait(300) for machine in machines] == [0, 0]
+    assert losses(run) == [(step, pytest.approx(loss, rel=1e-3)) for step, loss in losses(alone)]
+
+
+def test_two_processes_with_half_the_accumulation_train_the_same(alone, both):
     assert both.said.count("[1/7]") == both.said.count("trained:") == 1  # one of them speaks
     assert [step for step, _ in losses(both.run)] == [1, 2]
     assert [loss for _, loss in losses(both.run)] == pytest.approx(

@@ -1,0 +1,266 @@
+"""Sources, results and mistakes of the batch command, without Ray; and its child processes."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from eval.predictions.predictions import Truth
+from eval.predictions.read import read
+from nutrition_vl.batch.__main__ import _description, main, parser
+from nutrition_vl.batch.child import Child
+from nutrition_vl.batch.results import SCHEMA, Results
+from nutrition_vl.batch.source import list_photos, read_photo
+from tests.helpers.broken_decoder.sitecustomize import MARK
+from tests.helpers.packs import draw
+from tests.helpers.people import nobody
+
+ROOT = Path(__file__).parents[3]
+BOX = {"xyxy": [1.0, 2.0, 30.0, 40.0], "label": "nutrition-table", "confidence": 0.9}
+RUN = {"checkpoint": {"a": "1"}, "threshold": 0.4}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Two packs, the second in a folder of its own, and a text."""
+    folder = draw(tmp_path_factory.mktemp("source") / "photos", 2, broken=0)
+    (folder / "more").mkdir()
+    (folder / "pack_0001.jpg").rename(folder / "more" / "pack_0001.jpg")
+    (folder / "notes.md").write_text("no photo")
+    return folder
+
+
+def names(source, column=None):
+    return [Path(photo["photo"]).name for photo in list_photos(str(source), column)]
+
+
+def row(name, boxes=(BOX,), error=None):
+    answer = {"width": 100, "height": 80, "boxes": list(boxes), "text": "…", "seconds": 0.1}
+    answer = answer if error is None else {"error": error}
+    return {"photo": name, "checkpoint": "demo", "adapter": "demo", "threshold": 0.4} | answer
+
+
+def table(*rows):
+    return pa.Table.from_pylist(list(rows), SCHEMA)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A finished run with two photos, one of them unread."""
+    results = Results(str(tmp_path / "out"))
+    results.begin(RUN, {})
+    results.add(table(row("a/pack0.jpg"), row("b.jpg", error="b.jpg is not a photo")))
+    results.finish(RUN)
+    return results
+
+
+BOTH = ["pack_0000.jpg", "pack_0001.jpg"]
+
+
+@pytest.mark.parametrize("form", ["folder", "glob", "list", "coco", "url", "paths in parquet"])
+def test_every_source_lists_its_photos(form, photos, tmp_path):
+    files = sorted(map(str, photos.rglob("*.jpg")), key=os.path.basename)
+    (tmp_path / "list.txt").write_text("\n".join([*files, "", ""]))
+    images = [{"id": n, "file_name": os.path.relpath(file, photos)} for n, file in enumerate(files)]
+    (photos / "coco.json").write_text(json.dumps({"images": images}))
+    pq.write_table(pa.table({"file": files}), tmp_path / "paths.parquet")
+    sources = {
+        "folder": photos,
+        "glob": photos / "**" / "*.jpg",
+        "list": tmp_path / "list.txt",
+        "coco": photos / "coco.json",
+        "url": f"file://{photos}",
+    }
+    listed = names(sources.get(form, tmp_path), None if form in sources else "file")
+    assert sorted(listed) == BOTH
+
+
+def test_bytes_in_parquet_are_read_group_by_group(photos, tmp_path):
+    files = sorted(photos.rglob("*.jpg")) * 2
+    column = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    pq.write_table(pa.table({"image": column}), tmp_path / "packs.parquet", row_group_size=3)
+    listed = list_photos(str(tmp_path / "packs.parquet"), "image")
+    assert [one["photo"] for one in listed] == [f"{tmp_path}/packs.parquet#{n}" for n in range(4)]
+    assert [(one["group"], one["row"]) for one in listed] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert [read_photo(one) for one in listed] == [file.read_bytes() for file in files]
+
+
+def test_a_photo_that_is_gone_is_named_as_stream_names_it(tmp_path):
+    (tmp_path / "list.txt").write_text("gone.jpg\n")
+    (photo,) = list_photos(str(tmp_path / "list.txt"))
+    with pytest.raises(FileNotFoundError, match=r"^there is no photo gone\.jpg$"):
+        read_photo(photo)
+
+
+def sentence(capsys, *words):
+    """The one line on stderr of a command that cannot start."""
+    assert main([str(word) for word in words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line.removeprefix("nutrition_vl.batch: ")
+
+
+def test_a_source_that_cannot_be_listed_is_one_sentence(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    gone, empty = tmp_path / "gone", tmp_path / "empty"
+    assert sentence(capsys, gone, "--out", out) == f"there is no {gone}: check the name"
+    assert sentence(capsys, empty, "--out", out).startswith(f"there is no photo in {empty}: give")
+    coco = tmp_path / "coco.json"
+    coco.write_text("[]")
+    assert sentence(capsys, coco, "--out", out).startswith(f"{coco} is no COCO file")
+    pq.write_table(pa.table({"file": ["a.jpg"]}), tmp_path / "paths.parquet")
+    paths = tmp_path / "paths.parquet"
+    assert "--column" in sentence(capsys, paths, "--out", out)
+    assert "choose from file" in sentence(capsys, paths, "--out", out, "--column", "image")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o700)
+    os.chmod(tmp_path, 0o755)
+    with nobody():
+        line = sentence(capsys, locked, "--out", out)
+    assert "may not be opened" in line or "may not be read" in line
+    assert not out.exists()
+
+
+def test_a_cluster_that_is_not_there_is_one_sentence(photos, small, tmp_path, capsys):
+    pytest.importorskip("ray")
+    words = (photos, "--out", tmp_path / "out", "--checkpoint", small)
+    line = sentence_at_end(capsys, *words, "--address", "127.0.0.1:9")
+    assert line.startswith("nutrition_vl.batch: there is no Ray cluster at 127.0.0.1:9: start one")
+
+
+def sentence_at_end(capsys, *words):
+    """The last line on stderr, after the progress bar."""
+    assert main([str(word) for word in words]) == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_another_run_in_the_folder_is_refused_and_kept(photos, small, tmp_path, capsys):
+    results, run = Results(str(tmp_path / "out")), RUN
+    results.begin(run, {"commit": "c"})
+    results.begin(run, {"commit": "another is fine"})
+    with pytest.raises(ValueError, match=r"out holds a run with another threshold: choose"):
+        results.begin(run | {"threshold": 0.5}, {})
+    line = sentence(capsys, photos, "--out", tmp_path / "out", "--checkpoint", small)
+    assert "holds a run with another checkpoint, adapter" in line
+    assert results.manifest() == run | {"commit": "c"}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert "has no manifest.json" in sentence(capsys, photos, "--out", tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_full_disk_names_the_part_and_loses_none(results, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    usual = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError) as raised:
+            results.add(table(*[row(f"{number}.jpg") for number in range(500)]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, usual)
+    assert raised.value.filename.startswith(str(tmp_path / "out" / "part-"))
+    assert results.photos() == {"a/pack0.jpg", "b.jpg"}
+
+
+def test_a_photo_in_two_parts_keeps_one_row(results):
+    results.add(table(row("b.jpg"), row("c.jpg", boxes=())))
+    results.add(table(row("c.jpg"), row("a/pack0.jpg")))
+    counts = results.finish(RUN)
+    assert sorted(one["photo"] for one in results.rows()) == ["a/pack0.jpg", "b.jpg", "c.jpg"]
+    assert counts["photos"] == 3
+    assert results.manifest() == RUN | counts
+
+
+def test_a_finished_run_needs_neither_ray_nor_a_photo(small, photos, tmp_path):
+    """Every photo has a row, and none can be opened any more."""
+    source = tmp_path / "photos"
+    shutil.copytree(photos, source)
+    words = [str(source), "--out", str(tmp_path / "out"), "--checkpoint", str(small)]
+    results = Results(str(tmp_path / "out"))
+    results.begin(*_description(parser().parse_args(words)))
+    results.add(table(*[row(photo["photo"]) for photo in list_photos(str(source))]))
+    for photo in source.rglob("*.jpg"):
+        photo.write_bytes(b"")
+    script = f"""
+import sys
+from nutrition_vl.batch.__main__ import main
+assert main({words}) == 0
+assert not {{"ray", "torch"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"{tmp_path / 'out'}: 2 photos, 0 of them without a table, 0 unread; 2 were" in done.stderr
+    )
+    assert results.finished and results.manifest()["photos"] == 2
+
+
+def test_the_source_may_grow_and_its_doubles_are_counted(small, photos, tmp_path, capsys):
+    files = sorted(map(str, photos.rglob("*.jpg")))
+    (tmp_path / "list.txt").write_text("\n".join([*files, files[0]]))
+    words = [str(tmp_path / "list.txt"), "--out", str(tmp_path / "out"), "--checkpoint", str(small)]
+    results = Results(str(tmp_path / "out"))
+    results.begin(*_description(parser().parse_args(words)))
+    results.add(table(*map(row, files)))
+    assert main(words) == 0
+    assert capsys.readouterr().err.endswith("1 are in the source more than once\n")
+    assert results.manifest()["listed_again"] == 1
+
+
+@pytest.mark.parametrize(("form", "sign"), [("coco", '"score": 0.9'), ("csv", "pack0.jpg,nutr")])
+def test_results_are_exported(form, sign, results, tmp_path, capsys):
+    assert main([str(tmp_path / "out"), "--to", form, str(tmp_path / "file")]) == 0
+    assert sign in (tmp_path / "file").read_text()
+    assert capsys.readouterr().out == f"{tmp_path / 'file'}: 2 photos\n"
+
+
+def test_results_are_scored(results, tmp_path):
+    truths = [Truth("pack0", 100, 80, [[1, 2, 30, 40]], ["nutrition-table"])]
+    with pytest.raises(ValueError, match=r"out, entry 2: that photo was not read \(b\.jpg"):
+        read(tmp_path / "out", truths)
+    whole = Results(str(tmp_path / "whole"))
+    whole.begin(RUN, {})
+    whole.add(table(row("a/pack0.jpg")))
+    answers = read(tmp_path / "whole", truths)
+    assert answers.name == "whole" and answers.ids == ["pack0"]
+    assert answers.predictions.xyxy.tolist() == [BOX["xyxy"]]
+
+
+def test_the_same_command_writes_alone(tmp_path):
+    first, second = Results(str(tmp_path / "out")), Results(str(tmp_path / "out"))
+    with first.only_command(), pytest.raises(ValueError, match="another command is writing"):
+        second.only_command().__enter__()
+
+
+@pytest.mark.slow
+def test_a_child_that_dies_loses_its_photo_alone(small, photos, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "helpers" / "broken_decoder"))
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "helpers" / "broken_decoder"))
+    options = {"checkpoint": str(small), "adapter": str(small), "dtype": "float32"}
+    child = Child("prepare", options)
+    first = child.process.pid
+    good = {"photo": "good.jpg", "file": (photos / "pack_0000.jpg").read_bytes()}
+    bad = {"photo": "bad.jpg", "file": b"no photo"}
+    results = child.results([good, {"photo": "deadly.jpg", "file": MARK}, bad])
+    assert (results[0]["width"], results[0]["height"]) == (180, 240)
+    assert results[1] is None
+    assert results[2]["error"].startswith("bad.jpg is not a photo")
+    assert child.process.pid != first
+    os.kill(child.process.pid, signal.SIGKILL)  # no fault of the photo's
+    assert child.results([good])[0]["width"] == 180
+    child.pipe.close()
+    assert child.process.wait(30) == 0
+
+
+def test_a_child_without_its_model_says_so():
+    with pytest.raises(ValueError, match="there is no checkpoint /nowhere"):
+        Child("prepare", {"checkpoint": "/nowhere", "adapter": "none", "dtype": "float32"})

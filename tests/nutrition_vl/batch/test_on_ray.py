@@ -1,0 +1,172 @@
+"""The batch command on real Ray clusters, whose drivers, workers and nodes are killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nutrition_vl.batch.results import Results
+from tests.helpers.packs import comparable, draw, streamed
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[3]
+HELPERS = ROOT / "tests" / "helpers"
+# BATCH_PHOTOS=1000 BATCH_KILLS=10 runs the long version, which takes an hour of two cores.
+PHOTOS = int(os.environ.get("BATCH_PHOTOS", "36"))
+KILLS = int(os.environ.get("BATCH_KILLS", "1"))
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+DEADLY = ENVIRONMENT | {"PYTHONPATH": str(HELPERS / "broken_decoder")}
+
+
+def batch(*words, environment=ENVIRONMENT, **options):
+    command = [sys.executable, "-m", "nutrition_vl.batch", *map(str, words), "--batch-size", "4"]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE, **options
+    )
+
+
+def finished(process):
+    """The exit code and stderr of a process that ends within ten minutes."""
+    _, stderr = process.communicate(timeout=600 + PHOTOS)
+    return process.returncode, stderr
+
+
+class Cluster:
+    """The two nodes of two_nodes.py."""
+
+    def __init__(self):
+        command = [sys.executable, "-m", "tests.helpers.two_nodes"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=DEADLY, text=True, **pipes)
+        self.address, self.node = json.loads(self.process.stdout.readline())
+
+    def replace_node(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.address, self.node = json.loads(self.process.stdout.readline())
+
+    def workers(self):
+        """Every answering or preparing worker that is alive."""
+        return [one for one in psutil.process_iter(["cmdline"]) if is_worker(one)]
+
+
+def is_worker(process):
+    words = process.info["cmdline"] or [""]
+    return words[0].startswith("ray::MapWorker(MapBatches(")
+
+
+@pytest.fixture
+def cluster():
+    nodes = Cluster()
+    yield nodes
+    nodes.process.communicate()
+    assert not nodes.workers()
+
+
+def parts(folder):
+    return len(list(folder.glob("part-*.parquet")))
+
+
+def wait_for(condition, process, seconds=300):
+    """Waits until the condition holds or the process has ended."""
+    end = time.monotonic() + seconds
+    while process.poll() is None and not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_kills_lose_no_photo_and_double_none(cluster, small, tmp_path):
+    photos = draw(tmp_path / "photos", PHOTOS, max(1, PHOTOS // 50), max(1, PHOTOS // 500))
+    out, chance = tmp_path / "out", random.Random(0)
+    words = (photos, "--out", out, "--checkpoint", small, "--address")
+    killed = Counter()
+    for _ in range(KILLS):
+        driver, before = batch(*words, cluster.address, environment=DEADLY), parts(out)
+        wait_for(lambda at=before: parts(out) > at, driver)
+        victims = ["worker", "node", "driver"]
+        for victim in chance.sample(victims[:2], 2) + victims[2:]:
+            time.sleep(chance.uniform(0.5, 4))
+            if driver.poll() is not None:
+                break
+            killed[victim] += 1
+            if victim == "node":
+                os.kill(cluster.node, signal.SIGKILL)
+            elif victim == "driver":
+                driver.kill()
+            elif workers := cluster.workers():
+                chance.choice(workers).kill()
+        driver.communicate()
+        cluster.replace_node()
+    assert killed["worker"] and killed["node"]
+    code, stderr = finished(batch(*words, cluster.address, environment=DEADLY))
+    assert code == 1, stderr
+    rows = Results(str(out)).rows()
+    expected = streamed(small, photos)
+    for name in expected:
+        if "deadly" in name:
+            error = f"{name} ended its worker twice: leave it out, or save it again"
+            expected[name] = {"photo": name, "error": error}
+    assert comparable(rows) == comparable([*expected.values()])
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A real S3 server on loopback with a bucket of four photos, credentials in the environment."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    for name, value in (settings | keys).items():
+        monkeypatch.setenv(name, value)
+    system = pytest.importorskip("s3fs").S3FileSystem(skip_instance_cache=True)
+    system.mkdir("packs")
+    yield system
+    server.stop()
+
+
+def test_a_bucket_is_source_and_target(bucket, small, tmp_path):
+    photos = draw(tmp_path / "photos", 3)
+    bucket.put(str(photos), "packs/", recursive=True)
+    words = ("s3://packs/photos", "--out", "s3://packs/out", "--crops", "s3://packs/crops")
+    code, stderr = finished(batch(*words, "--checkpoint", small, environment=os.environ))
+    assert code == 1, stderr
+    assert "s3://packs/out: 4 photos" in stderr
+    expected = comparable([*streamed(small, photos).values()])
+    for one in expected:
+        one["photo"] = one["photo"].replace(str(tmp_path), "s3://packs")
+        if "error" in one:
+            one["error"] = one["error"].replace(str(tmp_path), "s3://packs")
+    assert comparable(Results("s3://packs/out").rows()) == expected
+    boxes = sum(len(one.get("boxes", [])) for one in expected)
+    assert len(bucket.find("packs/crops")) == boxes > 0
+    assert bucket.exists("packs/out/_SUCCESS")
+    started = time.monotonic()
+    code, stderr = finished(batch(*words, "--checkpoint", small, environment=os.environ))
+    assert code == 1 and "4 were there before" in stderr
+    assert time.monotonic() - started < 15
+
+
+def test_a_bucket_that_is_not_there_and_refused_keys_are_one_sentence(bucket, monkeypatch):
+    code, stderr = finished(
+        batch("s3://nowhere/x", "--out", "s3://packs/o", environment=os.environ)
+    )
+    assert (code, stderr) == (
+        2,
+        "nutrition_vl.batch: there is no s3://nowhere/x: check the name\n",
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    environment = os.environ | {"AWS_MAX_ATTEMPTS": "1"}
+    code, stderr = finished(batch("s3://packs/x", "--out", "s3://packs/o", environment=environment))
+    assert code == 2
+    assert stderr.startswith("nutrition_vl.batch: s3://packs/x cannot be opened: Could not connect")
+    assert stderr.count("\n") == 1
