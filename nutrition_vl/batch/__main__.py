@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from nutrition_vl.cli import described, guarded, positive, share
+from nutrition_vl.cli import command, described, positive, share
 from nutrition_vl.files import git_commit
 
 if TYPE_CHECKING:
@@ -37,17 +37,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("coco", "yolo", "csv", "jsonl")
 SECONDS = 60  # of answers that a kill of the driver costs at most
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    options = parser()
-    args = options.parse_args(argv)
-    if (args.to is None) == (args.out is None):
-        options.error("say where to write: --out DIR, or --to FORMAT FILE of a finished DIR")
-    if args.to and args.to[0] not in FORMATS:
-        options.error(f"there is no format {args.to[0]}: choose from {', '.join(FORMATS)}")
-    return guarded("nutrition_vl.batch", lambda: _export(args) if args.to else _run(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,6 +62,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if (args.to is None) == (args.out is None):
+        raise ValueError("say where to write: --out DIR, or --to FORMAT FILE for a DIR of answers")
+    return _export(args.source, *args.to) if args.to else _to_folder(args)
+
+
+def _to_folder(args: argparse.Namespace) -> int:
     # Here and not above: they take seconds, which --help and a mistyped option need not wait for.
     from nutrition_vl.batch.results import Results
     from nutrition_vl.batch.source import list_photos
@@ -162,19 +157,22 @@ def _summary(out: str, counts: dict[str, int], answered: int, twice: int) -> str
     return f"{words}; {twice} are in the source more than once" if twice else words
 
 
-def _export(args: argparse.Namespace) -> int:
+def _export(folder: str, form: str, file: str) -> int:
+    if form not in FORMATS:
+        raise ValueError(f"there is no format {form}: choose from {', '.join(FORMATS)}")
     from nutrition_vl.batch import places
     from nutrition_vl.batch.results import Results
     from nutrition_vl.export import export
 
-    form, file = args.to
-    results = Results(args.source)
+    results = Results(folder)
     rows = results.rows()
     places.write(file, export(rows, form, {}))
     unfinished = "" if results.finished else ", and the run is not finished"
     print(f"{file}: {len(rows)} photos{unfinished}")
     return 0
 
+
+main = command(parser, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from nutrition_vl.cli import quick_imports, quiet
+from nutrition_vl.cli import quiet
+from nutrition_vl.quick_imports import quick_imports
 from nutrition_vl.threads import share_cores
 
 TRIES = 2

@@ -107,6 +107,13 @@ def sentence(capsys, *words):
     return line.removeprefix("nutrition_vl.batch: ")
 
 
+def test_options_without_a_target_are_one_sentence(photos, tmp_path, capsys):
+    assert sentence(capsys, photos).startswith("say where to write: --out DIR")
+    assert "choose from coco" in sentence(capsys, tmp_path, "--to", "xml", tmp_path / "file")
+    line = sentence(capsys, photos, "--to", "csv", tmp_path / "file")
+    assert line.startswith(f"{photos} has no manifest.json")
+
+
 def test_a_source_that_cannot_be_listed_is_one_sentence(photos, tmp_path, capsys):
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()

@@ -108,7 +108,7 @@ def test_kills_lose_no_photo_and_double_none(cluster, small, tmp_path):
         cluster.replace_node()
     assert killed["worker"] and killed["node"]
     code, stderr = finished(batch(*words, cluster.address, environment=DEADLY))
-    assert code == 1, stderr
+    assert code == 1 and f"{out}: {len(list(photos.iterdir()))} photos" in stderr, stderr
     rows = Results(str(out)).rows()
     expected = streamed(small, photos)
     for name in expected:
