@@ -49,7 +49,8 @@ ROOMS = {
     "nutrition_vl.sources": "answer data decoding models",
     "nutrition_vl.detector": "answer batching confidence decoding models second_look sources",
     "nutrition_vl.answers_file": "files models prompts resume",
-    "nutrition_vl.__main__": "answers_file answer cli data detector draw models processes quick_imports",
+    "nutrition_vl.__main__": "answers_file answer cli data detector draw models processes"
+    " quick_imports",
     "nutrition_vl.calibrate": "cli confidence data detector matching models crops",
     "nutrition_vl.batch": "nutrition_vl.data.formats answer answers_file cli crops data decoding"
     " detector export files models quick_imports threads",
