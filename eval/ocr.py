@@ -104,7 +104,7 @@ def _run(args: argparse.Namespace) -> None:
     from eval.sweep.resume import PHOTO_HASH, missing_rows, with_photo_hash
     from nutrition_vl.data import load_split
     from nutrition_vl.data.rows import Skipped, warn_skipped
-    from nutrition_vl.resume import as_line, locked
+    from nutrition_vl.running.resume import as_line, locked
 
     reader, skipped = _reader(), list[Skipped]()
     split = load_split(args.data, args.split, skipped=skipped, label=args.label)

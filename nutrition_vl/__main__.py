@@ -35,11 +35,11 @@ from tqdm import tqdm
 
 from nutrition_vl.cli import command, described, file, folder, positive, share
 from nutrition_vl.data.photos import find_photos
-from nutrition_vl.quick_imports import quick_imports, run
+from nutrition_vl.running.quick_imports import quick_imports, run
 
 if TYPE_CHECKING:
     from nutrition_vl.answer import Answer
-    from nutrition_vl.processes import Processes
+    from nutrition_vl.running.processes import Processes
 
 Line = dict[str, Any]
 SETTINGS = ("quantization", "threshold", "free", "second_look")  # that change the answers
@@ -77,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
         from transformers.utils.logging import disable_progress_bar
 
         from nutrition_vl.models.names import THRESHOLD
-        from nutrition_vl.processes import Processes
+        from nutrition_vl.running.processes import Processes
 
     disable_progress_bar()
     photos, processes = find_photos(args.photos), Processes(args.device)
@@ -111,7 +111,7 @@ def _to_stdout(args: argparse.Namespace, photos: Sequence[Path], processes: "Pro
 
 def _to_file(args: argparse.Namespace, photos: Sequence[Path], processes: "Processes") -> int:
     """Appends a line per photo without one; exit code 1 if any photo could not be read."""
-    from nutrition_vl.answers_file import AnswersFile, provenance
+    from nutrition_vl.running.answers_file import AnswersFile, provenance
 
     settings = {name: getattr(args, name) for name in SETTINGS}
     model = provenance(args.checkpoint, args.adapter)

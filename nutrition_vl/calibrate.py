@@ -89,8 +89,8 @@ def collect_scores(
     margin with which each right box holds its whole table."""
     from tqdm import tqdm
 
-    from nutrition_vl.crops import margins_needed
     from nutrition_vl.data import truth
+    from nutrition_vl.looks.crops import margins_needed
     from nutrition_vl.matching import iou, is_right
 
     scores, right, photos, margins = [], [], [], []

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nutrition_vl.threads import share_cores
+from nutrition_vl.running.threads import share_cores
 
 LABEL = "class of the data that is the nutrition table; others are left out"
 OURS = ("nutrition_vl", "training", "eval")

@@ -11,9 +11,7 @@ from typing import Literal, Self
 
 from PIL import Image
 
-from nutrition_vl import second_look as second
 from nutrition_vl.answer import Answer, Detection
-from nutrition_vl.batching import prefetch, run_in_halves
 from nutrition_vl.confidence import Calibration
 from nutrition_vl.decoding.cuda_graphs import Eager, Graphs
 from nutrition_vl.decoding.decoded import Decoded
@@ -21,6 +19,8 @@ from nutrition_vl.decoding.decoder import Decoder
 from nutrition_vl.decoding.generate import generate
 from nutrition_vl.decoding.grammar import Spelling, State
 from nutrition_vl.decoding.inputs import ModelInputs
+from nutrition_vl.looks import second_look as second
+from nutrition_vl.looks.sources import Source, prepare_inputs
 from nutrition_vl.models.adapters import Adapters, base_processor, fitting
 from nutrition_vl.models.checkpoints import resolve
 from nutrition_vl.models.family import Model, Processor
@@ -28,7 +28,7 @@ from nutrition_vl.models.load import load_base
 from nutrition_vl.models.names import NONE
 from nutrition_vl.models.quantization import check_quantization
 from nutrition_vl.models.runtime import detect_runtime
-from nutrition_vl.sources import Source, prepare_inputs
+from nutrition_vl.running.batching import prefetch, run_in_halves
 
 DECODERS = ("fast", "generate")
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.cli import command, described, file
-from nutrition_vl.crops import crop_name, crops
 from nutrition_vl.files import read_jsonl
+from nutrition_vl.looks.crops import crop_name, crops
 
 Record = dict[str, Any]
 COLUMNS = ["photo", "label", "confidence", "x0", "y0", "x1", "y1"]

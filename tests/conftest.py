@@ -11,7 +11,7 @@ import pytest
 
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.models.checkpoints import DEMO
-from nutrition_vl.threads import share_cores
+from nutrition_vl.running.threads import share_cores
 
 share_cores()  # tests run next to other work
 

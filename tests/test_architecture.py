@@ -20,22 +20,17 @@ SOURCE = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path
 
 # Room -> the rooms of the project it may import. A room is a folder, or a file beside the folders.
 CORE = """
-threads resume processes files boxes matching prompts confidence draw batching cli models data
-decoding answer detector
+running files boxes matching prompts confidence draw cli models data decoding answer looks detector
 """.split()
 ROOMS = {
     "nutrition_vl": "",
     "training": "",
     "eval": "",
-    "nutrition_vl.threads": "",
-    "nutrition_vl.quick_imports": "",
-    "nutrition_vl.cli": "threads",
-    "nutrition_vl.resume": "files",
-    "nutrition_vl.processes": "files",
+    "nutrition_vl.running": "files models prompts",
+    "nutrition_vl.cli": "running",
     "nutrition_vl.files": "",
     "nutrition_vl.boxes": "",
     "nutrition_vl.matching": "",
-    "nutrition_vl.batching": "",
     "nutrition_vl.prompts": "boxes",
     "nutrition_vl.draw": "boxes",
     "nutrition_vl.confidence": "",
@@ -45,15 +40,12 @@ ROOMS = {
     "nutrition_vl.models": "confidence prompts",
     "nutrition_vl.decoding": "boxes models prompts",
     "nutrition_vl.answer": "boxes confidence decoding",
-    "nutrition_vl.second_look": "answer crops",
-    "nutrition_vl.sources": "answer data decoding models",
-    "nutrition_vl.detector": "answer batching confidence decoding models second_look sources",
-    "nutrition_vl.answers_file": "files models prompts resume",
-    "nutrition_vl.__main__": "answers_file answer cli data detector draw models processes"
-    " quick_imports",
-    "nutrition_vl.calibrate": "cli confidence data detector matching models crops",
-    "nutrition_vl.batch": "nutrition_vl.data.formats answer answers_file cli crops data decoding"
-    " detector export files models quick_imports threads",
+    "nutrition_vl.looks": "answer confidence data decoding models",
+    "nutrition_vl.detector": "answer confidence decoding looks models running",
+    "nutrition_vl.__main__": "answer cli data detector draw models running",
+    "nutrition_vl.calibrate": "cli confidence data detector looks matching models",
+    "nutrition_vl.batch": "nutrition_vl.data.formats answer cli data decoding detector export files"
+    " looks models running",
     "nutrition_vl.bench": "cli files data decoding detector models",
     "training.settings": "CORE",
     "training.examples": "CORE",
@@ -80,9 +72,8 @@ ROOMS = {
     "eval.audit": "CORE config predictions metrics report sweep",
     "eval.ocr": "CORE sweep",
     "eval.__main__": "CORE config report sweep",
-    "nutrition_vl.crops": "confidence data",
-    "nutrition_vl.export": "boxes cli crops files",
-    "nutrition_vl.page": "CORE crops export",
+    "nutrition_vl.export": "boxes cli files looks",
+    "nutrition_vl.page": "CORE export",
     "training.page": "CORE",
     "eval.page": "CORE nutrition_vl.page config report sweep",
     "app": "CORE nutrition_vl.page training.page eval.page",
@@ -195,3 +186,10 @@ def test_what_is_installed_has_every_file(package):
     names = [name.removeprefix(f"{package}/") for name in listed.stdout.splitlines()]
     lost = [name for name in names if not any(fnmatch(name, one) for one in ("*.py", *patterns))]
     assert names and not lost
+
+
+def test_a_room_has_at_most_13_files():
+    files = [path for path in SOURCE if "/" in path]
+    rooms = {path.rpartition("/")[0] for path in files}
+    sizes = {room: sum(path.rpartition("/")[0] == room for path in files) for room in rooms}
+    assert {room: size for room, size in sizes.items() if size > 13} == {}

@@ -8,7 +8,7 @@ import logging
 import sys
 import warnings
 
-from nutrition_vl.threads import share_cores
+from nutrition_vl.running.threads import share_cores
 
 
 def main(arguments: list[str] | None = None) -> int:

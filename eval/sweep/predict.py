@@ -12,7 +12,7 @@ from eval.perturb import PERTURBATIONS
 from eval.sweep.resume import PHOTO_HASH
 from eval.sweep.targets import Target
 from nutrition_vl.detector import Detector
-from nutrition_vl.resume import as_line, locked
+from nutrition_vl.running.resume import as_line, locked
 
 
 def predict(

@@ -13,7 +13,7 @@ from eval.config import EvalConfig
 from nutrition_vl import prompts
 from nutrition_vl.data import DATASET
 from nutrition_vl.files import write_atomically
-from nutrition_vl.resume import contents
+from nutrition_vl.running.resume import contents
 
 if TYPE_CHECKING:  # which imports this file
     from eval.sweep.targets import Target

@@ -5,7 +5,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from nutrition_vl.data.sources import photo_hashes
-from nutrition_vl.resume import entries
+from nutrition_vl.running.resume import entries
 
 PHOTO_HASH = "sha256"
 

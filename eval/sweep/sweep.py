@@ -22,7 +22,7 @@ from eval.sweep.resume import missing_rows, with_photo_hash
 from eval.sweep.targets import BARE, Target, targets
 from nutrition_vl.detector import Detector
 from nutrition_vl.models.names import THRESHOLD
-from nutrition_vl.processes import Processes
+from nutrition_vl.running.processes import Processes
 
 
 def run(rows: Dataset, config: EvalConfig) -> Report | None:

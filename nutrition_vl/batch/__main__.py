@@ -90,9 +90,9 @@ def _to_folder(args: argparse.Namespace) -> int:
 
 def _description(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings that answers depend on, and more about them; fills in the defaults of `args`."""
-    from nutrition_vl.answers_file import provenance
     from nutrition_vl.models.checkpoints import read_card, resolve, resolve_adapter
     from nutrition_vl.models.names import NONE, THRESHOLD
+    from nutrition_vl.running.answers_file import provenance
 
     for name in ("checkpoint", "adapter"):  # workers have other working directories
         if os.path.isdir(getattr(args, name) or "") and getattr(args, name) != "demo":

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from nutrition_vl.cli import quiet
-from nutrition_vl.quick_imports import quick_imports
-from nutrition_vl.threads import share_cores
+from nutrition_vl.running.quick_imports import quick_imports
+from nutrition_vl.running.threads import share_cores
 
 TRIES = 2
 STARTS = 3  # of which two may be somebody's kill

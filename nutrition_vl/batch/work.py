@@ -12,10 +12,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from nutrition_vl.answer import Detection
 from nutrition_vl.batch import places
-from nutrition_vl.crops import crop, crop_name
 from nutrition_vl.data.photos import open_photo
 from nutrition_vl.decoding.inputs import ModelInputs
 from nutrition_vl.detector import Detector
+from nutrition_vl.looks.crops import crop, crop_name
 from nutrition_vl.models.adapters import processor_of
 
 Row = dict[str, Any]

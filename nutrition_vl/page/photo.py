@@ -11,8 +11,8 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from nutrition_vl.crops import crop, turned
 from nutrition_vl.data.photos import open_photo
+from nutrition_vl.looks.crops import crop, turned
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.page.api import PhotoApi, memory, row
 from nutrition_vl.page.choices import CLICKED, AdapterChoices, Turn, adapter_inputs

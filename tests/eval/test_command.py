@@ -11,7 +11,7 @@ from eval.config import EvalConfig, parse
 from eval.sweep.targets import report_folder, targets
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.models.names import THRESHOLD
-from nutrition_vl.processes import Processes
+from nutrition_vl.running.processes import Processes
 
 pytestmark = pytest.mark.model
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from nutrition_vl.crops import margins_needed
 from nutrition_vl.data import load_split
 from nutrition_vl.export import export, main
+from nutrition_vl.looks.crops import margins_needed
 from nutrition_vl.models.checkpoints import DEMO
 
 EXAMPLES = DEMO / "examples"
@@ -93,7 +93,7 @@ def test_the_command_writes_what_the_page_downloads(tmp_path, capsys):
 def test_a_crop_turns_clockwise(quarters):
     from PIL import Image
 
-    from nutrition_vl.crops import turned
+    from nutrition_vl.looks.crops import turned
 
     picture = Image.new("RGB", (40, 20), "white")
     picture.putpixel((0, 0), (0, 0, 0))

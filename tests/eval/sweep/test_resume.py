@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from eval.sweep.resume import PHOTO_HASH, missing_rows, with_photo_hash
 from nutrition_vl.data import load_split
-from nutrition_vl.resume import as_line, locked
+from nutrition_vl.running.resume import as_line, locked
 from tests.helpers.labelled import label, paint
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from nutrition_vl.batching import prefetch, run_in_halves
+from nutrition_vl.running.batching import prefetch, run_in_halves
 
 
 def test_what_is_made_ahead_comes_in_order():

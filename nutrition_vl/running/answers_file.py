@@ -10,7 +10,7 @@ from nutrition_vl import prompts
 from nutrition_vl.files import lock, write_atomically
 from nutrition_vl.models.checkpoints import resolve, resolve_adapter
 from nutrition_vl.models.names import NONE
-from nutrition_vl.resume import as_line, contents, entries, locked
+from nutrition_vl.running.resume import as_line, contents, entries, locked
 
 
 class AnswersFile:

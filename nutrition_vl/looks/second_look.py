@@ -14,7 +14,7 @@ import supervision as sv
 from PIL import Image
 
 from nutrition_vl.answer import Answer, Detection
-from nutrition_vl.crops import surroundings
+from nutrition_vl.looks.crops import surroundings
 
 MARGIN = 0.25  # of a box's sides, on each side: the crop is 1.5 times as wide and high
 AGREE = 0.5  # IoU of the box and its successor

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PHOTO = "nutrition_vl/demo/examples/pack_1.jpg"
 COMMAND = f"""
 import sys
@@ -45,7 +45,7 @@ def test_a_command_whose_imports_fail_starts_again_without_stand_ins():
 
 def test_what_is_called_after_all_is_real():
     code = """
-from nutrition_vl.quick_imports import FINDER
+from nutrition_vl.running.quick_imports import FINDER
 FINDER.put()
 from scipy.special import expit
 from scipy.sparse import csr_array

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from nutrition_vl.processes import Processes
+from nutrition_vl.running.processes import Processes
 
 
 def test_one_process_predicts_every_batch():

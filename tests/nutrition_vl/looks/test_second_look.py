@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nutrition_vl import second_look
 from nutrition_vl.answer import Answer, Detection
 from nutrition_vl.boxes import make_detections
-from nutrition_vl.crops import surroundings
+from nutrition_vl.looks import second_look
+from nutrition_vl.looks.crops import surroundings
 
 
 def answer(boxes, confidence):

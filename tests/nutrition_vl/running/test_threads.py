@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nutrition_vl.threads import cgroup_cores, share_cores
+from nutrition_vl.running.threads import cgroup_cores, share_cores
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_spinning_is_bounded():

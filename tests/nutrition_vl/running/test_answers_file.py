@@ -2,7 +2,7 @@
 
 import pytest
 
-from nutrition_vl.answers_file import AnswersFile, provenance
+from nutrition_vl.running.answers_file import AnswersFile, provenance
 
 
 def test_two_commands_never_write_to_one_file(tmp_path):

@@ -1,0 +1,1 @@
+"""Runs commands: quick starts, threads, processes, prefetching, files that survive a kill."""
