@@ -15,7 +15,7 @@ from nutrition_vl.matching import best_iou, iou
 
 TINY = 0.01  # of the photo's width or height: in a photo of 1000 pixels a line of text is 15 high
 SAME = 0.9  # IoU of two boxes of one table
-# IoU with a prediction after quarter turns that speaks for them, and how much better than without.
+# The least IoU with a prediction after quarter turns, and the least gain over none.
 FIT, GAIN = 0.6, 0.3
 
 

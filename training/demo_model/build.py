@@ -40,12 +40,12 @@ class Stage:
     until: float
     tokens: int
     batch: int
-    speaks: bool = True
+    language: bool = True
 
 
 PLANS = {
     "cuda": (Stage(0.14, 48, 512), Stage(0.60, 192, 384), Stage(1.0, 300, 288)),
-    "cpu": (Stage(0.35, 48, 64, speaks=False), Stage(1.0, 48, 64)),
+    "cpu": (Stage(0.35, 48, 64, language=False), Stage(1.0, 48, 64)),
 }
 # From a finished checkpoint: fewer tokens show more pictures a second, the last stage the demo's.
 FURTHER = {"cuda": (Stage(0.3, 192, 384), PLANS["cuda"][-1]), "cpu": PLANS["cpu"][-1:]}
@@ -111,7 +111,7 @@ class Run:
                 words, help_ = loss_of(self.model, self.helpers, scene, batch)
             else:
                 tokens = visual_tokens(self.model, scene)
-                words, help_ = torch.zeros(()), self.helpers.look(tokens, scene)
+                words, help_ = torch.zeros(()), self.helpers.vision_loss(tokens, scene)
         (words + help_).backward()
         ranks.average_gradients(self.parameters)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -160,7 +160,7 @@ def shots(run: Run, camera: Camera | Album) -> Iterator[tuple[Stage, Scene, Batc
         stage = run.stage
         count = -(-stage.batch // run.ranks)
         scene = camera.shoot(count, *draw_shape(stage.tokens, generator))
-        yield stage, scene, run.writer.write(scene) if stage.speaks else None
+        yield stage, scene, run.writer.write(scene) if stage.language else None
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

@@ -21,7 +21,7 @@ IGNORE = -100  # cross entropy skips it
 DECISION = 4.0  # times a digit's weight
 
 
-def see(visual: nn.Module, pixels: Tensor) -> Tensor:
+def encode(visual: nn.Module, pixels: Tensor) -> Tensor:
     """The vision tower over a batch of equal pictures: (B, 3, H, W) normalised -> (B, tokens,
     width).
 
@@ -149,7 +149,7 @@ class Helpers(nn.Module):
         self.sides = nn.Linear(width, 4)
         self.place = nn.Linear(width, 6)
 
-    def look(self, tokens: Tensor, scene: Scene) -> Tensor:
+    def vision_loss(self, tokens: Tensor, scene: Scene) -> Tensor:
         """Loss of visual tokens (B, T, width): inside a table, and how far its four sides are."""
         centre = _centres(scene.pixels)
         inside, box = _owner(centre, scene.boxes)
@@ -160,7 +160,7 @@ class Helpers(nn.Module):
         )
         return loss + 4 * _mean((guess - distances).abs().mean(-1), inside)
 
-    def locate(self, states: Tensor, scene: Scene) -> Tensor:
+    def language_loss(self, states: Tensor, scene: Scene) -> Tensor:
         """Loss of the language model's states at visual tokens (B, T, width): place and box."""
         centre = _centres(scene.pixels)
         inside, box = _owner(centre, scene.boxes)
@@ -192,7 +192,7 @@ def _owner(centre: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
 
 def visual_tokens(model: Model, scene: Scene) -> Tensor:
     """The visual tokens (B, T, width) of a scene."""
-    return see(model.model.visual, _normalise(scene.pixels))
+    return encode(model.model.visual, _normalise(scene.pixels))
 
 
 def loss_of(model: Model, helpers: Helpers, scene: Scene, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -208,7 +208,9 @@ def loss_of(model: Model, helpers: Helpers, scene: Scene, batch: Batch) -> tuple
     start = int((batch.labels[0] != IGNORE).int().argmax())
     logits = model.lm_head(states[:, start - 1 : -1]).float()
     words = answer_loss(logits, batch.labels[:, start:])
-    return words, helpers.look(visual, scene) + helpers.locate(states[:, batch.image], scene)
+    return words, helpers.vision_loss(visual, scene) + helpers.language_loss(
+        states[:, batch.image], scene
+    )
 
 
 def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:

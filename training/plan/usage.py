@@ -33,7 +33,7 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def peak_beside(forecast: float, device: torch.device) -> str:
+def peak_text(forecast: float, device: torch.device) -> str:
     """The peak so far in words; on a GPU with its forecast, for a CPU's peak includes Python."""
     peak = f"peak {peak_memory(device) / GIB:.2f} GiB"
     return f"{peak}, forecast {forecast / GIB:.2f}" if device.type == "cuda" else peak

@@ -12,7 +12,7 @@ from nutrition_vl.data import load_split
 from nutrition_vl.data.rows import Skipped
 from training.examples.examples import Collator, to_examples
 from training.plan.apply import ApplyPlan
-from training.plan.usage import peak_beside
+from training.plan.usage import peak_text
 from training.run import folder
 from training.run.callbacks import MetricsLog, StopOnSigterm, progress_bar
 from training.run.model import adapters, load, model_shapes
@@ -73,5 +73,5 @@ def _train(config: TrainConfig, checkpoint: str | None) -> None:
     # 4) train
     with progress_bar(trainer):
         trainer.train(resume_from_checkpoint=checkpoint)
-    peak = peak_beside(plan.memory, config.runtime.device)
+    peak = peak_text(plan.memory, config.runtime.device)
     config.report(sigterm.report(trainer.state) or f"trained: {config.output_dir}, {peak}")

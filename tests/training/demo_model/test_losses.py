@@ -130,7 +130,7 @@ def test_training_further_ends_as_the_whole_training_does(device):
     plan = demo_model.FURTHER[device]
     assert plan[-1] == demo_model.PLANS[device][-1]
     assert [stage.until for stage in plan] == sorted(stage.until for stage in plan)
-    assert all(stage.speaks for stage in plan)
+    assert all(stage.language for stage in plan)
 
 
 def test_shots_made_ahead_come_in_order():

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from training.render.layout.sheets import Line, Pen, block
 
 
-def beside(images: Sequence[Image.Image], pen: Pen, rule: bool = False) -> Image.Image:
+def side_by_side(images: Sequence[Image.Image], pen: Pen, rule: bool = False) -> Image.Image:
     """Blocks next to each other, hung from one line, with a rule between them if wanted."""
     gap = round(pen.size * 0.6)
     size = (sum(i.width + gap for i in images) - gap, max(i.height for i in images))

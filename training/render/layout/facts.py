@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from PIL import Image
 
-from training.render.layout.arrange import beside, note, stacked
+from training.render.layout.arrange import note, side_by_side, stacked
 from training.render.layout.dice import Rng, amount, chance, percent, pick
 from training.render.layout.sheets import Line, Pen, block
 from training.render.layout.words import FACTS, SERVINGS, Facts
@@ -64,13 +64,15 @@ def tabular(rng: Rng, pen: Pen, country: str = "us") -> Image.Image:
     half = (len(rows) + 1) // 2
     top = Line((words.amount, pick(rng, words.daily)), bold=True, scale=0.8, rule=0.3)
     columns = [block([top, *part], pen) for part in (rows[:half], rows[half:])]
-    middle = beside(columns, pen, rule=chance(rng, 0.5))
+    middle = side_by_side(columns, pen, rule=chance(rng, 0.5))
     vitamins = "  •  ".join(f"{v} {percent(rng)}" for v in words.vitamins[:4])
     foot = block([Line((vitamins,), scale=0.9, rule=HAIR)], pen, middle.width)
     middle = stacked([middle, foot], pen)
     if chance(rng, 0.6):
-        return beside([left, middle, note(words.note, pen, pen.size * 9)], pen, chance(rng, 0.3))
-    whole = beside([left, middle], pen, chance(rng, 0.5))
+        return side_by_side(
+            [left, middle, note(words.note, pen, pen.size * 9)], pen, chance(rng, 0.3)
+        )
+    whole = side_by_side([left, middle], pen, chance(rng, 0.5))
     return stacked([whole, note(words.note, pen, whole.width)], pen)
 
 

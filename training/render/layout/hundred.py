@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from PIL import Image
 
-from training.render.layout.arrange import beside, boxed, note, stacked
+from training.render.layout.arrange import boxed, note, side_by_side, stacked
 from training.render.layout.dice import Rng, amount, chance, percent, pick
 from training.render.layout.sheets import Line, Pen, block
 from training.render.layout.words import ENGLISH_TITLES, LANGUAGES, SERVINGS, VITAMINS, Language
@@ -115,7 +115,7 @@ def badges(rng: Rng, pen: Pen) -> Image.Image:
         tint = pick(rng, (GREEN, AMBER, RED)) if lights and i else (255, 255, 255)
         look = replace(pen, tint=tint, ink=(20, 20, 20))
         tiles.append(block(_badge(rng, language, i), look, pen.size * 5.5))
-    strip = beside(tiles, pen)
+    strip = side_by_side(tiles, pen)
     if chance(rng, 0.4):
         return strip
     return stacked([note(language.portion, pen, strip.width, 0.9), strip], pen)

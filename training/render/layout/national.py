@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from PIL import Image
 
-from training.render.layout.arrange import beside, boxed, note, stacked
+from training.render.layout.arrange import boxed, note, side_by_side, stacked
 from training.render.layout.dice import Rng, amount, chance, percent, pick
 from training.render.layout.sheets import Line, Pen, block
 from training.render.layout.words import FACTS, LANGUAGES, NATIONAL
@@ -58,7 +58,7 @@ def _korean_rows(rng: Rng, pen: Pen) -> Image.Image:
         return block([head, *(Line(cell, rule=rule) for cell in cells)], pen)
     halves = [[Line(cell, rule=rule) for cell in part] for part in (cells[::2], cells[1::2])]
     width = pen.size * float(rng.uniform(9, 13))
-    return beside([block(half, pen, width) for half in halves], pen, rule=chance(rng, 0.6))
+    return side_by_side([block(half, pen, width) for half in halves], pen, rule=chance(rng, 0.6))
 
 
 def japanese(rng: Rng, pen: Pen) -> Image.Image:
