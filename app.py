@@ -33,13 +33,13 @@ def build_app(
     import gradio as gr
 
     from eval.page import EvaluateTab
-    from nutrition_vl.page.choices import AdapterChoices
     from nutrition_vl.page.correct import CorrectTab
     from nutrition_vl.page.links import link
     from nutrition_vl.page.many import ManyTab
     from nutrition_vl.page.photo import PhotoTab
     from nutrition_vl.page.queue import DetectionQueue
     from nutrition_vl.page.serve import Page
+    from nutrition_vl.page.visitor import AdapterChoices
     from training.page import RunsTab
 
     queue, choices = DetectionQueue(detector), AdapterChoices(detector, runs)

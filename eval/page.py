@@ -22,9 +22,9 @@ from eval.report.results import Report, Result
 from eval.sweep.score import score
 from nutrition_vl.matching import same_boxes
 from nutrition_vl.models.checkpoints import list_checkpoints
-from nutrition_vl.page.choices import CLICKED, AdapterChoices, Turn
 from nutrition_vl.page.guard import uploads
-from nutrition_vl.page.photo import PhotoTab, Truth
+from nutrition_vl.page.photo import PhotoTab
+from nutrition_vl.page.visitor import CLICKED, AdapterChoices, Truth, Turn
 
 TITLES = ["photo", "tables", "boxes", "IoU", "remark"]
 REMARKS = ["all", "false alarm", "missed", "checkpoints disagree"]

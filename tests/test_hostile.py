@@ -184,7 +184,7 @@ def calls(address, secret):
 
 def shown(address, photo):
     """The answer of the page's own event to a photo of the machine."""
-    values = [{"path": str(photo)}, ["demo"], 0.4, 0, None, None, None, 0]
+    values = [{"path": str(photo)}, ["demo"], 0.4, 0, None, None, 0]
     return call(address, "show", *values)[2]
 
 

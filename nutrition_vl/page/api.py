@@ -9,10 +9,10 @@ import psutil
 from PIL import Image
 
 from nutrition_vl.data.photos import open_photo
-from nutrition_vl.page.choices import AdapterChoices, valid_threshold
 from nutrition_vl.page.drawing import LONGEST_SIDE, tables
 from nutrition_vl.page.guard import own_upload, sentence
 from nutrition_vl.page.queue import DetectionQueue
+from nutrition_vl.page.visitor import AdapterChoices, valid_threshold
 
 TITLES = ["label", "score", "x0", "y0", "x1", "y1"]
 Record = dict[str, Any]

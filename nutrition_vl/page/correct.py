@@ -13,7 +13,7 @@ from nutrition_vl.data.photos import open_photo
 from nutrition_vl.page.drawing import LONGEST_SIDE
 from nutrition_vl.page.job import Job, uncertainty
 from nutrition_vl.page.labels import LabelFolder, Place
-from nutrition_vl.page.photo import Truth
+from nutrition_vl.page.visitor import Truth
 
 COLOURS = ["#e6194b", "#4363d8", "#f58231", "#911eb4"]
 EMPTY = "Open a photo from *Photo* or *Many photos*, or take the next one."

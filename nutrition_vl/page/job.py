@@ -21,8 +21,8 @@ from nutrition_vl.data.photos import find_photos, open_photo
 from nutrition_vl.matching import same_boxes
 from nutrition_vl.page.drawing import with_boxes
 from nutrition_vl.page.guard import own_upload, sentence, uploads
-from nutrition_vl.page.photo import above
 from nutrition_vl.page.queue import DetectionQueue
+from nutrition_vl.page.visitor import above
 
 MOST_UNPACKED = 4 * 2**30  # bytes out of one zip
 MOST_FILES = 20_000  # of one zip

@@ -4,11 +4,11 @@ from typing import Any
 
 import gradio as gr
 
-from nutrition_vl.page.choices import AdapterChoices
 from nutrition_vl.page.correct import CorrectTab
 from nutrition_vl.page.job import Job
 from nutrition_vl.page.many import ManyTab
-from nutrition_vl.page.photo import PhotoState, PhotoTab
+from nutrition_vl.page.photo import PhotoTab
+from nutrition_vl.page.visitor import AdapterChoices, Visit
 
 
 def link(
@@ -38,7 +38,8 @@ def link(
         value = correct.open(str(job.photos[name]), record.get("boxes", []))
         return *value, gr.Tabs(selected="correct")
 
-    def photo_to_editor(state: PhotoState, threshold: float) -> tuple[Any, ...]:
+    def photo_to_editor(visit: Visit, threshold: float) -> tuple[Any, ...]:
+        state = visit.photo
         if not state.is_answered():
             raise gr.Error("find the tables of a photo first", print_exception=False)
         if state.truth:
@@ -60,5 +61,5 @@ def link(
     many.open_editor.click(
         to_editor, [many.job, many.selected, many.threshold], [*editor, tabs], **quiet
     )
-    photo.correct.click(photo_to_editor, [photo.state, photo.threshold], [*editor, tabs], **quiet)
+    photo.correct.click(photo_to_editor, [photo.visit, photo.threshold], [*editor, tabs], **quiet)
     correct.next.click(correct.next_of, [many.job, many.threshold], editor, **quiet)

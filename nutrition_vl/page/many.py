@@ -11,18 +11,18 @@ import gradio as gr
 from gradio.data_classes import ListFiles
 
 from nutrition_vl.export import ENDINGS, export
-from nutrition_vl.page.choices import (
-    CLICKED,
-    AdapterChoices,
-    Turn,
-    adapter_inputs,
-    valid_threshold,
-)
 from nutrition_vl.page.drawing import problem
 from nutrition_vl.page.guard import sentence
 from nutrition_vl.page.job import FILTERS, Job, folder_inside, new_job
-from nutrition_vl.page.photo import above
 from nutrition_vl.page.queue import DetectionQueue
+from nutrition_vl.page.visitor import (
+    CLICKED,
+    AdapterChoices,
+    Turn,
+    above,
+    adapter_inputs,
+    valid_threshold,
+)
 
 PER_SCREEN = 60  # pictures of the gallery
 Record = dict[str, Any]

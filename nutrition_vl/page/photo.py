@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,18 @@ from nutrition_vl.data.photos import open_photo
 from nutrition_vl.looks.crops import crop, turned
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.page.api import PhotoApi, memory, row
-from nutrition_vl.page.choices import CLICKED, AdapterChoices, Turn, adapter_inputs
-from nutrition_vl.page.drawing import agreement, data_url, figures, problem, tables
-from nutrition_vl.page.guard import own_upload, sentence
+from nutrition_vl.page.drawing import agreement, figures, problem, tables
+from nutrition_vl.page.guard import sentence
 from nutrition_vl.page.queue import DetectionQueue
+from nutrition_vl.page.visitor import (
+    CLICKED,
+    AdapterChoices,
+    PhotoState,
+    Truth,
+    Visit,
+    adapter_inputs,
+    new_state,
+)
 
 TITLES = ["adapter", "label", "score", "x0", "y0", "x1", "y1"]
 WAITING = "Drop in a photo, paste one or take one."
@@ -30,44 +36,6 @@ SAVE = """(answer) => {
     link.click();
 }"""
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The true boxes of a photo of a labelled source; `file` is its name on the page."""
-
-    file: str
-    source: str
-    photo: str
-    split: str
-    boxes: list[Record]
-
-
-@dataclass
-class PhotoState:
-    """One visitor's photo with its answers by adapter, at threshold 0; `names` are displayed."""
-
-    path: str = ""
-    size: tuple[int, int] = (0, 0)
-    picture: str = ""
-    truth: Truth | None = None
-    names: list[str] = field(default_factory=list)
-    answers: dict[str, Future] = field(default_factory=dict)
-
-    def is_answered(self) -> bool:
-        """True where each displayed adapter has an answer."""
-        answers = [self.answers.get(name) for name in self.names]
-        return bool(answers) and all(answer and answer.done() for answer in answers)
-
-    def records(self, threshold: float) -> dict[str, Record]:
-        """The displayed answers by adapter."""
-        answers = {name: self.answers[name].result().record(self.size) for name in self.names}
-        return {name: above(answer, threshold) for name, answer in answers.items()}
-
-    def cancel(self) -> None:
-        """Cancels the answers that no detector works on yet."""
-        waiting = [name for name, answer in self.answers.items() if answer.cancel()]
-        self.answers = {name: self.answers[name] for name in self.answers if name not in waiting}
 
 
 class PhotoTab:
@@ -111,14 +79,13 @@ class PhotoTab:
         with gr.Row():
             self.save = gr.Button("Download JSON", size="sm")
             self.correct = gr.Button("Correct", size="sm")
-        self.state, self.truth = gr.State(PhotoState()), gr.State(None)
-        self.turn = gr.State(Turn())
+        self.visit, self.truth = gr.State(Visit()), gr.State(None)
         self.clicked = gr.Number(visible=False)
 
     def _events(self) -> None:
-        inputs = [self.photo, self.adapters, self.threshold, self.angle, self.truth, self.state]
-        inputs += [self.turn, self.clicked]
-        outputs = [self.line, self.figures, self.table, self.answer, self.crops, self.state]
+        inputs = [self.photo, self.adapters, self.threshold, self.angle, self.truth]
+        inputs += [self.visit, self.clicked]
+        outputs = [self.line, self.figures, self.table, self.answer, self.crops]
         hidden: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
         limit: dict[str, Any] = dict(
             concurrency_limit=self.queue.batch_size, concurrency_id="photo"
@@ -133,12 +100,12 @@ class PhotoTab:
             **limit,
             **hidden,
         )
-        self.cancel.click(Turn.stop, [self.turn, self.clicked], None, js=CLICKED, **hidden)
+        self.cancel.click(Visit.stop, [self.visit, self.clicked], None, js=CLICKED, **hidden)
         gr.on(
             [self.threshold.change, self.angle.change],
             self.redraw,
-            [self.threshold, self.angle, self.state],
-            outputs[:-1],
+            [self.threshold, self.angle, self.visit],
+            outputs,
             trigger_mode="always_last",
             **hidden,
         )
@@ -154,32 +121,30 @@ class PhotoTab:
         threshold: float,
         angle: int,
         truth: Truth | None,
-        state: PhotoState,
-        turn: Turn,
+        visit: Visit,
         clicked: float | None,
     ) -> Iterator[tuple[Any, ...]]:
         """Answers a photo with each chosen adapter that has not answered it yet."""
-        at = turn.start(clicked)
+        at = visit.start(clicked)
         if not path:
-            yield WAITING, "", [], None, [], PhotoState()
+            visit.photo = PhotoState()
+            yield WAITING, "", [], None, []
             return
         try:
-            if state.path != path:
-                state.cancel()
-                state = new_state(path, truth)
-            state.names = self.choices.valid(names)
-            for line in self._answers(state, turn, at):
-                yield line, *[gr.skip()] * 4, state
-            if turn.is_stopped(at):
-                yield "Cancelled.", *[gr.skip()] * 5
-            elif turn.goes_on(at):
-                yield *self.redraw(threshold, angle, state), state
+            for line in self._detect(visit, at, path, self.choices.valid(names), truth):
+                yield line, *[gr.skip()] * 4
+            if visit.is_stopped(at):
+                yield "Cancelled.", *[gr.skip()] * 4
+            elif visit.goes_on(at):
+                yield self.redraw(threshold, angle, visit)
         except (OSError, ValueError, RuntimeError) as error:
-            text = sentence(error)
-            yield f"⚠️ {text}", problem(text), [], None, [], PhotoState()
+            if visit.goes_on(at):
+                text, visit.photo = sentence(error), PhotoState()
+                yield f"⚠️ {text}", problem(text), [], None, []
 
-    def redraw(self, threshold: float, angle: int, state: PhotoState) -> tuple[Any, ...]:
+    def redraw(self, threshold: float, angle: int, visit: Visit) -> tuple[Any, ...]:
         """The kept answers at another threshold; no model runs."""
+        state = visit.photo
         if not state.is_answered():
             return (gr.skip(),) * 5
         answers = state.records(threshold)
@@ -194,31 +159,47 @@ class PhotoTab:
             for box in answer["boxes"]
         ]
         drawing = figures(state.picture, state.size, titles, truth)
-        crops = self._crops(state, next(iter(answers.items())), angle)
+        try:
+            crops = self._crops(state, next(iter(answers.items())), angle)
+        except OSError as error:  # the upload has expired
+            raise gr.Error(sentence(error), print_exception=False) from error
         line = f"{' · '.join(titles)} · {memory(self.queue)}"
         return line, drawing, rows, document | size | {"answers": listed}, crops
 
-    def _answers(self, state: PhotoState, turn: Turn, at: float) -> Iterator[str]:
-        """Yields a line until all answers are there or the run ends; raises an answer's error.
+    def _submit(self, visit: Visit, path: str, names: list[str], truth: Truth | None) -> PhotoState:
+        """The visitor's photo, submitted with each adapter that has not answered it yet."""
+        with visit.lock:  # Gradio reports some uploads twice (6.31): the second finds the first's
+            if visit.photo.path != path:
+                visit.photo.cancel()
+                visit.photo = new_state(path, truth)
+            state = visit.photo
+            new = [name for name in names if name not in state.answers]
+            photo = open_photo(Path(path)) if new else None
+            state.answers |= {name: self.queue.submit(photo, name) for name in new if photo}
+            state.names = names
+            return state
 
-        A run that another one replaces leaves its answers to that one. A run that is stopped, or
-        whose visitor left, cancels them.
+    def _detect(
+        self, visit: Visit, at: float, path: str, names: list[str], truth: Truth | None
+    ) -> Iterator[str]:
+        """Yields a line until all answers are there or the run ends.
+
+        A run that another one replaces leaves its answers to that one. One whose visitor has left
+        cancels them.
         """
-        new = [name for name in state.names if name not in state.answers]
-        photo = open_photo(Path(state.path)) if new else None
-        state.answers |= {name: self.queue.submit(photo, name) for name in new if photo}
-        waiting, start = [state.answers[name] for name in state.names], time.monotonic()
+        if not visit.goes_on(at):
+            return
+        state, start = self._submit(visit, path, names, truth), time.monotonic()
+        waiting = [state.answers[name] for name in names]
         try:
-            while turn.goes_on(at) and not all(answer.done() for answer in waiting):
-                done = sum(answer.done() for answer in waiting)
-                seconds = time.monotonic() - start
-                yield f"Detecting… {done} of {len(waiting)} adapters · {seconds:.0f} s"
+            while visit.goes_on(at) and not all(answer.done() for answer in waiting):
                 time.sleep(0.1)
+                done, seconds = sum(one.done() for one in waiting), time.monotonic() - start
+                if visit.goes_on(at):  # a line would stay after the answer of the next run
+                    yield f"Detecting… {done} of {len(waiting)} adapters · {seconds:.0f} s"
         except GeneratorExit:
             state.cancel()
             raise
-        if turn.is_stopped(at):
-            state.cancel()
 
     def _crops(
         self, state: PhotoState, answer: tuple[str, Record], angle: int
@@ -233,17 +214,3 @@ class PhotoTab:
     def _title(self, name: str, answer: Record, truth: list[list[float]]) -> str:
         count, seconds = tables(len(answer["boxes"])), f"{answer['seconds']:.2f} s"
         return f"{self.choices.title(name)}: {count} in {seconds}{agreement(answer, truth)}"
-
-
-def new_state(path: str, truth: Truth | None = None) -> PhotoState:
-    """The state of an uploaded photo that no adapter has answered yet."""
-    photo = open_photo(own_upload(path), Path(path).name)
-    mine = truth if truth and truth.file == Path(path).name else None
-    return PhotoState(path, photo.size, data_url(photo), mine)
-
-
-def above(record: Record, threshold: float) -> Record:
-    """The record with only the boxes of at least this confidence; an error stays as it is."""
-    if "error" in record:
-        return record
-    return record | {"boxes": [b for b in record["boxes"] if b["confidence"] >= threshold]}

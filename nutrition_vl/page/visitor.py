@@ -1,16 +1,23 @@
-"""The choices of a visitor: adapters, minimum confidence, when to start and to stop."""
+"""What a visitor chooses and holds: adapters, minimum confidence, starts, stops, a photo."""
 
 import os
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
+from typing import Any, Self
 
 import gradio as gr
 
+from nutrition_vl.data.photos import open_photo
 from nutrition_vl.detector import Detector
 from nutrition_vl.models.checkpoints import discover
 from nutrition_vl.models.names import NONE, THRESHOLD
+from nutrition_vl.page.drawing import data_url
+from nutrition_vl.page.guard import own_upload
 
 MOST_ADAPTERS = 4  # next to each other
+Record = dict[str, Any]
 # JavaScript that replaces the last input by the time of the click.
 CLICKED = "(...values) => [...values.slice(0, -1), Date.now()]"
 
@@ -43,6 +50,63 @@ class Turn:
     def goes_on(self, at: float) -> bool:
         """True for the latest run until it is stopped."""
         return at >= self.started and not self.is_stopped(at)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true boxes of a photo of a labelled source; `file` is its name on the page."""
+
+    file: str
+    source: str
+    photo: str
+    split: str
+    boxes: list[Record]
+
+
+@dataclass
+class PhotoState:
+    """One visitor's photo with its answers by adapter, at threshold 0; `names` are displayed."""
+
+    path: str = ""
+    size: tuple[int, int] = (0, 0)
+    picture: str = ""
+    truth: Truth | None = None
+    names: list[str] = field(default_factory=list)
+    answers: dict[str, Future] = field(default_factory=dict)
+
+    def is_answered(self) -> bool:
+        """True where each displayed adapter has an answer."""
+        answers = [self.answers.get(name) for name in self.names]
+        return bool(answers) and all(answer and answer.done() for answer in answers)
+
+    def records(self, threshold: float) -> dict[str, Record]:
+        """The displayed answers by adapter."""
+        answers = {name: self.answers[name].result().record(self.size) for name in self.names}
+        return {name: above(answer, threshold) for name, answer in answers.items()}
+
+    def cancel(self) -> None:
+        """Cancels the answers that no detector works on yet."""
+        waiting = [name for name, answer in self.answers.items() if answer.cancel()]
+        self.answers = {name: self.answers[name] for name in self.answers if name not in waiting}
+
+
+class Visit(Turn):
+    """One visitor's starts and stops in the Photo tab, and the photo there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.photo, self.lock = PhotoState(), Lock()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Each visitor begins with an empty one; Gradio copies it, and locks have no copy."""
+        return type(self)()
+
+    def stop(self, clicked: float | None) -> None:
+        """Ends the runs that started before this click and cancels their answers."""
+        super().stop(clicked)
+        with self.lock:
+            if self.is_stopped(self.started):
+                self.photo.cancel()
 
 
 class AdapterChoices:
@@ -78,6 +142,20 @@ class AdapterChoices:
             if name not in every:
                 raise ValueError(f"there is no adapter {name}: choose {', '.join(every)}")
         return list(dict.fromkeys(chosen))
+
+
+def new_state(path: str, truth: Truth | None = None) -> PhotoState:
+    """The state of an uploaded photo that no adapter has answered yet."""
+    photo = open_photo(own_upload(path), Path(path).name)
+    mine = truth if truth and truth.file == Path(path).name else None
+    return PhotoState(path, photo.size, data_url(photo), mine)
+
+
+def above(record: Record, threshold: float) -> Record:
+    """The record with only the boxes of at least this confidence; an error stays as it is."""
+    if "error" in record:
+        return record
+    return record | {"boxes": [b for b in record["boxes"] if b["confidence"] >= threshold]}
 
 
 def valid_threshold(threshold: object) -> float:
