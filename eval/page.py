@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import gradio as gr
@@ -52,7 +53,7 @@ class EvaluateTab:
     """Builds the tab over a folder of runs and one of labelled sources."""
 
     def __init__(self, runs: Path, data: Path | None, adapters: AdapterChoices) -> None:
-        self.root, self.data, self.adapters = runs, data, adapters
+        self.root, self.data, self.adapters, self.lock = runs, data, adapters, Lock()
         with gr.Row():
             self.runs = gr.Dropdown(
                 run_names(runs), value=[], multiselect=True, label="Runs (none: the page's own)"
@@ -79,8 +80,8 @@ class EvaluateTab:
             [*inputs, self.turn, self.clicked],
             [self.progress, self.document, self.table, self.state],
             js=CLICKED,
-            concurrency_limit=1,
-            concurrency_id="evaluate",
+            trigger_mode="multiple",  # a start ends the visitor's one before it
+            concurrency_limit=8,
             **quiet,
         )
         self.stop.click(Turn.stop, [self.turn, self.clicked], None, js=CLICKED, **quiet)
@@ -95,8 +96,7 @@ class EvaluateTab:
             inputs,
             gr.JSON(visible=False),
             api_name="evaluate",
-            concurrency_limit=1,
-            concurrency_id="evaluate",
+            concurrency_limit=8,
         )
 
     def open_in(self, photo: PhotoTab, tabs: gr.Tabs) -> None:
@@ -113,11 +113,11 @@ class EvaluateTab:
         keep, at = [gr.skip()] * 3, turn.start(clicked)
         try:
             arguments, out = self._arguments(runs, source, split)
-            with closing(follow(arguments)) as lines:
+            with closing(self._follow(arguments)) as lines:
                 for line in takewhile(lambda _: turn.goes_on(at), lines):
                     yield f"<p>{html.escape(line)}</p>", *keep
             if not turn.goes_on(at):
-                yield STOPPED, *keep
+                yield STOPPED if turn.is_stopped(at) else gr.skip(), *keep
                 return
             report = score(parse(arguments))  # from the files: no model runs
             assert report is not None
@@ -139,7 +139,7 @@ class EvaluateTab:
         """Evaluates runs on a labelled source: every number of the report."""
         try:
             arguments, _ = self._arguments(runs, source, split)
-            with closing(follow(arguments)) as lines:
+            with closing(self._follow(arguments)) as lines:
                 for line in lines:
                     last = line
                     yield gr.skip()  # here Gradio ends the evaluation of a client that has left
@@ -164,6 +164,15 @@ class EvaluateTab:
         boxes = [{"xyxy": xyxy, "label": label} for xyxy, label in pairs]
         truth = Truth(Path(file.name).name, state.source, row["id"], state.split, boxes)
         return file.name, truth, self._adapters(state)
+
+    def _follow(self, arguments: list[str]) -> Generator[str]:
+        """Runs one evaluation at a time, for a second one doubles the memory."""
+        while not self.lock.acquire(timeout=0.5):
+            yield "Waiting for another evaluation…"
+        try:
+            yield from follow(arguments)
+        finally:
+            self.lock.release()
 
     def _adapters(self, state: Evaluation) -> list[str]:
         """Up to four adapters of the evaluated runs, the last checkpoint of each, and none."""

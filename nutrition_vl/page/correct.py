@@ -10,12 +10,12 @@ from gradio_image_annotation import image_annotator
 
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.data.photos import open_photo
-from nutrition_vl.page.drawing import LONGEST_SIDE
 from nutrition_vl.page.job import Job, uncertainty
 from nutrition_vl.page.labels import LabelFolder, Place
 from nutrition_vl.page.visitor import Truth
 
 COLOURS = ["#e6194b", "#4363d8", "#f58231", "#911eb4"]
+EDITOR = (1200, 560)  # pixels of the picture: it fits a screen of 1280 x 800
 EMPTY = "Open a photo from *Photo* or *Many photos*, or take the next one."
 Record = dict[str, Any]
 
@@ -73,7 +73,7 @@ class CorrectTab:
         """The editor's value, the draft and the line for a photo with these boxes."""
         photo = open_photo(Path(path))
         small = photo.copy()
-        small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        small.thumbnail(EDITOR)
         scale = small.width / photo.width
         drawing = [editor_box(box, scale) for box in boxes]
         line = f"{Path(path).name}: {photo.width} x {photo.height} pixels"

@@ -49,6 +49,8 @@ def link(
             value = correct.open(state.path, answer["boxes"])
         return *value, gr.Tabs(selected="correct")
 
+    # A photo opens at the top of its tab.
+    tabs.change(None, None, None, js="() => window.scrollTo(0, 0)", api_visibility="private")
     page.load(refresh, None, [photo.adapters, many.adapters], **quiet)
     gr.on(
         [photo.adapters.focus, many.adapters.focus],

@@ -63,7 +63,12 @@ class ManyTab:
         self.progress = gr.HTML(elem_classes="live")
         self.filter = gr.Radio(FILTERS, value="all", label="Show")
         self.gallery = gr.Gallery(
-            label="Answers", columns=4, height=560, format="jpeg", allow_preview=False
+            label="Answers",
+            height=560,
+            object_fit="contain",  # a cut picture would hide boxes
+            format="jpeg",
+            allow_preview=False,
+            elem_classes="answers",
         )
         with gr.Row():
             self.open_photo = gr.Button("Open in Photo", size="sm")
@@ -225,7 +230,8 @@ def stopped_line(job: Job) -> str:
 def bar(done: int, every: int, new: int, seconds: float) -> str:
     """A progress bar with rate and time left."""
     rate = new / seconds if new and seconds else 0.0
-    left = f" · {rate:.1f} photos/s · {(every - done) / rate:.0f} s left" if rate else ""
+    left = f" · {rate:.1f} photos/s" if rate else ""
+    left += f" · {(every - done) / rate:.0f} s left" if rate and done < every else ""
     return (
         f'<label>{done} of {every} photos{left} <progress value="{done}" max="{max(1, every)}" '
         f'style="width:100%"></progress></label>'

@@ -28,6 +28,7 @@ from nutrition_vl.page.visitor import (
 
 TITLES = ["adapter", "label", "score", "x0", "y0", "x1", "y1"]
 WAITING = "Drop in a photo, paste one or take one."
+KEEP = (gr.skip(),) * 5  # outputs as they are; a run without any output would empty them
 SAVE = """(answer) => {
     if (!answer) return;
     const link = document.createElement("a");
@@ -132,21 +133,23 @@ class PhotoTab:
             return
         try:
             for line in self._detect(visit, at, path, self.choices.valid(names), truth):
-                yield line, *[gr.skip()] * 4
+                yield line, *KEEP[1:]
             if visit.is_stopped(at):
-                yield "Cancelled.", *[gr.skip()] * 4
-            elif visit.goes_on(at):
-                yield self.redraw(threshold, angle, visit)
+                yield "Cancelled.", *KEEP[1:]
+            else:
+                yield self.redraw(threshold, angle, visit) if visit.goes_on(at) else KEEP
         except (OSError, ValueError, RuntimeError) as error:
-            if visit.goes_on(at):
-                text, visit.photo = sentence(error), PhotoState()
-                yield f"⚠️ {text}", problem(text), [], None, []
+            if not visit.goes_on(at):
+                yield KEEP
+                return
+            text, visit.photo = sentence(error), PhotoState()
+            yield f"⚠️ {text}", problem(text), [], None, []
 
     def redraw(self, threshold: float, angle: int, visit: Visit) -> tuple[Any, ...]:
         """The kept answers at another threshold; no model runs."""
         state = visit.photo
         if not state.is_answered():
-            return (gr.skip(),) * 5
+            return KEEP
         answers = state.records(threshold)
         truth = [box["xyxy"] for box in state.truth.boxes] if state.truth else []
         titles = {self._title(name, answer, truth): answer for name, answer in answers.items()}
