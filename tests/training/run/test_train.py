@@ -354,7 +354,7 @@ def test_a_killed_training_gives_its_lock_back_and_a_second_resume_waits(data, t
     assert "another command is writing to" in capsys.readouterr().err
     process.kill()
     process.wait()
-    step = int(runs._last(run).rpartition("-")[2]) + 2
+    step = int(runs.get_last_checkpoint(str(run)).rpartition("-")[2]) + 2
     again = {"resume_from_checkpoint": True, "override": True}
     assert main(command(data, run, **again, max_steps=step)) == 0
 

@@ -10,7 +10,7 @@ from PIL import Image
 from training.render.layout.arrange import note, side_by_side, stacked
 from training.render.layout.dice import Rng, amount, chance, percent, pick
 from training.render.layout.sheets import Line, Pen, block
-from training.render.layout.words import FACTS, SERVINGS, Facts
+from training.render.layout.words import FACTS, WORDS, Facts
 
 HAIR = 0.02  # em; the thinnest rule there is
 SHORT_FORMS = (
@@ -83,7 +83,7 @@ def linear(rng: Rng, pen: Pen, country: str = "us") -> Image.Image:
     body = ", ".join(f"{name} ({value.strip('`')})" for name, value in rows)
     calories = f"`{words.calories}` {int(rng.integers(1, 60)) * 10}"
     end = words.note if chance(rng, 0.5) else ""
-    serving = f"{words.size} {pick(rng, SERVINGS)}, {words.amount}"
+    serving = f"{words.size} {pick(rng, WORDS['servings'])}, {words.amount}"
     text = f"`{words.titles[0]}` {serving}: {calories}, {body}. {end}"
     return block([Line((text.strip(),))], pen, pen.size * float(rng.uniform(14, 45)))
 
@@ -114,7 +114,7 @@ def _shortened(row: str) -> str:
 
 def _servings(rng: Rng, words: Facts, new: bool) -> list[Line]:
     """How much a serving is and how many there are, over a heavy rule."""
-    serving, count = pick(rng, SERVINGS), int(rng.integers(1, 20))
+    serving, count = pick(rng, WORDS["servings"]), int(rng.integers(1, 20))
     counted = f"{count} {words.count}" if new else f"{words.count} {count}"
     lines = [Line((counted,))] if words.count else []
     if new:
@@ -176,10 +176,5 @@ def _vitamins(rng: Rng, words: Facts, pen: Pen, width: float) -> list[Image.Imag
 
 def _diet_table() -> list[Line]:
     """The table of recommended intakes under the panels of before 2016."""
-    rows = (
-        ("", "Calories:", "2,000", "2,500"), ("Total Fat", "Less than", "65g", "80g"),
-        ("  Sat Fat", "Less than", "20g", "25g"), ("Cholesterol", "Less than", "300mg", "300mg"),
-        ("Sodium", "Less than", "2,400mg", "2,400mg"), ("Total Carbohydrate", "", "300g", "375g"),
-        ("  Dietary Fiber", "", "25g", "30g"),
-    )  # fmt: skip
+    rows = WORDS["diet_table"]
     return [Line(row, scale=0.65, rule=0 if i else HAIR) for i, row in enumerate(rows)]

@@ -11,21 +11,13 @@ from PIL import Image
 from training.render.layout.arrange import boxed, note, side_by_side, stacked
 from training.render.layout.dice import Rng, amount, chance, percent, pick
 from training.render.layout.sheets import Line, Pen, block
-from training.render.layout.words import ENGLISH_TITLES, LANGUAGES, SERVINGS, VITAMINS, Language
+from training.render.layout.words import LANGUAGES, WORDS, Language
 
 EUROPEAN = tuple("en fr de es it nl pt pl cs sv da fi hu ro tr el ru uk bg".split())
 LARGEST = (0, 40, 15, 80, 40, 12, 30, 3)  # g per 100 g, in the order of Language.names
 INDENTED = (2, 4)  # saturates, sugars
 SHORT = (0, 1, 3, 6)  # energy, fat, carbohydrate, protein
 HAIR = 0.02  # em; the thinnest rule there is
-PORTIONS = {  # the words for the size of a serving and the number of them
-    "en": ("Serving size", "Servings per package"),
-    "br": ("Porção", "Porções por embalagem"),
-    "mx": ("Tamaño de la porción", "Porciones por envase"),
-    "es": ("Porción", "Porciones por envase"),
-    "id": ("Takaran saji", "Sajian per kemasan"),
-    "zh": ("每份", "份数"),
-}
 HEADINGS = ("Vitamins", "Minerals", "Vitamins & minerals", "Micronutrients", "Vitamines")
 GREEN, AMBER, RED = (70, 170, 70), (240, 170, 40), (220, 50, 45)
 
@@ -37,7 +29,7 @@ def table(
     words = [LANGUAGES[code]]
     columns = columns or pick(rng, (1, 1, 2, 2, 2, 3))
     lines = _rows(rng, words, columns, short)
-    title = pick(rng, ENGLISH_TITLES) if code == "en" else words[0].title
+    title = pick(rng, WORDS["english_titles"]) if code == "en" else words[0].title
     if words[0].script == "latin" and not short and chance(rng, 0.2):
         lines += _vitamins(rng, columns, lines[-1].rule)
     return _sheet(rng, pen, lines, title, words[0].note if not short and chance(rng, 0.5) else "")
@@ -47,8 +39,11 @@ def servings(rng: Rng, pen: Pen, code: str = "en") -> Image.Image:
     """Australia, much of Asia and Latin America: how many servings first, then per serving."""
     language = LANGUAGES[code]
     words = [replace(language, per=language.portion, portion=language.per)]
-    title = pick(rng, ENGLISH_TITLES) if code == "en" else language.title
-    lines = [*_portions(rng, PORTIONS[code]), *_rows(rng, words, pick(rng, (1, 2, 2)), False)]
+    title = pick(rng, WORDS["english_titles"]) if code == "en" else language.title
+    lines = [
+        *_portions(rng, WORDS["portions"][code]),
+        *_rows(rng, words, pick(rng, (1, 2, 2)), False),
+    ]
     return _sheet(rng, pen, lines, title, "")
 
 
@@ -139,7 +134,7 @@ def _badge(rng: Rng, language: Language, i: int) -> list[Line]:
 
 def _portions(rng: Rng, names: tuple[str, str]) -> list[Line]:
     """How much a serving is and how many are in the pack."""
-    values = pick(rng, SERVINGS), str(int(rng.integers(1, 20)))
+    values = pick(rng, WORDS["servings"]), str(int(rng.integers(1, 20)))
     pairs = list(zip(names, values, strict=True))
     lines = [Line(p) if chance(rng, 0.15) else Line((": ".join(p),)) for p in pairs]
     lines[-1] = replace(lines[-1], rule=pick(rng, (0.0, HAIR, 0.2)))
@@ -152,7 +147,9 @@ def _rows(rng: Rng, words: Sequence[Language], columns: int, short: bool) -> lis
     heads = (words[0].per, words[0].portion, pick(rng, ("%*", "% RI*", "%")))[:columns]
     head = Line(("", *heads), True, 0.9, rule=rule, ground=pick(rng, ("", "", "accent", "tint")))
     if chance(rng, 0.3):
-        corner = pick(rng, ENGLISH_TITLES) if words[0] is LANGUAGES["en"] else words[0].title
+        corner = (
+            pick(rng, WORDS["english_titles"]) if words[0] is LANGUAGES["en"] else words[0].title
+        )
         head = replace(head, cells=(corner, *heads))
     wanted = [i for i in range(8) if not short or i in SHORT or chance(rng, 0.2)]
     body = [line for i in wanted for line in _nutrient(rng, words, i, columns, bold, rule)]
@@ -186,7 +183,7 @@ def _energy(rng: Rng, name: str, number: int, share: tuple, bold: bool, rule: fl
 
 def _vitamins(rng: Rng, columns: int, rule: float) -> list[Line]:
     """More rows below the eight, up to twice as many, below a heading of their own or none."""
-    names = rng.permutation(VITAMINS)[: int(rng.integers(2, 17))]
+    names = rng.permutation(WORDS["vitamins"])[: int(rng.integers(2, 17))]
     values = [tuple(f"{amount(rng, 9)} mg" for _ in range(columns)) for _ in names]
     rows = [Line((str(name), *cells), rule=rule) for name, cells in zip(names, values, strict=True)]
     if chance(rng, 0.5):

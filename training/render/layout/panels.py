@@ -26,12 +26,9 @@ from training.render.layout.words import FACTS, LANGUAGES
 LONG_SIDE = (250, 700)
 PER_HUNDRED = ("hundred", "flat", "bilingual", "multilingual", "servings")
 FAR = ("ar", "he", "ja", "zh", "ko", "th")  # languages whose shops are drawn more often
-TABLE, TEXT, SMALL, ENERGY = (
-    "nutrition-table",
-    "nutrition-table-text",
-    "nutrition-table-small",
-    "nutrition-table-small-energy",
-)  # the four classes of the data set, nutrition_vl.boxes.LABELS
+# The four classes of the data set, nutrition_vl.boxes.LABELS.
+TABLE = "nutrition-table"
+TEXT, SMALL, ENERGY = (f"{TABLE}-{kind}" for kind in ("text", "small", "small-energy"))
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,3 @@ FACTS = {country: Facts(**entry) for country, entry in read_words("facts.toml").
 NATIONAL = {country: National(**entry) for country, entry in read_words("national.toml").items()}
 
 WORDS = read_words("words.toml")
-ENGLISH_TITLES, VITAMINS, SERVINGS = (WORDS[k] for k in ("english_titles", "vitamins", "servings"))
-BRANDS, SLOGANS, CLAIMS = (WORDS[key] for key in ("brands", "slogans", "claims"))
-COOKING, WASTE, CONTACTS, RECEIPT = (
-    WORDS[key] for key in ("cooking", "waste", "contacts", "receipt")
-)

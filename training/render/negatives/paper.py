@@ -18,7 +18,7 @@ from training.render.layout.colours import (
 from training.render.layout.dice import Rng, chance, pick
 from training.render.layout.fonts import scripts, typefaces
 from training.render.layout.sheets import Line, Pen, block, wrapped
-from training.render.layout.words import BRANDS, LANGUAGES, Language
+from training.render.layout.words import LANGUAGES, WORDS, Language
 
 PAPERS: tuple[RGB, ...] = (
     WHITE, WHITE, WHITE, (250, 250, 246), (248, 244, 230), (240, 240, 240), (252, 246, 200),
@@ -72,7 +72,7 @@ def phrase(rng: Rng, words: Language, least: int = 1, most: int = 4) -> str:
 
 def name(rng: Rng) -> str:
     """An invented name."""
-    parts = "".join(str(p) for p in rng.choice(BRANDS, int(rng.integers(2, 4))))
+    parts = "".join(str(p) for p in rng.choice(WORDS["brands"], int(rng.integers(2, 4))))
     return parts.title() if chance(rng, 0.7) else parts
 
 

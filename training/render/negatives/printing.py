@@ -5,13 +5,9 @@ from PIL import Image, ImageDraw
 from training.render.layout.colours import BLACK, WHITE, contrasting, near, pack_colour, vivid
 from training.render.layout.dice import Rng, chance, pick
 from training.render.layout.sheets import Line, block
+from training.render.layout.words import WORDS
 from training.render.negatives import paper
 from training.render.package import blocks
-
-WARNINGS = (
-    "STOP", "EXIT", "NO PARKING", "DANGER", "CAUTION", "PUSH", "OPEN", "PRIVATE", "TOILET", "SALE",
-    "NOTICE", "WARNING", "EMERGENCY", "NO SMOKING", "ENTRANCE", "P", "i",
-)  # fmt: skip
 
 
 def page(rng: Rng, size: int) -> Image.Image:
@@ -90,7 +86,7 @@ def sign(rng: Rng, size: int) -> Image.Image:
     lines = []
     for _ in range(int(rng.integers(1, 7))):
         warns = words.script == "latin" and chance(rng, 0.4)
-        text = pick(rng, WARNINGS) if warns else paper.phrase(rng, words, 1, 4)
+        text = pick(rng, WORDS["warnings"]) if warns else paper.phrase(rng, words, 1, 4)
         bold, scale = chance(rng, 0.6), float(rng.uniform(0.7, 2.5))
         lines.append(Line((text,), bold, scale, align=pick(rng, "lmm")))
     for _ in range(3 if chance(rng, 0.3) else 0):

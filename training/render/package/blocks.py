@@ -14,7 +14,7 @@ from training.render.layout.colours import BLACK, RGB, WHITE, food_colour, near,
 from training.render.layout.dice import Rng, chance, pick
 from training.render.layout.fonts import Typeface, typefaces
 from training.render.layout.sheets import Line, Pen, block
-from training.render.layout.words import BRANDS, SLOGANS, Language
+from training.render.layout.words import WORDS, Language
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def framed_ground(rng: Rng, tile: Image.Image, look: Look) -> bool:
 
 def slogan(rng: Rng, tile: Image.Image, look: Look) -> None:
     """A short claim, wrapped and as large as fits."""
-    words = " ".join(str(w) for w in rng.choice(SLOGANS, int(rng.integers(1, 3))))
+    words = " ".join(str(w) for w in rng.choice(WORDS["slogans"], int(rng.integers(1, 3))))
     face, draw = pick(rng, typefaces("latin")), ImageDraw.Draw(tile)
     width = max(6, int(len(words) / rng.integers(1, 4)))
     text = textwrap.fill(words, width, break_long_words=False)
@@ -93,7 +93,7 @@ def slogan(rng: Rng, tile: Image.Image, look: Look) -> None:
 
 def lettering(rng: Rng, tile: Image.Image, look: Look) -> None:
     """A brand name in fat outlined letters."""
-    name = "".join(str(b) for b in rng.choice(BRANDS, int(rng.integers(2, 4))))
+    name = "".join(str(b) for b in rng.choice(WORDS["brands"], int(rng.integers(2, 4))))
     name = name if chance(rng, 0.6) else name.capitalize()
     if chance(rng, 0.4):
         ImageDraw.Draw(tile).ellipse((0, 0, tile.width - 1, tile.height - 1), fill=vivid(rng))
@@ -122,7 +122,8 @@ def claims(rng: Rng, tile: Image.Image, look: Look) -> None:
     mark, rule = pick(rng, ("• ", "- ", "* ", "")), pick(rng, (0, 0, 0.02))
     pen = Pen(pick(rng, typefaces("latin")), look.size * float(rng.uniform(0.8, 1.3)), look.ink)
     lines = [
-        Line((f"{mark}{text}",), rule=rule) for text in rng.choice(SLOGANS, int(rng.integers(3, 8)))
+        Line((f"{mark}{text}",), rule=rule)
+        for text in rng.choice(WORDS["slogans"], int(rng.integers(3, 8)))
     ]
     paste(tile, block(lines, pen))
 

@@ -12,17 +12,24 @@ from training.render.layout.colours import BLACK, WHITE, vivid
 from training.render.layout.dice import Rng, chance, pick
 from training.render.layout.fonts import typefaces
 from training.render.layout.sheets import Line, Pen, block
-from training.render.layout.words import BRANDS, CONTACTS, COOKING, RECEIPT, WASTE
+from training.render.layout.words import WORDS
 from training.render.package.blocks import Look, fitted, paste, slogan
 from training.render.package.signs import barcode
 
 # By number: rows of which some are drawn, how many, and headings; rows of drawn numbers.
 LISTS: dict[int, tuple] = {
-    0: (COOKING, (3, 6), (("Cooking", "Heat", "Time"), ("PREPARATION", "", ""),
-                          ("Servings", "Water", "Mix"))),
-    2: (WASTE, (2, 5), (("Recycling", "", ""), ("Raccolta differenziata", "", ""), ("", "", ""))),
-    3: (CONTACTS, (2, 6), (("Contact", ""), ("Made for", ""), ("Careline", ""))),
-}  # fmt: skip
+    0: (
+        WORDS["cooking"],
+        (3, 6),
+        (("Cooking", "Heat", "Time"), ("PREPARATION", "", ""), ("Servings", "Water", "Mix")),
+    ),
+    2: (
+        WORDS["waste"],
+        (2, 5),
+        (("Recycling", "", ""), ("Raccolta differenziata", "", ""), ("", "", "")),
+    ),
+    3: (WORDS["contacts"], (2, 6), (("Contact", ""), ("Made for", ""), ("Careline", ""))),
+}
 MONTHS = [f"{month}-{month + 2} months" for month in range(0, 12, 3)]
 GRIDS: dict[int, tuple] = {
     1: ("Size", (20, 60), ("Chest", "cm"), (20, 90), "kg", ("S", "M", "L", "XL")),
@@ -73,7 +80,7 @@ def receipt(rng: Rng, tile: Image.Image, look: Look) -> None:
 
 
 def _shop(rng: Rng) -> list[Line]:
-    names = [str(b) for b in rng.choice(BRANDS, 4)]
+    names = [str(b) for b in rng.choice(WORDS["brands"], 4)]
     kind = pick(rng, ("TRADING", "SDN BHD", "Market", "SUPERMARKET", "& Co.", "Ltd", "GmbH"))
     street = f"No. {int(rng.integers(1, 200))}, {names[2].title()}{names[3].lower()} Street"
     phone = f"Tel: {int(rng.integers(10, 99))}-{int(rng.integers(100000, 999999))}"
@@ -100,7 +107,7 @@ def _goods(rng: Rng, rule: float) -> list[Line]:
     heads = (("Item", "Amount"), ("Item", "Qty", "Amount"), ("Description", "Qty", "Price", "RM"))
     head = Line(heads[columns - 1], bold=chance(rng, 0.5), rule=rule)
     lines = [head] if chance(rng, 0.7) else []
-    for name in rng.choice(RECEIPT, int(rng.integers(1, 16))):
+    for name in rng.choice(WORDS["receipt"], int(rng.integers(1, 16))):
         number, price = int(rng.integers(1, 4)), float(rng.uniform(0.5, 90))
         cells = (str(number), f"{price:.2f}", f"{currency}{number * price:.2f}")
         lines.append(Line((str(name), *cells[3 - columns :])))
@@ -141,7 +148,7 @@ def parcel(rng: Rng, tile: Image.Image, look: Look) -> None:
     tile.paste(WHITE, (0, 0, *tile.size))
     pen = Pen(pick(rng, typefaces("latin")), max(7.0, tile.width / 20), BLACK)
     code, street = int(rng.integers(10000, 99999)), int(rng.integers(1, 200))
-    names = [str(name).title() for name in rng.choice(BRANDS, 3)]
+    names = [str(name).title() for name in rng.choice(WORDS["brands"], 3)]
     lines = [
         Line(("FROM",), scale=0.7),
         Line((f"{names[0]} Logistics",), rule=0.1),

@@ -8,12 +8,10 @@ from PIL import Image, ImageDraw
 from training.render.layout.colours import BLACK, WHITE, luminance, vivid
 from training.render.layout.dice import Rng, chance, pick
 from training.render.layout.fonts import typefaces
-from training.render.layout.words import CLAIMS
+from training.render.layout.words import WORDS
 from training.render.package.blocks import Look, fitted, framed_ground
 
 GRADES = ((0, 130, 60), (130, 190, 40), (250, 200, 0), (240, 130, 0), (225, 60, 20))
-WARNINGS = ("ALTO EM\nAÇÚCAR", "EXCESO\nCALORÍAS", "EXCESO\nSODIO", "ALTO EN\nGRASAS",
-            "HIGH IN\nSUGAR")  # fmt: skip
 
 
 def barcode(rng: Rng, tile: Image.Image, look: Look) -> None:
@@ -93,7 +91,8 @@ def warnings(rng: Rng, tile: Image.Image, look: Look) -> None:
     for x in range(0, min(tile.width - side + 1, side * int(rng.integers(1, 4))), side):
         centre = (x + side / 2, side / 2)
         draw.regular_polygon((*centre, side / 2), 8, 22, fill=BLACK, outline=WHITE)
-        draw.text(centre, pick(rng, WARNINGS), WHITE, font, anchor="mm", align="center", spacing=1)
+        text = pick(rng, WORDS["octagons"])
+        draw.text(centre, text, WHITE, font, anchor="mm", align="center", spacing=1)
 
 
 def scores(rng: Rng, tile: Image.Image, look: Look) -> None:
@@ -135,7 +134,8 @@ def _claims(rng: Rng, tile: Image.Image, look: Look) -> None:
         box = (x + 1, 1, x + side - 2, side - 2)
         draw.ellipse(box, fill=colour if filled else None, outline=colour, width=2)
         where, font = (x + side / 2, side / 2), typefaces("latin")[0].font(side * 0.17, bold=True)
-        draw.text(where, pick(rng, CLAIMS), ink, font, anchor="mm", align="center", spacing=1)
+        claim = pick(rng, WORDS["claims"])
+        draw.text(where, claim, ink, font, anchor="mm", align="center", spacing=1)
 
 
 def weight(rng: Rng, tile: Image.Image, look: Look) -> None:
