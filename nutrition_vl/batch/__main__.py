@@ -139,12 +139,17 @@ def _parts(tables: Iterable["pa.Table"], bar: tqdm) -> Iterator["pa.Table"]:
 
     rows: list[pa.Table] = []
     seconds, start = 1.0, monotonic()
-    for table in tables:
-        rows.append(table)
-        bar.update(len(table))
-        if monotonic() - start >= seconds:
+    try:
+        for table in tables:
+            rows.append(table)
+            bar.update(len(table))
+            if monotonic() - start >= seconds:
+                yield pa.concat_tables(rows)
+                rows, seconds, start = [], min(SECONDS, 2 * seconds), monotonic()
+    except ValueError:  # the workers cannot go on, and nothing is lost
+        if rows:
             yield pa.concat_tables(rows)
-            rows, seconds, start = [], min(SECONDS, 2 * seconds), monotonic()
+        raise
     if rows:
         yield pa.concat_tables(rows)
 

@@ -32,7 +32,10 @@ class Child:
         self._start()
 
     def results(self, items: Sequence[Any]) -> list[Any]:
-        """A result per item; None for an item that ends the process whenever it runs alone."""
+        """A result per item; None for an item that ends the process whenever it runs alone.
+
+        ValueError where the work cannot go on, for a reason that is no item's.
+        """
         for _ in range(1 if len(items) > 1 else TRIES):
             try:
                 return self._call(items)
@@ -42,10 +45,13 @@ class Child:
 
     def _call(self, message: Any) -> Any:
         self.pipe.send(message)
-        return self.pipe.recv()
+        answer = self.pipe.recv()
+        if isinstance(answer, str):
+            raise ValueError(answer)
+        return answer
 
     def _start(self) -> None:
-        """Starts a process; ValueError in the words of the work that cannot be made."""
+        """Starts a process; ValueError where its work cannot be made."""
         for _ in range(STARTS):
             own, other = socket.socketpair()
             paths = os.pathsep.join(path for path in sys.path if path)
@@ -58,34 +64,31 @@ class Child:
             other.close()
             self.pipe = Connection(own.detach())
             try:
-                problem = self._call(self.first)
+                return self._call(self.first)
             except (EOFError, OSError):
                 continue
-            if problem is None:
-                return
-            raise ValueError(problem)
         raise ValueError(f"a worker ends while it loads the model, {STARTS} times: add memory")
 
 
 def _serve(pipe: Connection) -> None:
     """Makes the work and does it for every list of items, until the parent is gone."""
-    name, options = pipe.recv()
     share_cores()
+    name, options = pipe.recv()
     try:
         with quick_imports():
             from nutrition_vl.batch import work
 
             run = work.WORKS[name](**options)
+        pipe.send(None)
+        while True:
+            items = pipe.recv()
+            pipe.send(run(items))
+    except EOFError:
+        return
     except (OSError, ValueError) as error:
-        return pipe.send(str(error))
-    pipe.send(None)
-    while True:
-        pipe.send(run(pipe.recv()))
+        pipe.send(str(error))
 
 
 if __name__ == "__main__":
     with quiet(), Connection(int(sys.argv[1])) as own_end:
-        try:
-            _serve(own_end)
-        except (EOFError, ConnectionError):
-            sys.exit()
+        _serve(own_end)

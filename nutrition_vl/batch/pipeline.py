@@ -66,8 +66,8 @@ def cluster(address: str | None) -> Iterator[None]:
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     local = {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:
-        if address and ":" in address.removeprefix("ray://"):
-            host, port = address.removeprefix("ray://").rsplit(":", 1)
+        if address and ":" in address:  # Ray would try for a minute
+            host, port = address.rsplit(":", 1)
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(
             address or "local",
@@ -107,8 +107,11 @@ class Answer:
         self.child, self.columns = Child("answer", options), columns
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """A row of results per photo."""
-        rows = _worked(self.child, batch.to_pylist(), "inputs")
+        """A row of results per photo; one without a photo where the work cannot go on."""
+        try:
+            rows = _worked(self.child, batch.to_pylist(), "inputs")
+        except ValueError as error:  # which Ray would pass over as it does a worker's death
+            rows = [{"error": str(error)}]
         return pa.Table.from_pylist([row | self.columns for row in rows], SCHEMA)
 
 
@@ -139,6 +142,8 @@ def answers(photos: Sequence[Photo], settings: Settings) -> Iterator[pa.Table]:
         before, problem = len(missing), "the workers die before they answer a photo: add memory"
         try:
             for table in _round([*missing.values()], settings):
+                if table["photo"].null_count:
+                    raise ValueError(table["error"][0].as_py())
                 for name in table["photo"].to_pylist():
                     del missing[name]
                 yield table

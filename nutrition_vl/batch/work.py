@@ -27,17 +27,13 @@ class StoredPhoto:
 
     name: str
     file: bytes
-    size: tuple[int, int]
+    width: int
+    height: int
 
     @property
-    def width(self) -> int:
-        """The upright photo's width in pixels."""
-        return self.size[0]
-
-    @property
-    def height(self) -> int:
-        """The upright photo's height in pixels."""
-        return self.size[1]
+    def size(self) -> tuple[int, int]:
+        """The upright photo's width and height in pixels."""
+        return self.width, self.height
 
     def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
         """The part inside a box (left, top, right, bottom)."""
@@ -77,7 +73,7 @@ class Answer:
     def __call__(self, rows: list[Row]) -> list[Row]:
         """A record per row."""
         photos = [
-            StoredPhoto(row["photo"], row["file"], (row["width"], row["height"])) for row in rows
+            StoredPhoto(row["photo"], row["file"], row["width"], row["height"]) for row in rows
         ]
         inputs = [
             replace(pickle.loads(row["inputs"]), photo=cast(Image.Image, photo))

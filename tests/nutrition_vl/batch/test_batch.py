@@ -1,5 +1,6 @@
 """Sources, results and mistakes of the batch command, without Ray; and its child processes."""
 
+import io
 import json
 import os
 import resource
@@ -48,7 +49,7 @@ def row(name, boxes=(BOX,), error=None):
     return {"photo": name, "checkpoint": "demo", "adapter": "demo", "threshold": 0.4} | answer
 
 
-def table(*rows):
+def as_table(*rows):
     return pa.Table.from_pylist(list(rows), SCHEMA)
 
 
@@ -57,7 +58,7 @@ def results(tmp_path):
     """A finished run with two photos, one of them unread."""
     results = Results(str(tmp_path / "out"))
     results.begin(RUN, {})
-    results.add(table(row("a/pack0.jpg"), row("b.jpg", error="b.jpg is not a photo")))
+    results.add(as_table(row("a/pack0.jpg"), row("b.jpg", error="b.jpg is not a photo")))
     results.finish(RUN)
     return results
 
@@ -136,9 +137,9 @@ def test_a_source_that_cannot_be_listed_is_one_sentence(photos, tmp_path, capsys
     assert not out.exists()
 
 
-def test_a_cluster_that_is_not_there_is_one_sentence(photos, small, tmp_path, capsys):
+def test_a_cluster_that_is_not_there_is_one_sentence(photos, tmp_path, capsys):
     pytest.importorskip("ray")
-    words = (photos, "--out", tmp_path / "out", "--checkpoint", small)
+    words = (photos, "--out", tmp_path / "out")
     line = sentence_at_end(capsys, *words, "--address", "127.0.0.1:9")
     assert line.startswith("nutrition_vl.batch: there is no Ray cluster at 127.0.0.1:9: start one")
 
@@ -149,14 +150,14 @@ def sentence_at_end(capsys, *words):
     return capsys.readouterr().err.splitlines()[-1]
 
 
-def test_another_run_in_the_folder_is_refused_and_kept(photos, small, tmp_path, capsys):
+def test_another_run_in_the_folder_is_refused_and_kept(photos, tmp_path, capsys):
     results, run = Results(str(tmp_path / "out")), RUN
     results.begin(run, {"commit": "c"})
     results.begin(run, {"commit": "another is fine"})
     with pytest.raises(ValueError, match=r"out holds a run with another threshold: choose"):
         results.begin(run | {"threshold": 0.5}, {})
-    line = sentence(capsys, photos, "--out", tmp_path / "out", "--checkpoint", small)
-    assert "holds a run with another checkpoint, adapter" in line
+    line = sentence(capsys, photos, "--out", tmp_path / "out")
+    assert "holds a run with another checkpoint, adapter, prompt" in line
     assert results.manifest() == run | {"commit": "c"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -170,7 +171,7 @@ def test_a_full_disk_names_the_part_and_loses_none(results, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(OSError) as raised:
-            results.add(table(*[row(f"{number}.jpg") for number in range(500)]))
+            results.add(as_table(*[row(f"{number}.jpg") for number in range(500)]))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, usual)
@@ -179,22 +180,22 @@ def test_a_full_disk_names_the_part_and_loses_none(results, tmp_path):
 
 
 def test_a_photo_in_two_parts_keeps_one_row(results):
-    results.add(table(row("b.jpg"), row("c.jpg", boxes=())))
-    results.add(table(row("c.jpg"), row("a/pack0.jpg")))
+    results.add(as_table(row("b.jpg"), row("c.jpg", boxes=())))
+    results.add(as_table(row("c.jpg"), row("a/pack0.jpg")))
     counts = results.finish(RUN)
     assert sorted(one["photo"] for one in results.rows()) == ["a/pack0.jpg", "b.jpg", "c.jpg"]
     assert counts["photos"] == 3
     assert results.manifest() == RUN | counts
 
 
-def test_a_finished_run_needs_neither_ray_nor_a_photo(small, photos, tmp_path):
+def test_a_finished_run_needs_neither_ray_nor_a_photo(photos, tmp_path):
     """Every photo has a row, and none can be opened any more."""
     source = tmp_path / "photos"
     shutil.copytree(photos, source)
-    words = [str(source), "--out", str(tmp_path / "out"), "--checkpoint", str(small)]
+    words = [str(source), "--out", str(tmp_path / "out")]
     results = Results(str(tmp_path / "out"))
     results.begin(*_description(parser().parse_args(words)))
-    results.add(table(*[row(photo["photo"]) for photo in list_photos(str(source))]))
+    results.add(as_table(*[row(photo["photo"]) for photo in list_photos(str(source))]))
     for photo in source.rglob("*.jpg"):
         photo.write_bytes(b"")
     script = f"""
@@ -211,13 +212,13 @@ assert not {{"ray", "torch"}} & set(sys.modules)
     assert results.finished and results.manifest()["photos"] == 2
 
 
-def test_the_source_may_grow_and_its_doubles_are_counted(small, photos, tmp_path, capsys):
+def test_the_source_may_grow_and_its_doubles_are_counted(photos, tmp_path, capsys):
     files = sorted(map(str, photos.rglob("*.jpg")))
     (tmp_path / "list.txt").write_text("\n".join([*files, files[0]]))
-    words = [str(tmp_path / "list.txt"), "--out", str(tmp_path / "out"), "--checkpoint", str(small)]
+    words = [str(tmp_path / "list.txt"), "--out", str(tmp_path / "out")]
     results = Results(str(tmp_path / "out"))
     results.begin(*_description(parser().parse_args(words)))
-    results.add(table(*map(row, files)))
+    results.add(as_table(*map(row, files)))
     assert main(words) == 0
     assert capsys.readouterr().err.endswith("1 are in the source more than once\n")
     assert results.manifest()["listed_again"] == 1
@@ -236,7 +237,7 @@ def test_results_are_scored(results, tmp_path):
         read(tmp_path / "out", truths)
     whole = Results(str(tmp_path / "whole"))
     whole.begin(RUN, {})
-    whole.add(table(row("a/pack0.jpg")))
+    whole.add(as_table(row("a/pack0.jpg")))
     answers = read(tmp_path / "whole", truths)
     assert answers.name == "whole" and answers.ids == ["pack0"]
     assert answers.predictions.xyxy.tolist() == [BOX["xyxy"]]
@@ -268,6 +269,20 @@ def test_a_child_that_dies_loses_its_photo_alone(small, photos, monkeypatch):
     assert child.process.wait(30) == 0
 
 
+@pytest.mark.slow
+def test_a_crop_that_cannot_be_written_stops_the_work_and_blames_no_photo(small, table, tmp_path):
+    options = {"checkpoint": str(small), "adapter": str(small)}
+    photo = io.BytesIO()
+    table.save(photo, "PNG")
+    row = {"photo": "pack.png", "file": photo.getvalue()}
+    (prepared,) = Child("prepare", options | {"dtype": "float32"}).results([row])
+    (tmp_path / "pack_table_1.jpg").mkdir()  # in the way of the crop
+    child = Child("answer", options | {"threshold": 0.4, "crops": str(tmp_path)})
+    with pytest.raises(ValueError, match=r"pack_table_1\.jpg"):
+        child.results([row | prepared])
+
+
+@pytest.mark.slow
 def test_a_child_without_its_model_says_so():
     with pytest.raises(ValueError, match="there is no checkpoint /nowhere"):
         Child("prepare", {"checkpoint": "/nowhere", "adapter": "none", "dtype": "float32"})
