@@ -140,6 +140,18 @@ def test_rooms_import_one_way(path):
     assert used <= allowed(own)
 
 
+def exists(module: str) -> bool:
+    path = ROOT / module.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def test_every_module_of_ours_that_is_imported_exists():
+    for path, source in SOURCE.items():
+        ours = {name for name in imported(source) if name.split(".")[0] in PACKAGES}
+        lost = {one for one in ours if not exists(one) and not exists(one.rpartition(".")[0])}
+        assert not lost, path  # mypy ignores missing imports
+
+
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, nutrition_vl; print(*{'torch', 'transformers', 'numpy'} & set(sys.modules))"
     done = subprocess.run(
