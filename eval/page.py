@@ -59,7 +59,8 @@ class EvaluateTab:
                 run_names(runs), value=[], multiselect=True, label="Runs (none: the page's own)"
             )
             folders = [path.name for path in sorted(data.iterdir())] if data else []
-            self.source = gr.Dropdown(folders, label=f"Labelled photos in {data or '--data DIR'}")
+            place = data.resolve().name if data else "--data DIR"
+            self.source = gr.Dropdown(folders, label=f"Labelled photos in {place}")
             self.split = gr.Textbox("val", label="Split")
         with gr.Row():
             self.start = gr.Button("Start or resume", variant="primary")

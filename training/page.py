@@ -27,7 +27,7 @@ class RunsTab:
 
     def __init__(self, runs: Path) -> None:
         self.runs = runs
-        label = f"Runs in {runs} ({ON_CPU})"
+        label = f"Runs in {runs.resolve().name} ({ON_CPU})"
         self.table = gr.Dataframe(headers=TITLES, label=label, interactive=False)
         self.run = gr.Dropdown(label="Run")
         self.curves = gr.Plot(label="Loss and validation")

@@ -33,10 +33,10 @@ class ManyTab:
 
     def __init__(self, queue: DetectionQueue, choices: AdapterChoices, photos: Path | None) -> None:
         self.queue, self.choices, self.root = queue, choices, photos
-        with gr.Row():
+        with gr.Row(elem_classes="photo-tab"):
             with gr.Column(scale=2, min_width=300):
                 self._inputs()
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=300, elem_classes="result"):
                 self._outputs()
         self._events()
 
@@ -48,16 +48,15 @@ class ManyTab:
         )
         self.files.preprocess = paths
         folders = folders_below(self.root) if self.root else []
-        self.folder = gr.Dropdown(
-            folders, value=None, label=f"or a folder below {self.root}", visible=bool(folders)
-        )
+        label = f"or a folder below {self.root.resolve().name if self.root else ''}"
+        self.folder = gr.Dropdown(folders, value=None, label=label, visible=bool(folders))
         self.adapters, self.threshold = adapter_inputs(self.choices)
         with gr.Row():
             self.start = gr.Button("Start or continue", variant="primary")
             self.stop = gr.Button("Stop")
         self.format = gr.Dropdown(list(ENDINGS), value="jsonl", label="File format")
         self.make = gr.Button("Make file to download")
-        self.file = gr.File(label="Download", interactive=False)
+        self.file = gr.File(label="Download", interactive=False, visible=False)
 
     def _outputs(self) -> None:
         self.progress = gr.HTML(elem_classes="live")
@@ -175,7 +174,7 @@ class ManyTab:
         names = list(job.chosen(kind, threshold))
         return names[event.index] if event.index < len(names) else ""
 
-    def download(self, job: Job, form: str, threshold: float) -> str:
+    def download(self, job: Job, form: str, threshold: float) -> gr.File:
         """A file with the answers so far, in one of the export formats."""
         if not job.answers:
             raise gr.Error("there is no answer yet: start a job first", print_exception=False)
@@ -183,7 +182,7 @@ class ManyTab:
         content = export(records, form, job.photos)
         file = job.folder / f"nutrition-tables.{ENDINGS[form]}"
         file.write_bytes(content)
-        return str(file)
+        return gr.File(str(file), visible=True)
 
     # ---- programs --------------------------------------------------------------------------------
 
