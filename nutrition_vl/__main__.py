@@ -166,8 +166,8 @@ def _detect(
             line |= {"error": str(one.error)}
         else:
             line |= one.answer.record(one.photo.size)
-            if args.draw:
-                _draw(one.photo, one.answer, args.draw, path.stem)
+            if args.draw and (picture := one.picture):
+                _draw(picture, one.answer, args.draw, path.stem)
         write(line)
 
 

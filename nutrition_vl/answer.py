@@ -10,6 +10,7 @@ from PIL import Image
 from nutrition_vl.boxes import GRID, LABELS, make_detections
 from nutrition_vl.confidence import Calibration, raw_score
 from nutrition_vl.decoding.decoded import Decoded
+from nutrition_vl.models.pixel_budget import File
 
 SAME_TABLE = 0.5  # IoU from which two boxes mean one table, as in the evaluation
 
@@ -83,11 +84,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Detection:
-    """The answer to one photo, or the error that prevented it; `photo` is None if unreadable."""
+    """The answer to one photo or photo file, or the error; `photo` is None if unreadable."""
 
-    photo: Image.Image | None
+    photo: Image.Image | File | None
     answer: Answer | None = None
     error: ValueError | OSError | None = None
+
+    @property
+    def picture(self) -> Image.Image | None:
+        """The photo in its own size: a file is decoded again."""
+        if self.photo is None or isinstance(self.photo, Image.Image):
+            return self.photo
+        return self.photo.open()
 
     def unwrap(self) -> Answer:
         """The answer; raises the error of a photo without one."""

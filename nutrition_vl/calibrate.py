@@ -90,11 +90,12 @@ def collect_scores(
     from tqdm import tqdm
 
     from nutrition_vl.data import truth
+    from nutrition_vl.data.sources import photo_file, undecoded
     from nutrition_vl.looks.crops import margins_needed
     from nutrition_vl.matching import iou, is_right
 
     scores, right, photos, margins = [], [], [], []
-    images = (row["image"] for row in rows)
+    images = map(photo_file, undecoded(rows)["image"])
     stream = tqdm(detector.stream(images, batch_size=batch_size), total=len(rows), unit="photo")
     labels = rows.remove_columns("image")
     for number, (detection, row) in enumerate(zip(stream, labels, strict=True)):

@@ -39,7 +39,7 @@ ROOMS = {
     "nutrition_vl.data.formats": "boxes data",
     "nutrition_vl.models": "confidence prompts",
     "nutrition_vl.decoding": "boxes models prompts",
-    "nutrition_vl.answer": "boxes confidence decoding",
+    "nutrition_vl.answer": "boxes confidence decoding models",
     "nutrition_vl.looks": "answer confidence data decoding models",
     "nutrition_vl.detector": "answer confidence decoding looks models running",
     "nutrition_vl.__main__": "answer cli data detector draw models running",

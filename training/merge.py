@@ -194,7 +194,9 @@ def _same(before: "list[Detections]", after: "list[Detections]") -> int:
 
 def _detect(detector: Any, rows: Any) -> "list[Detections]":
     """The boxes on labelled photos, if there are any to score on."""
-    photos = (row["image"] for row in rows or ())
+    from nutrition_vl.data.sources import photo_file, undecoded
+
+    photos = map(photo_file, undecoded(rows)["image"]) if rows else ()
     return [result.unwrap().detections for result in detector.stream(photos)]
 
 

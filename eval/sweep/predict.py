@@ -11,6 +11,8 @@ from tqdm import tqdm
 from eval.perturb import PERTURBATIONS
 from eval.sweep.resume import PHOTO_HASH
 from eval.sweep.targets import Target
+from nutrition_vl.data.photos import PhotoFile
+from nutrition_vl.data.sources import photo_file, undecoded
 from nutrition_vl.detector import Detector
 from nutrition_vl.running.resume import as_line, locked
 
@@ -38,7 +40,8 @@ def predict(
 def _lines(
     detector: Detector, target: Target, rows: Dataset, indices: Sequence[int], batch_size: int
 ) -> Iterator[bytes]:
-    photos = (partial(_photo, rows, index, target.perturb) for index in indices)
+    images = undecoded(rows.select_columns("image"))
+    photos = (partial(_photo, images, index, target.perturb) for index in indices)
     stream = detector.stream(photos, batch_size=batch_size, adapter=target.adapter)
     names = rows.remove_columns("image")
     for index, detection in zip(indices, stream, strict=True):
@@ -48,6 +51,6 @@ def _lines(
         yield as_line(named | answer.record(photo.size) | {"malformed": answer.malformed})
 
 
-def _photo(rows: Dataset, index: int, perturb: str) -> Image.Image:
-    photo = rows[index]["image"]
-    return PERTURBATIONS[perturb].apply(photo) if perturb else photo
+def _photo(images: Dataset, index: int, perturb: str) -> Image.Image | PhotoFile:
+    photo = photo_file(images[index]["image"])
+    return PERTURBATIONS[perturb].apply(photo.open()) if perturb else photo

@@ -2,9 +2,9 @@
 
 import io
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Any, cast
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,32 +12,13 @@ from transformers.utils.logging import disable_progress_bar
 
 from nutrition_vl.answer import Detection
 from nutrition_vl.batch import places
-from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.photos import PhotoFile
 from nutrition_vl.decoding.inputs import ModelInputs
 from nutrition_vl.detector import Detector
 from nutrition_vl.looks.crops import crop, crop_name
 from nutrition_vl.models.adapters import processor_of
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class StoredPhoto:
-    """A photo as its encoded file, decoded only for a crop; it stands in for the picture."""
-
-    name: str
-    file: bytes
-    width: int
-    height: int
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """The upright photo's width and height in pixels."""
-        return self.width, self.height
-
-    def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
-        """The part inside a box (left, top, right, bottom)."""
-        return open_photo(self.file, self.name).crop(box)
 
 
 class Prepare:
@@ -53,12 +34,12 @@ class Prepare:
 
     def _prepared(self, row: Row) -> Row:
         try:
-            photo = open_photo(row["file"], row["photo"])
+            photo = PhotoFile(row["file"], row["photo"])
             inputs = ModelInputs.from_photo(photo, self.processor, self.dtype)
         except (OSError, ValueError) as error:
             return {"error": str(error)}
         inputs = replace(inputs, photo=Image.new("RGB", (1, 1)))  # the answer needs its file alone
-        return {"inputs": pickle.dumps(inputs), "width": photo.width, "height": photo.height}
+        return {"inputs": pickle.dumps(inputs), "width": photo.size[0], "height": photo.size[1]}
 
 
 class Answer:
@@ -72,29 +53,28 @@ class Answer:
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """A record per row."""
-        photos = [
-            StoredPhoto(row["photo"], row["file"], row["width"], row["height"]) for row in rows
-        ]
+        photos = [PhotoFile(row["file"], row["photo"]) for row in rows]
         inputs = [
-            replace(pickle.loads(row["inputs"]), photo=cast(Image.Image, photo))
+            replace(pickle.loads(row["inputs"]), photo=photo)
             for row, photo in zip(rows, photos, strict=True)
         ]
         detections = self.detector.stream(inputs, batch_size=len(rows), threshold=self.threshold)
         return [self._record(*pair) for pair in zip(photos, detections, strict=True)]
 
-    def _record(self, photo: StoredPhoto, detection: Detection) -> Row:
+    def _record(self, photo: PhotoFile, detection: Detection) -> Row:
         if detection.answer is None:
             return {"error": str(detection.error)}
         record = detection.answer.record(photo.size)
-        if self.crops:
+        if self.crops and record["boxes"]:
             self._save_crops(photo, record["boxes"])
         return record
 
-    def _save_crops(self, photo: StoredPhoto, boxes: list[Row]) -> None:
-        stem = str(PurePosixPath(photo.name).with_suffix("")).lstrip("/").replace("../", "")
+    def _save_crops(self, photo: PhotoFile, boxes: list[Row]) -> None:
+        stem = str(PurePosixPath(str(photo.name)).with_suffix("")).lstrip("/").replace("../", "")
+        picture = photo.open()
         for number, box in enumerate(boxes, 1):
             jpeg = io.BytesIO()
-            crop(cast(Image.Image, photo), box["xyxy"], self.margin).save(jpeg, "JPEG", quality=92)
+            crop(picture, box["xyxy"], self.margin).save(jpeg, "JPEG", quality=92)
             place = places.join(str(self.crops), crop_name(stem.replace("://", "/"), number))
             places.write(place, jpeg.getvalue())
 

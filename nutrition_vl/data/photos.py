@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from io import BytesIO
 from pathlib import Path
 
@@ -52,14 +52,38 @@ class Frame:
         return (height, width) if self.sideways else (width, height)
 
 
-def open_photo(source: str | Path | bytes, name: str | None = None) -> Image.Image:
+@dataclass(frozen=True)
+class PhotoFile:
+    """A photo's file (a path or bytes), decoded when it is used; raises like `open_photo`."""
+
+    source: str | Path | bytes
+    name: str | None = None
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright photo."""
+        return photo_size(self.source, self.name)
+
+    def open(self, least: tuple[int, int] | None = None) -> Image.Image:
+        """The photo as `open_photo` returns it."""
+        return open_photo(self.source, self.name, least)
+
+
+def open_photo(
+    source: str | Path | bytes, name: str | None = None, least: tuple[int, int] | None = None
+) -> Image.Image:
     """The photo in `source` (a path or a file's bytes): upright, RGB, first frame, in its own size.
 
-    Transparent parts turn white, 16 bits become 8. Raises ValueError for what is no readable photo
-    of at most MAX_PIXELS and FileNotFoundError for a path to nothing, calling the photo `name`.
+    With `least` (width, height), a JPEG is decoded at a half, a quarter or an eighth of its size,
+    if that is at least `least`. Transparent parts turn white, 16 bits become 8. Raises ValueError
+    for what is no readable photo of at most MAX_PIXELS and FileNotFoundError for a path to nothing,
+    calling the photo `name`.
     """
     with _opened(source, name) as photo:
-        return _rgb(ImageOps.exif_transpose(photo) if _orientation(photo) > 1 else photo)
+        orientation = _orientation(photo)
+        if least:
+            photo.draft(None, least[::-1] if orientation >= 5 else least)
+        return _rgb(ImageOps.exif_transpose(photo) if orientation > 1 else photo)
 
 
 def photo_size(source: str | Path | bytes, name: str | None = None) -> tuple[int, int]:

@@ -27,7 +27,7 @@ from nutrition_vl.data.formats.pascal_voc import read_voc
 from nutrition_vl.data.formats.yolo import class_names, find_yolo, read_yolo
 from nutrition_vl.data.ids import unique
 from nutrition_vl.data.paths import files_below
-from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.photos import PhotoFile, open_photo
 from nutrition_vl.data.rows import (
     ALIASES,
     Sample,
@@ -184,6 +184,11 @@ def photo_hashes(rows: Dataset) -> list[str]:
     """SHA-256 of each photo's file, in the rows' order; FileNotFoundError names a lost one."""
     photos = undecoded(rows.select_columns("image"))
     return [sha256(photo_bytes(row["image"])).hexdigest() for row in photos]
+
+
+def photo_file(image: str | dict) -> PhotoFile:
+    """The file of a photo, from an undecoded image column."""
+    return PhotoFile(*stored(image))
 
 
 def photo_bytes(image: dict) -> bytes:

@@ -17,7 +17,7 @@ from transformers.vision_utils import get_vision_position_ids
 
 from nutrition_vl import prompts
 from nutrition_vl.models.family import Processor
-from nutrition_vl.models.load import budget_of
+from nutrition_vl.models.pixel_budget import File, budget_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ModelInputs:
     `positions` (3, tokens), `pixels` (patches, values), `patch_positions` (patches, 2) and `grid`
     (1, 3) of the patches; `seconds` is the time that preprocessing took."""
 
-    photo: Image.Image
+    photo: Image.Image | File
     ids: Tensor
     types: Tensor
     positions: Tensor
@@ -37,10 +37,10 @@ class ModelInputs:
 
     @classmethod
     def from_photo(
-        cls, photo: Image.Image, processor: Processor, dtype: torch.dtype = torch.float32
+        cls, photo: Image.Image | File, processor: Processor, dtype: torch.dtype = torch.float32
     ) -> Self:
-        """The inputs for an upright RGB photo, pixels in the model's `dtype`; ValueError for a
-        photo whose aspect ratio is above the limit."""
+        """The inputs for an upright RGB photo or its file, pixels in the model's `dtype`;
+        ValueError for a photo whose aspect ratio is above the limit."""
         start = perf_counter()
         prompt = processor.apply_chat_template(
             prompts.ask(), tokenize=False, add_generation_prompt=True

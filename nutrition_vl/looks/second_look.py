@@ -31,10 +31,10 @@ def confirm(detections: Sequence[Detection], look: Look, threshold: float = 0.0)
     """
     doubts = [_doubts(one, threshold) for one in detections]
     crops = [
-        surroundings(one.photo, one.answer.detections.xyxy[i], MARGIN)
+        surroundings(photo, one.answer.detections.xyxy[i], MARGIN)
         for one, rows in zip(detections, doubts, strict=True)
+        if rows and one.answer and (photo := one.picture)
         for i in rows
-        if one.photo and one.answer
     ]
     again = iter(look([picture for picture, _ in crops]) if crops else [])
     corners = iter(corner for _, corner in crops)

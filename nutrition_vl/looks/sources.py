@@ -7,12 +7,13 @@ from pathlib import Path
 from PIL import Image
 
 from nutrition_vl.answer import Detection
-from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.photos import PhotoFile
 from nutrition_vl.decoding.inputs import ModelInputs
 from nutrition_vl.models.family import Model, Processor
 
+Photo = Image.Image | PhotoFile
 # A function is called in a reading thread; inputs were prepared in another process.
-Source = Image.Image | str | Path | Callable[[], Image.Image] | ModelInputs
+Source = Photo | str | Path | Callable[[], Photo] | ModelInputs
 
 
 def prepare_inputs(source: Source, processor: Processor, model: Model) -> ModelInputs | Detection:
@@ -21,13 +22,13 @@ def prepare_inputs(source: Source, processor: Processor, model: Model) -> ModelI
         return replace(source, pixels=source.pixels.to(model.dtype))
     photo = None
     try:
-        photo = _open(source)
+        photo = _photo(source)
         return ModelInputs.from_photo(photo, processor, model.dtype)
     except (ValueError, OSError) as error:
-        return Detection(photo, error=error)
+        return Detection(photo if isinstance(photo, Image.Image) else None, error=error)
 
 
-def _open(source: Image.Image | str | Path | Callable[[], Image.Image]) -> Image.Image:
-    if isinstance(source, Image.Image):
+def _photo(source: Photo | str | Path | Callable[[], Photo]) -> Photo:
+    if isinstance(source, Image.Image | PhotoFile):
         return source
-    return open_photo(source) if isinstance(source, str | Path) else source()
+    return PhotoFile(source) if isinstance(source, str | Path) else source()

@@ -1,19 +1,23 @@
 """Loads bases, processors and adapters, and checks them."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, set_peft_model_state_dict
-from PIL import Image
-from qwen_vl_utils.vision_process import MAX_RATIO, fetch_image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from nutrition_vl.models.family import QWEN2_VL, Family, ImageProcessor, Model, Processor, family_of
+from nutrition_vl.models.family import (
+    QWEN2_VL,
+    Family,
+    Model,
+    Processor,
+    family_of,
+)
 from nutrition_vl.models.names import FOUR_BIT, NF4
+from nutrition_vl.models.pixel_budget import PixelBudget, budget_of
 from nutrition_vl.models.quantization import (
     check_quantized,
     check_saved_quantization,
@@ -25,47 +29,6 @@ from nutrition_vl.models.quantization import (
 from nutrition_vl.models.runtime import Runtime
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's file name
-
-
-@dataclass(frozen=True)
-class PixelBudget:
-    """Tokens of the language model that one photo may take; a token covers 28 x 28 pixels."""
-
-    min_tokens: int = 4
-    max_tokens: int = 600
-
-    def size(self, image_processor: ImageProcessor) -> dict[str, int]:
-        """The budget in pixels, under the names of the image processor's `size`."""
-        pixels = _pixels_per_token(image_processor)
-        least = min(self.min_tokens, self.max_tokens)
-        return {"shortest_edge": least * pixels, "longest_edge": self.max_tokens * pixels}
-
-    def fit(self, photo: Image.Image, image_processor: ImageProcessor) -> Image.Image:
-        """The photo resized to whole tokens within the budget, its aspect nearly unchanged.
-
-        The processor's own resize then changes nothing. ValueError for photos too narrow to fit.
-        """
-        width, height = photo.size
-        limit = min(MAX_RATIO, self.max_tokens)
-        if max(photo.size) >= limit * min(photo.size):
-            raise ValueError(
-                f"the photo is {width} x {height} pixels: crop it, its long side must be less than "
-                f"{limit} times its short side"
-            )
-        pixels = self.size(image_processor)
-        element = {
-            "image": photo,
-            "min_pixels": pixels["shortest_edge"],
-            "max_pixels": pixels["longest_edge"],
-        }
-        return fetch_image(element, image_patch_size=image_processor.patch_size)
-
-
-def budget_of(processor: Processor) -> PixelBudget:
-    """The budget a processor was saved with."""
-    image_processor = processor.image_processor
-    pixels, size = _pixels_per_token(image_processor), image_processor.size
-    return PixelBudget(size["shortest_edge"] // pixels, size["longest_edge"] // pixels)
 
 
 def load_processor(
@@ -199,10 +162,6 @@ def _fill(model: PeftModel, folder: Path, name: str) -> str | None:
     if not any(bool(weight.any()) for weight in ends):
         return "changes nothing: every LoRA B is zero, as before any training"
     return None
-
-
-def _pixels_per_token(image_processor: ImageProcessor) -> int:
-    return (image_processor.patch_size * image_processor.merge_size) ** 2
 
 
 def _check_source(source: str | Path) -> None:

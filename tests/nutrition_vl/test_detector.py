@@ -348,6 +348,17 @@ def test_a_photo_that_fails_fails_alone(demo, photos, tmp_path):
         strip.unwrap()
 
 
+def test_a_large_file_has_the_boxes_of_the_photo_in_its_own_size(demo, photos, tmp_path):
+    large = photos[0].resize((4 * photos[0].width, 4 * photos[0].height), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "pack.jpg", quality=90)
+    (one,) = demo.stream([tmp_path / "pack.jpg"])
+    assert one.photo.size == large.size == one.picture.size
+    (whole,) = demo.detect([one.picture])
+    step = np.array([*large.size, *large.size]) / 1000
+    moved = (one.unwrap().detections.xyxy - whole.detections.xyxy) / step
+    assert len(moved) and np.abs(moved).max() <= 1
+
+
 def test_a_photo_may_be_a_function_that_opens_it(demo, photos):
     (opened,) = demo.stream([lambda: photos[0]])
     assert opened.photo is photos[0]

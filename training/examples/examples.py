@@ -12,8 +12,9 @@ from trl.trainer.utils import flush_left
 from nutrition_vl import prompts
 from nutrition_vl.boxes import to_text
 from nutrition_vl.data import truth
+from nutrition_vl.data.sources import photo_file, undecoded
 from nutrition_vl.models.family import Processor
-from nutrition_vl.models.load import budget_of
+from nutrition_vl.models.pixel_budget import budget_of
 
 IGNORED = -100  # PyTorch's cross-entropy skips this label
 PHOTO = "photo"  # the column with the SHA-256 of a row's photo
@@ -32,7 +33,9 @@ def to_example(row: Mapping, processor: Processor | None) -> dict[str, Any]:
     """
     photos = []
     if processor is not None:
-        photos = [budget_of(processor).fit(row["image"], processor.image_processor)]
+        image = row["image"]
+        photo = photo_file(image) if isinstance(image, dict) else image
+        photos = [budget_of(processor).fit(photo, processor.image_processor)]
     return {
         "id": row["id"],
         "prompt": prompts.ask(),
@@ -58,7 +61,7 @@ def patches(row: Mapping, processor: Processor) -> int:
 
 def to_examples(rows: Dataset, processor: Processor) -> Dataset:
     """The rows as examples; a photo is opened when its example is read."""
-    return rows.with_transform(partial(_columns, processor=processor))
+    return undecoded(rows).with_transform(partial(_columns, processor=processor))
 
 
 def with_features(rows: Dataset) -> Dataset:

@@ -18,9 +18,10 @@ from datasets import Dataset
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from nutrition_vl.data.sources import photo_file, undecoded
 from nutrition_vl.files import read_jsonl
 from nutrition_vl.models.family import Model, Processor
-from nutrition_vl.models.load import budget_of
+from nutrition_vl.models.pixel_budget import SPARE, budget_of
 from training.examples.examples import PHOTO
 from training.examples.resized_photos import ResizedPhotos
 
@@ -127,6 +128,7 @@ def open_features(folder: Path, model: Model, processor: Processor) -> Features:
         "tower": _digest(model.model.visual),
         "dtype": str(model.dtype),
         "processor": processor.image_processor.to_dict(),
+        "decoding": f"JPEGs at {SPARE} times the size or more",
     }
     text = json.dumps(facts, indent=2, sort_keys=True, default=str)
     own = folder / hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -180,7 +182,8 @@ def _encode(
     """Each photo's features (tokens, width), and all grids (photos, 3)."""
     pictures, budget = processor.image_processor, budget_of(processor)
     photos = [resized.get(one) if resized else None for one in rows[PHOTO]]
-    photos = [photo or budget.fit(rows[at]["image"], pictures) for at, photo in enumerate(photos)]
+    files = [photo_file(image) for image in undecoded(rows)["image"]]
+    photos = [photo or budget.fit(files[at], pictures) for at, photo in enumerate(photos)]
     inputs = pictures(images=photos, return_tensors="pt").to(model.model.visual.device)
     grids = inputs["image_grid_thw"]
     features = model.get_image_features(inputs["pixel_values"], grids).pooler_output

@@ -15,7 +15,7 @@ from PIL import Image
 
 from nutrition_vl.data import load_split
 from nutrition_vl.files import read_jsonl, write_jsonl
-from nutrition_vl.models.load import budget_of
+from nutrition_vl.models.pixel_budget import budget_of
 from nutrition_vl.models.random_weights import skeleton
 from training.examples.examples import answer_text, length, patches
 from training.memory.techniques import COMMON, TECHNIQUES

@@ -9,12 +9,12 @@ from pathlib import Path
 from datasets import Dataset
 from tqdm import tqdm
 
-from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.photos import PhotoFile
 from nutrition_vl.data.rows import Skipped
 from nutrition_vl.data.sources import photo_bytes, undecoded
 from nutrition_vl.files import write_jsonl
 from nutrition_vl.models.family import Model, Processor
-from nutrition_vl.models.load import budget_of
+from nutrition_vl.models.pixel_budget import budget_of
 from training.examples.examples import PHOTO
 from training.examples.resized_photos import ResizedPhotos
 from training.run.callbacks import SKIPPED
@@ -42,7 +42,7 @@ def check_photos(
         """The hash of a photo's file, and the problem with it, if there is one."""
         try:
             file = photo_bytes(image := images[index]["image"])
-            photo = budget.fit(open_photo(file, image["path"]), processor.image_processor)
+            photo = budget.fit(PhotoFile(file, image["path"]), processor.image_processor)
         except (OSError, ValueError) as error:
             return "", str(error)
         digest = sha256(file).hexdigest()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from nutrition_vl.data import load_split
+from nutrition_vl.data.sources import photo_file, undecoded
 from nutrition_vl.detector import Detector
 from nutrition_vl.files import read_jsonl, write_atomically
 from nutrition_vl.matching import best_iou, iou, is_right
@@ -98,8 +99,8 @@ class Validation(TrainerCallback):
         training = model.training
         detector = Detector.around(base, self.processor)
         model.eval()
-        batches = [self.rows[at : at + BATCH]["image"] for at in range(0, len(self.rows), BATCH)]
-        answers = [answer for photos in batches for answer in detector.detect(photos)]
+        photos = map(photo_file, undecoded(self.rows)["image"])
+        answers = [one.unwrap() for one in detector.stream(photos, batch_size=BATCH)]
         model.train(training)
         return [answer.detections for answer in answers]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nutrition_vl.data.photos import MAX_PIXELS, open_photo, photo_size
+from nutrition_vl.data.photos import MAX_PIXELS, PhotoFile, open_photo, photo_size
 from tests.helpers.people import nobody
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -212,3 +212,27 @@ def test_damage_of_any_kind_is_a_value_error(kind):
                 look(bytes(bad))
             except ValueError as error:
                 assert str(error).startswith("the photo ")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_is_decoded_at_a_fraction_that_is_large_enough(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    rows = np.linspace(0, 255, 300)[:, None, None] * [1, 0, 0]
+    columns = np.linspace(0, 255, 400)[None, :, None] * [0, 1, 0]
+    picture = Image.fromarray((rows + columns).astype(np.uint8))
+    picture.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    file = PhotoFile(tmp_path / "a.jpg")
+    full, (width, height) = file.open(), file.size
+    assert full.size == (width, height) == ((300, 400) if orientation > 4 else (400, 300))
+    for least, share in (((width // 2, height // 2), 2), ((width // 4, height // 4), 4)):
+        small = file.open(least)
+        assert small.size == (width // share, height // share)
+        same = np.asarray(full.resize(small.size, Image.Resampling.BOX), dtype=int)
+        assert np.abs(np.asarray(small, dtype=int) - same).max() <= 4
+    assert file.open((width // 2 + 1, height // 2)).size == file.size  # half would be too small
+
+
+def test_other_formats_are_decoded_in_their_own_size(tmp_path):
+    Image.new("RGB", (80, 40), "red").save(tmp_path / "a.png")
+    assert PhotoFile(tmp_path / "a.png").open((10, 5)).size == (80, 40)
