@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = argparse.ArgumentParser(prog="app.py", description=__doc__.partition("\n")[0])
     options.add_argument("--checkpoint", default="demo", help="demo, a run, a checkpoint or a base")
-    options.add_argument("--runs", type=Path, help="where adapters are found (default runs)")
+    options.add_argument("--runs", type=Path, help="the folder of adapters (default runs)")
     options.add_argument("--photos", type=Path, help="a folder whose folders Many photos offers")
     options.add_argument(
         "--labels",

@@ -45,7 +45,7 @@ def figure(
     answer: Record,
     truth: Sequence[Sequence[float]] | None = None,
 ) -> str:
-    """The photo with an answer's boxes; without `picture` it shows the one drawn before it."""
+    """The photo with an answer's boxes; without `picture` that of the first figure."""
     width, height = size
     image = f'<image id="photo" href="{picture}" width="{width}" height="{height}"/>'
     if not picture:

@@ -1,4 +1,4 @@
-"""A job of many photos: where they come from, their answers, what is unusual about each."""
+"""A job of many photos: its sources, the answers, the unusual photos."""
 
 import hashlib
 import os
@@ -61,7 +61,7 @@ class Job:
         """The file of a photo's small picture, there once it is answered."""
         return self.folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:20]}.jpg"
 
-    def framed(self, name: str, record: Record, threshold: float) -> Path:
+    def picture(self, name: str, record: Record, threshold: float) -> Path:
         """The file of the small picture with the boxes of an answer, drawn once per threshold."""
         small = self.thumbnail(name)
         file = small.with_name(f"{small.stem}-{threshold}.jpg")

@@ -167,7 +167,7 @@ class ManyTab:
         if "error" in record:
             return job.blank(), record["error"]
         scores = ", ".join(f"{box['confidence']:.2f}" for box in record["boxes"])
-        return str(job.framed(name, record, threshold)), f"{name}: {scores or 'no table'}"
+        return str(job.picture(name, record, threshold)), f"{name}: {scores or 'no table'}"
 
     def select(self, job: Job, kind: str, threshold: float, event: gr.SelectData) -> str:
         """The name of the picture that was clicked."""

@@ -27,7 +27,7 @@ class Request:
 class DetectionQueue:
     """Answers photos in batches of one adapter, in a thread of its own.
 
-    Cancel a future that has not started and its photo is never looked at. Long jobs submit with
+    Cancel a future that has not started and no model gets its photo. Long jobs submit with
     `background`, so that a single photo waits for at most one batch.
     """
 

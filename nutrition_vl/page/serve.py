@@ -57,13 +57,13 @@ def serve(page: gr.Blocks, hosts: tuple[str, ...] = (), **options: Any) -> str:
     page.queue(max_size=64, api_open=False)  # or POSTs would pass the queue by
     theme = Soft(primary_hue="green", font=FONT, font_mono=FONT).set(**COLOURS)
     guard = {"middleware": [Middleware(Guard, hosts=hosts)]}
-    looks = dict(theme=theme, css_paths=CSS, head=f"<script>{JS.read_text()}</script>")
+    style = dict(theme=theme, css_paths=CSS, head=f"<script>{JS.read_text()}</script>")
     _, address, _ = page.launch(
         max_file_size=LARGEST_UPLOAD,
         ssr_mode=False,
         footer_links=["api"],
         app_kwargs=guard,
-        **looks,
+        **style,
         **options,
     )
     return address
