@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 PHOTO = "nutrition_vl/demo/examples/pack_1.jpg"
 COMMAND = f"""
 import sys
-from nutrition_vl import quick_imports
+from nutrition_vl.running import quick_imports
 from nutrition_vl.__main__ import main
 quick_imports.UNUSED += {{more}}
 code = quick_imports.run(lambda: main(["--device", "cpu", "{PHOTO}"]))
