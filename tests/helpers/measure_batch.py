@@ -1,6 +1,6 @@
 """Measures Ray's overhead over `stream`, and memory: python -m tests.helpers.measure_batch.
 
-Rates and CPU seconds count from the first 50 photos on, without loading. Memory is the sum of the
+Rates and CPU seconds count from the first 16 photos on, without loading. Memory is the sum of the
 proportional set sizes of the driver and all of its processes. Prints JSON.
 """
 
@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from nutrition_vl.data.photos import find_photos
 from nutrition_vl.files import git_commit
 from nutrition_vl.models.checkpoints import DEMO
+from nutrition_vl.running.threads import share_cores
 from tests.helpers.packs import draw
 
-WARM = 50
+WARM = 16
 
 
 def main() -> None:
@@ -31,6 +32,7 @@ def main() -> None:
     options.add_argument("--photos", type=int, default=500)
     options.add_argument("--stream", type=int, default=300, help="photos for stream alone")
     args = options.parse_args()
+    share_cores()  # as the commands do before they import torch
     with TemporaryDirectory() as folder:
         small, photos = checkpoint(Path(folder)), draw(Path(folder) / "p", args.photos, broken=0)
         alone = of_stream(small, find_photos([photos])[: args.stream])
