@@ -76,6 +76,7 @@ def _run(args: argparse.Namespace) -> int:
         import torch
         from transformers.utils.logging import disable_progress_bar
 
+        import nutrition_vl.detector  # noqa: F401 (the libraries that _detect needs)
         from nutrition_vl.models.names import THRESHOLD
         from nutrition_vl.running.processes import Processes
 
