@@ -29,13 +29,14 @@ def confirm(detections: Sequence[Detection], look: Look, threshold: float = 0.0)
 
     `look` detects on crops. Boxes below `threshold` and CERTAIN ones are left as they are.
     """
-    doubts = [_doubts(one, threshold) for one in detections]
-    crops = [
-        surroundings(photo, one.answer.detections.xyxy[i], MARGIN)
-        for one, rows in zip(detections, doubts, strict=True)
-        if rows and one.answer and (photo := one.picture)
-        for i in rows
-    ]
+    detections, doubts, crops = list(detections), [], []
+    for n, one in enumerate(detections):
+        rows = _doubts(one, threshold)
+        try:
+            crops += _crops(one, rows) if rows else []
+        except (ValueError, OSError) as error:  # its file went away, or changed
+            detections[n], rows = Detection(None, error=error), []
+        doubts.append(rows)
     again = iter(look([picture for picture, _ in crops]) if crops else [])
     corners = iter(corner for _, corner in crops)
     return [
@@ -51,6 +52,13 @@ def _doubts(detection: Detection, threshold: float) -> list[int]:
     confidence = detection.answer.detections.confidence
     assert confidence is not None
     return np.flatnonzero((confidence >= threshold) & (confidence < CERTAIN)).tolist()
+
+
+def _crops(detection: Detection, rows: Sequence[int]) -> list[tuple[Image.Image, tuple[int, int]]]:
+    """A crop around each of these boxes, and its corner."""
+    photo, answer = detection.picture, detection.answer
+    assert photo and answer
+    return [surroundings(photo, answer.detections.xyxy[i], MARGIN) for i in rows]
 
 
 def _confirmed(

@@ -6,6 +6,7 @@ from PIL import Image
 
 from nutrition_vl.answer import Answer, Detection
 from nutrition_vl.boxes import make_detections
+from nutrition_vl.data.photos import PhotoFile
 from nutrition_vl.looks import second_look
 from nutrition_vl.looks.crops import surroundings
 
@@ -53,6 +54,18 @@ def test_errors_and_photos_without_boxes_pass_through():
     failed = Detection(None, error=ValueError("no photo"))
     nothing = Detection(Image.new("RGB", (9, 9)), answer(np.empty((0, 4)), []))
     assert second_look.confirm([failed, nothing], pytest.fail) == [failed, nothing]
+
+
+def test_a_file_that_goes_away_before_its_crop_is_its_own_error(tmp_path):
+    Image.new("RGB", (400, 300)).save(tmp_path / "pack.jpg")
+    lost = Detection(PhotoFile(tmp_path / "pack.jpg"), answer([[100, 100, 200, 180]], [0.7]))
+    (tmp_path / "pack.jpg").unlink()
+    photo = Image.new("RGB", (400, 300))
+    other = Detection(photo, answer([[100, 100, 200, 180]], [0.7]))
+    crop = [Detection(photo, answer([[25, 20, 125, 100]], [0.9]))]
+    failed, confirmed = second_look.confirm([lost, other], lambda crops: crop[: len(crops)])
+    assert isinstance(failed.error, OSError) and failed.answer is None
+    assert confirmed.answer.detections.xyxy.tolist() == [[100, 100, 200, 180]]
 
 
 def test_the_detector_finds_the_table_again_on_its_crop(demo, table):
