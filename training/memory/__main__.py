@@ -57,6 +57,7 @@ def _run(options: argparse.Namespace, settings: Sequence[str]) -> int:
             measured.append(row)
             if not (options.forecast or row.problem):
                 rows.measure(row)
+            if not options.forecast:
                 report.write(measured, out, **facts)
             _print(row)
     if not options.forecast:
