@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 # BATCH_PHOTOS=1000 BATCH_KILLS=10 runs the long version, which takes an hour of two cores.
 PHOTOS = int(os.environ.get("BATCH_PHOTOS", "36"))
 KILLS = int(os.environ.get("BATCH_KILLS", "1"))
-# Ray gives workers a niceness of 15, which next to other work on this machine is for ever.
+# Ray gives workers a niceness of 15, which starves them next to other processes.
 CALM = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
 DEADLY = {"PYTHONPATH": str(ROOT / "tests" / "helpers" / "broken_decoder")}
 
@@ -157,7 +157,7 @@ def test_a_bucket_is_source_and_target(bucket, small, tmp_path):
     assert time.monotonic() - started < 15
 
 
-def test_a_bucket_that_is_not_there_and_refused_keys_are_one_sentence(bucket, monkeypatch):
+def test_a_bucket_or_an_endpoint_that_is_not_there_is_one_sentence(bucket, monkeypatch):
     code, stderr = finished(batch("s3://nowhere/x", "--out", "s3://packs/o"))
     assert (code, stderr) == (
         2,
