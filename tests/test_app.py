@@ -271,7 +271,7 @@ def two_hundred(folder):
 
 @pytest.mark.slow
 def test_a_job_ends_when_its_client_leaves(address, tmp_path):
-    """Not a photo more than the few that are under way; its files go with it."""
+    """Before its last photo; its files go with it."""
     archive = file(uploaded(address, "many.zip", two_hundred(tmp_path).read_bytes()))
     before = jobs()
     _, text = post(address, "/gradio_api/call/detect_many", {"data": [[archive], "demo", 0.4]})

@@ -45,7 +45,8 @@ class Unused(type):
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
         module, path = cls.place
-        if args and callable(args[0]):  # a decorator
+        # A decorator; after the imports only the compiler's, which change no result.
+        if args and callable(args[0]) and (FINDER.importing or module.startswith("torch.")):
             return args[0]
         if FINDER.importing:
             return _unused(module, f"{path}()")

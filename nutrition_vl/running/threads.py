@@ -12,10 +12,10 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-# libgomp spins 300,000 turns by itself, which is 17 ms where one takes 140 cycles (Intel) and 5 ms
-# where it takes 40. Next to two busy processes on two cores of a Xeon, a photo takes 0.55 s with
-# 3,000 turns, 0.44 with 1,000, 0.42 without any; on calm cores 0.26, 0.30 and 0.29 s (medians of 18
-# photos, means of two runs). More turns help where one takes less time.
+# libgomp spins 300,000 turns by itself: 17 ms at 2.5 GHz where `pause` takes 140 cycles (Skylake
+# and later, Intel's optimization manual), 5 ms where it takes 40. Next to two busy processes on two
+# cores of a Xeon, a photo takes 0.55 s with 3,000 turns, 0.44 with 1,000, 0.42 without any; on calm
+# cores 0.26, 0.30 and 0.29 s (medians of 18 photos, means of two runs).
 GOMP_SPINCOUNT = "1000"
 KMP_BLOCKTIME = "1"  # milliseconds, LLVM's and Intel's OpenMP; 200 by default
 CHOSEN_BY_USER = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}

@@ -18,6 +18,7 @@ SIGNS = {
     "PaliGemma or Florence-2": {"image", "prefix", "suffix"},
     "Label Studio's JSON-MIN": {"id", "image", "label"},
 }
+OURS = {"messages", "conversations"}  # such rows are read, with any keys next to these
 ADVICE = "which is not read: export COCO, YOLO or Pascal VOC instead"
 
 
@@ -28,7 +29,7 @@ def refuse_other_tools(file: Path, content: Any) -> None:
     for entry in (content, *first):
         keys = entry.keys() if isinstance(entry, Mapping) else set()
         for tool, sign in SIGNS.items():
-            if sign <= keys:
+            if sign <= keys and not OURS & keys:
                 raise ValueError(f"{file} is in the format of {tool}, {ADVICE}")
 
 

@@ -48,11 +48,13 @@ def test_what_is_called_after_all_is_real():
 from nutrition_vl.running.quick_imports import FINDER
 FINDER.put()
 from scipy.special import expit
+from scipy.optimize import minimize
 from scipy.sparse import csr_array
 import scipy.spatial as spatial
 assert not isinstance(0, csr_array) and spatial.KDTree(0) is not None
 assert expit(len) is len
 FINDER.importing = False
+assert abs(minimize(lambda x: (x[0] - 2) ** 2, [0.0]).x[0] - 2) < 1e-3, "not taken for a decorator"
 assert expit(0.0) == 0.5
 from scipy.special import logit
 assert logit(0.5) == 0.0

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from nutrition_vl.data import load_split
 
@@ -52,3 +53,13 @@ def test_every_name_of_a_split_finds_it(tmp_path):
     for name in ("val", "valid", "validation"):
         with pytest.raises(ValueError, match=r"valid/_annotations\.coco\.json lacks images"):
             load_split(tmp_path, name)
+
+
+def test_conversations_may_have_the_keys_of_another_tool_too(tmp_path):
+    Image.new("RGB", (640, 480)).save(tmp_path / "1.jpg")
+    answer = "<|object_ref_start|>nutrition-table<|object_ref_end|>"
+    answer += "<|box_start|>(100,100),(500,500)<|box_end|>"
+    turns = [{"from": "human", "value": "<image>"}, {"from": "gpt", "value": answer}]
+    row = {"id": 1, "image": "1.jpg", "label": "x", "size": 1, "objects": 1, "conversations": turns}
+    (tmp_path / "chats.json").write_text(json.dumps([row]))
+    assert len(load_split(tmp_path / "chats.json", "train")[0]["xyxy"]) == 1
