@@ -313,8 +313,9 @@ def test_two_processes_answer_each_photo_once(many, tmp_path):
     out = tmp_path / "answers.jsonl"
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launch += ["--num_processes", "2", "--main_process_port", "0"]
-    order = [*launch, "-m", "nutrition_vl", many, "--out", out, "--batch-size=2", "--device=cpu"]
-    done = subprocess.run(order, cwd=ROOT, capture_output=True, text=True)
+    order = [*launch, "-m", "nutrition_vl", many, "--out", out, "--batch-size=2"]
+    no_gpu = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(order, cwd=ROOT, env=no_gpu, capture_output=True, text=True)
     assert "answers.jsonl: 6 photos" in done.stderr
     names = [Path(line["photo"]).name for line in lines(out.read_text())]
     assert sorted(names) == ["0.png", "1.png", "2.png", "3.png", "4.png", "broken.jpg"]

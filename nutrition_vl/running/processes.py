@@ -7,14 +7,18 @@ file. So the results are the same, and a stopped command loses nothing.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from accelerate import PartialState
 
 from nutrition_vl.files import one_writer
 
 Item = TypeVar("Item")
+# The first process waits for the last, hours in a run of days; NCCL's own limit is 10 minutes.
+TIMEOUT = timedelta(days=30)
 
 
 class Processes:
@@ -22,8 +26,9 @@ class Processes:
 
     def __init__(self, device: str) -> None:
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        cpu = device == "cpu" or not torch.cuda.is_available()  # else each would be alone there
         # Not made for one alone: it settles the device of all that runs in the process later.
-        self._state = PartialState(cpu=device == "cpu") if several else None
+        self._state = PartialState(cpu=cpu, timeout=TIMEOUT) if several else None
         self.index = self._state.process_index if self._state else 0
         self.count = self._state.num_processes if self._state else 1
 
