@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 CALIBRATION = "calibration.json"
+BINS = 10  # of confidence, of equal width
 
 
 def raw_score(first_token_score: float) -> float:
@@ -77,19 +78,17 @@ class Calibration:
         return calibration
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """The expected calibration error (Guo et al., ICML 2017): the distance of mean confidence from
     the share of right boxes, over bins of equal width weighted by boxes; nan without boxes."""
-    rows = reliability(confidence, right, bins)
+    rows = reliability(confidence, right)
     total = sum(count * abs(mean - share) for count, mean, share in rows)
     return total / len(right) if rows else math.nan
 
 
-def reliability(
-    confidence: np.ndarray, right: np.ndarray, bins: int = 10
-) -> list[tuple[int, float, float]]:
+def reliability(confidence: np.ndarray, right: np.ndarray) -> list[tuple[int, float, float]]:
     """Number of boxes, mean confidence and share of right boxes per bin that has any."""
-    numbers = np.minimum((confidence * bins).astype(int), bins - 1)
+    numbers = np.minimum((confidence * BINS).astype(int), BINS - 1)
     masks = [numbers == number for number in np.unique(numbers)]
     return [
         (int(mask.sum()), float(confidence[mask].mean()), float(right[mask].mean()))

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from nutrition_vl.files import read_jsonl
-from nutrition_vl.models.checkpoints import BEST, CARD, list_checkpoints
+from nutrition_vl.models.checkpoints import CARD, best_checkpoint, list_checkpoints
 
 METRICS, VALIDATION = "metrics.jsonl", "validation.jsonl"
 TITLES = ["run", "state", "step", "loss", "peak GiB", "forecast GiB", "photos/s"]
@@ -82,9 +82,7 @@ def card(run: Path) -> Row:
     checkpoints = list_checkpoints(run)
     if not checkpoints:
         return {}
-    best = run / BEST
-    chosen = run / best.read_text().strip() if best.exists() else checkpoints[-1]
-    file = chosen / CARD
+    file = run / (best_checkpoint(run) or checkpoints[-1].name) / CARD
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 

@@ -1,17 +1,16 @@
 """Reads COCO results, the list of boxes that detectors of every kind write."""
 
-import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from eval.predictions.fields import check_boxes, check_scores
 from eval.predictions.predictions import Prediction, Truth, match_id
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.data.ids import coco_id
+from nutrition_vl.data.rows import read_json
 
 KEYS = {"image_id", "category_id", "bbox", "score"}
 
@@ -71,7 +70,7 @@ def warn_of_others(file: Path, others: Counter[str]) -> None:
 
 
 def _entries(file: Path) -> Iterator[tuple[str, dict]]:
-    entries = _json(file)
+    entries = read_json(file)
     if not isinstance(entries, list):
         raise ValueError(f"{file} is no list of COCO results")
     for number, entry in enumerate(entries, 1):
@@ -124,7 +123,7 @@ def _numbers(
     from nutrition_vl.data.sources import annotation_file, numbered_classes
 
     instances = annotation_file(data, split)
-    content = _json(instances) if instances else None
+    content = read_json(instances) if instances else None
     classes: dict[Hashable, str]
     if instances and isinstance(content, dict):
         photos, categories = _photo_ids(instances, content, split), content["categories"]
@@ -169,10 +168,3 @@ def _photo_ids(instances: Path, content: Mapping, split: str) -> dict[Hashable, 
     names = {coco_id(image.get("id")): str(image.get("file_name")) for image in images}
     samples = read_samples(instances, split, skipped=[])
     return names | {sample.number: sample.id for sample in samples}
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from error

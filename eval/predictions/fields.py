@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 from nutrition_vl.boxes import LABELS
-from nutrition_vl.data.rows import is_number
+from nutrition_vl.data.rows import is_box, is_number
 
 
 def check_boxes(boxes: Any, where: str) -> list[list[float]]:
     """The same boxes, each four finite numbers."""
     for box in boxes if isinstance(boxes, list) else [boxes]:
-        if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
+        if not is_box(box):
             raise ValueError(f"{where}: a box needs four finite numbers, not {json.dumps(box)}")
     return boxes
 

@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Dataset
 
 from nutrition_vl.boxes import LABELS
-from nutrition_vl.data.rows import is_number, read_jsonl, require
+from nutrition_vl.data.rows import is_box, read_jsonl, require
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +88,5 @@ def _require_sound(entry: dict, file: Path) -> None:
 def _are_boxes(xyxy: Any, labels: Any) -> bool:
     if not isinstance(xyxy, list) or not isinstance(labels, list) or len(xyxy) != len(labels):
         return False
-    return all(map(_is_box, xyxy)) and all(label in LABELS for label in labels)
-
-
-def _is_box(box: Any) -> bool:
-    real = isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
-    return real and box[0] < box[2] and box[1] < box[3]
+    sound = (is_box(box) and box[0] < box[2] and box[1] < box[3] for box in xyxy)
+    return all(sound) and all(label in LABELS for label in labels)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -19,15 +20,7 @@ from nutrition_vl.data.corrections import correct, read_corrections
 from nutrition_vl.data.formats.hub_schema import declared_classes, objects_of, sample_of, undecoded
 from nutrition_vl.data.ids import numbered
 from nutrition_vl.data.photos import open_photo, photo_frame
-from nutrition_vl.data.rows import (
-    DATASET,
-    Sample,
-    Skipped,
-    attempt,
-    require,
-    skip,
-    stored,
-)
+from nutrition_vl.data.rows import DATASET, Sample, Skipped, attempt, require, skip, stored
 from nutrition_vl.data.sizes import turned, upright
 from nutrition_vl.data.sources import read_source, with_ids
 
@@ -150,18 +143,10 @@ def _rows_of_table(
     declared = declared_classes(Path(source))
     names, counts = renaming(used, declared, source, label), Counter[str]()
     table = undecoded(table).select(range(len(table))[:limit])
+    read_row = partial(_row_of_table, names=names, counts=counts, corrected=corrected)
     # Not Dataset.map: it would copy all photos into its cache, and find old rows there later.
     read = [
-        attempt(
-            skipped,
-            row.get("image_id"),
-            _row_of_table,
-            row,
-            names,
-            f"{source}, row {n}",
-            counts,
-            corrected,
-        )
+        attempt(skipped, row.get("image_id"), read_row, row, f"{source}, row {n}")
         for n, row in enumerate(table, 1)
     ]
     if not any(read):
@@ -174,7 +159,7 @@ def _rows_of_table(
 
 
 def _row_of_table(
-    row: Mapping, names: dict[str, str], source: str, counts: Counter[str], corrected: Set[str]
+    row: Mapping, source: str, names: dict[str, str], counts: Counter[str], corrected: Set[str]
 ) -> dict:
     sample = sample_of(row, row["image"], source)
     sample = _without_boxes(replace(sample, id=numbered(sample.id, counts)), corrected)

@@ -4,12 +4,13 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from operator import attrgetter
 from pathlib import Path
 from urllib.parse import unquote
 
 from nutrition_vl.data.photos import photo_suffixes
-from nutrition_vl.data.rows import ALIASES, choose
+from nutrition_vl.data.rows import SPLITS, choose
 
 # Written by macOS, Jupyter and Windows next to photos, under the photos' own names.
 IGNORED = ("__MACOSX", "@eaDir")
@@ -59,10 +60,8 @@ def plain(name: str) -> str:
 
 def split_folder(folder: Path, split: str) -> Path:
     """The sub-folder of a split (train, valid, images/val ...), or the folder if it has none."""
-    names = {name for alias in ALIASES.values() for name in alias}
     for place in (folder, folder / "images"):
-        splits = [name for name in names if (place / name).is_dir()]
-        if splits:
+        if splits := [name for name in SPLITS if (place / name).is_dir()]:
             return place / choose(split, splits, folder)
     return folder
 
@@ -136,23 +135,11 @@ def _candidates(paths: Sequence[str], roots: Sequence[Path]) -> Iterator[list[st
 
 def _below(paths: Sequence[str], roots: Sequence[Path]) -> Iterator[list[str]]:
     split_up = [[part for part in path.split("/") if part not in ("", ".")] for path in paths]
-    common = _shared([parts[:-1] for parts in split_up])
+    folders = zip(*(parts[:-1] for parts in split_up), strict=False)
+    shared = [*takewhile(lambda parts: len({*parts}) == 1, folders)]
     elsewhere = any(map(is_elsewhere, paths))
-    for cut in range(common + 1):
+    for cut in range(len(shared) + 1):
         for root in roots:
-            if cut and not elsewhere and not _ends_with(root, split_up[0][:cut]):
-                continue
-            yield [os.path.join(root, *parts[cut:]) for parts in split_up]
-
-
-def _shared(folders: list[list[str]]) -> int:
-    """How many leading parts all of these have in common."""
-    if not folders:
-        return 0
-    first, last = min(folders), max(folders)
-    pairs = enumerate(zip(first, last, strict=False))
-    return next((at for at, (one, other) in pairs if one != other), min(len(first), len(last)))
-
-
-def _ends_with(root: Path, parts: Sequence[str]) -> bool:
-    return root.parts[-len(parts) :] == tuple(parts)
+            repeated = cut and root.parts[-cut:] == tuple(split_up[0][:cut])
+            if repeated or elsewhere or not cut:
+                yield [os.path.join(root, *parts[cut:]) for parts in split_up]

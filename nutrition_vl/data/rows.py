@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +18,7 @@ ALIASES = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
+SPLITS = tuple(name for names in ALIASES.values() for name in names)
 HUGE = 1e15  # beyond, no number in a label file is a side or an area
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -139,7 +140,7 @@ def _split_folder(row: Mapping) -> str | None:
     """The split that the photo's path begins with: train for train/a.jpg."""
     path = str(row.get("file_name") or row.get("image") or "").replace("\\", "/")
     folder = path.removeprefix("./").partition("/")[0]
-    return folder if any(folder in names for names in ALIASES.values()) else None
+    return folder if folder in SPLITS else None
 
 
 def require(columns: Iterable[str], content: object, source: object) -> None:
@@ -160,9 +161,14 @@ def naming(where: object) -> Iterator[None]:
         raise ValueError(f"{where} does not follow its format: {error!r}") from error
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """True for a finite int or float, of a size that a float can hold."""
     return type(value) in (int, float) and -HUGE < value < HUGE  # type: ignore[operator]
+
+
+def is_box(value: object) -> TypeGuard[list[float]]:
+    """True for a list of four such numbers."""
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
 
 
 def size_of(width: object, height: object) -> tuple[int, int] | None:
@@ -201,6 +207,11 @@ def read_text(file: Path) -> str:
         raise ValueError(
             f"{file} is not UTF-8 text: {error.reason} at byte {error.start}"
         ) from error
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file; raises like `parse_json`."""
+    return parse_json(file, read_text(file))
 
 
 def parse_json(file: Path, text: str, line: int = 1) -> Any:

@@ -29,14 +29,13 @@ from nutrition_vl.data.ids import unique
 from nutrition_vl.data.paths import files_below
 from nutrition_vl.data.photos import PhotoFile, open_photo
 from nutrition_vl.data.rows import (
-    ALIASES,
+    SPLITS,
     Sample,
     Skipped,
     attempt,
     choose,
-    parse_json,
+    read_json,
     read_jsonl,
-    read_text,
     require,
     stored,
 )
@@ -60,7 +59,7 @@ def read_source(
     if path.suffix == ".parquet":
         return read_parquet(path, split)
     if path.suffix in (".json", ".jsonl"):
-        return read_json(path, split, skipped)
+        return read_annotations(path, split, skipped)
     if path.is_dir():
         return _read_folder(path, split, skipped)
     raise ValueError(_UNKNOWN.format(source))
@@ -82,29 +81,28 @@ def _read_folder(folder: Path, split: str, skipped: list[Skipped] | None) -> lis
     if files_below(folder, (".xml",)):
         return read_voc(folder, split, skipped)
     if file := _json_of_split(folder, split):
-        return read_json(file, split, skipped)
+        return read_annotations(file, split, skipped)
     refuse_other_files(folder)
     raise ValueError(_UNKNOWN.format(folder))
 
 
 def _json_of_split(folder: Path, split: str) -> Path | None:
     """The annotation file of a split: in its folder, with its name, or the only one."""
-    splits = {name for names in ALIASES.values() for name in names}
     files = [
         file
         for pattern in ("*.json", "annotations/*.json", "*/*.json")
         for file in sorted(folder.glob(pattern))
-        if pattern != "*/*.json" or file.parent.name in splits
+        if pattern != "*/*.json" or file.parent.name in SPLITS
     ]
     files = files or sorted(folder.glob("*.jsonl"))
-    named = [(file, _splits_named(file, folder) & splits) for file in files]
+    named = [(file, _splits_named(file, folder)) for file in files]
     if any(names for _, names in named):
         name = choose(split, {name for _, names in named for name in names}, folder)
         files = [file for file, names in named if name in names]
     # COCO's own names, next to captions_ and person_keypoints_ of the same photos
     files = [file for file in files if file.stem.startswith("instances")] or files
     if len(set(files)) > 1:
-        refuse_other_tools(files[0], parse_json(files[0], read_text(files[0])))
+        refuse_other_tools(files[0], read_json(files[0]))
         listed = ", ".join(str(file.relative_to(folder)) for file in files)
         raise ValueError(f"{folder} has several annotation files ({listed}): name one of them")
     return files[0] if files else None
@@ -112,16 +110,16 @@ def _json_of_split(folder: Path, split: str) -> Path | None:
 
 def _splits_named(file: Path, folder: Path) -> set[str]:
     inner = file.relative_to(folder).with_suffix("").as_posix().lower()
-    return set(re.split(r"[^a-z]+", inner))
+    return set(re.split(r"[^a-z]+", inner)) & set(SPLITS)
 
 
-def read_json(file: Path, split: str, skipped: list[Skipped] | None = None) -> list[Sample]:
+def read_annotations(file: Path, split: str, skipped: list[Skipped] | None = None) -> list[Sample]:
     """COCO, Label Studio's tasks, or conversations, which may also be JSON lines."""
     if file.suffix == ".jsonl":
         rows = read_jsonl(file, skipped)
         refuse_other_tools(file, rows)
         return read_conversations(file, rows, split, skipped)
-    content: Any = parse_json(file, read_text(file))
+    content: Any = read_json(file)
     refuse_other_tools(file, content)
     if not isinstance(content, list):
         return read_coco(file, content, split, skipped)

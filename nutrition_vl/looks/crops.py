@@ -33,11 +33,11 @@ def surroundings(
     return photo.crop((left, top, max(right, left + 1), max(bottom, top + 1))), (left, top)
 
 
-def crops(photo: Path, record: dict[str, Any], margin: float = MARGIN) -> list[Image.Image]:
+def crops(photo: Path, record: dict[str, Any]) -> list[Image.Image]:
     """The tables of one answer, cut from its photo; none where it has no box or an error."""
     boxes = record.get("boxes", [])
     picture = open_photo(photo) if boxes else None
-    return [crop(picture, box["xyxy"], margin) for box in boxes] if picture else []
+    return [crop(picture, box["xyxy"]) for box in boxes] if picture else []
 
 
 def margins_needed(boxes: np.ndarray, tables: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ A checkpoint folder explains itself: adapter, processor and a card. A run folder
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from inspect import Parameter, signature
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +92,9 @@ def _checked(entries: Any, path: Path) -> dict[str, Any]:
     """The entries of a card: all known, all required ones there, each of its type."""
     if not isinstance(entries, dict):
         raise ValueError(f"{path} holds a {type(entries).__name__} instead of a JSON object")
-    example, defaults = asdict(Card("", "", 0, "", 0)), signature(Card).parameters
+    example, fields = asdict(Card("", "", 0, "", 0)), signature(Card).parameters
     wrong = {
-        "lacks": [key for key in example.keys() - entries.keys() if not _optional(defaults[key])],
+        "lacks": {key for key, one in fields.items() if one.default is one.empty} - entries.keys(),
         "has the unknown": entries.keys() - example.keys(),
         "has a wrong type of": [
             key
@@ -106,10 +106,6 @@ def _checked(entries: Any, path: Path) -> dict[str, Any]:
         if keys:
             raise ValueError(f"{path} {problem} {', '.join(sorted(keys))}")
     return entries
-
-
-def _optional(parameter: Parameter) -> bool:
-    return parameter.default is not Parameter.empty
 
 
 def list_checkpoints(run: Path) -> list[Path]:

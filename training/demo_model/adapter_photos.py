@@ -5,7 +5,6 @@ then writes DIR/metadata.jsonl over all of them. A second call renders only the 
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from nutrition_vl.cli import command, described, folder, positive
+from nutrition_vl.data.rows import read_jsonl
 from nutrition_vl.files import write_jsonl
 
 SEED = 3_000_000  # of the first part; parts are 10,000 apart, the base's faces end before
@@ -61,8 +61,7 @@ def _part(options: argparse.Namespace, number: int) -> Path:
 
 
 def _rows(part: Path) -> Iterator[dict[str, Any]]:
-    for line in (part / "metadata.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_jsonl(part / "metadata.jsonl"):
         yield row | {"file_name": f"{part.name}/{row['file_name']}",
                      "image_id": f"{part.name}_{row['image_id']}"}  # fmt: skip
 

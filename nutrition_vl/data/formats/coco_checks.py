@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nutrition_vl.data.ids import coco_id
-from nutrition_vl.data.rows import is_number
+from nutrition_vl.data.rows import is_box, is_number
 
 REACH = 1.1  # of the photo's sides: careless boxes end a little outside, boxes of corners far
 
@@ -49,7 +49,7 @@ def _some(values: set) -> str:
 
 def annotation_problem(entry: Mapping, names: dict[Hashable, str]) -> str:
     box = entry.get("bbox")
-    if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
+    if not is_box(box):
         return f"bbox must be four numbers x, y, width, height, not {str(box)[:60]}"
     if coco_id(entry.get("category_id")) not in names:
         return f"no category has its category_id {entry.get('category_id')!r}"

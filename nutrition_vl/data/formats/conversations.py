@@ -1,7 +1,7 @@
 """Reads conversations about photos whose answers hold boxes (LLaVA, ShareGPT, chat messages)."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
@@ -48,7 +48,11 @@ def read_conversations(
     `skipped`, entries that cannot be read are put there instead.
     """
     # 1) answers as text, 2) the convention of all numbers, 3) boxes in shares of the sides
-    conversations, others = _read(file, entries, split, skipped)
+    chosen = of_split(entries, split, file, skipped)
+    conversations = _read(chosen, file, skipped)
+    ids = {*map(id, chosen)}
+    rest = [one for one in entries if isinstance(one, Mapping) and id(one) not in ids]
+    others = _read(rest, file, [])  # which only declare classes
     if conversations and not any(one.boxes for one in conversations):
         raise ValueError(f"no answer in {file} holds a box; one is written {EXAMPLE}")
     measured = [(one, attempt(skipped, one.photo.stem, _measure, one)) for one in conversations]
@@ -68,20 +72,9 @@ def read_conversations(
     return without_shared_photos([sample for sample in samples if sample], skipped)
 
 
-def _read(
-    file: Path, entries: list[dict], split: str, skipped: list[Skipped] | None
-) -> tuple[list[Conversation], list[Conversation]]:
-    """The conversations of the split, and those of others, which only declare classes."""
-    chosen = of_split(entries, split, file, skipped)
-    ids = {*map(id, chosen)}
-    rest = [one for one in entries if isinstance(one, Mapping) and id(one) not in ids]
-    parts = [(chosen, skipped), (rest, list[Skipped]())]
-    read = [
-        [attempt(left_out, str(one.get("image")), _conversation, one, file) for one in part]
-        for part, left_out in parts
-    ]
-    own, others = ([one for one in part if one] for part in read)
-    return own, others
+def _read(entries: Iterable, file: Path, skipped: list[Skipped] | None) -> list[Conversation]:
+    read = [attempt(skipped, str(one.get("image")), _conversation, one, file) for one in entries]
+    return [conversation for conversation in read if conversation]
 
 
 def _conversation(entry: Mapping, file: Path) -> Conversation:

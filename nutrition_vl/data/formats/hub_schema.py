@@ -11,12 +11,12 @@ from pyarrow import ArrowInvalid, parquet
 
 from nutrition_vl.data.paths import locate
 from nutrition_vl.data.rows import (
-    ALIASES,
+    SPLITS,
     Sample,
     Skipped,
     attempt,
     choose,
-    is_number,
+    is_box,
     of_split,
     read_jsonl,
     require,
@@ -100,9 +100,8 @@ def _split_of(file: Path, root: Path) -> str:
     """train-00000-of-00002.parquet, train.parquet, or train/0000.parquet as the hub converts."""
     if "-of-" in file.name:
         return file.name.split("-")[0]
-    names = {alias for aliases in ALIASES.values() for alias in aliases}
     parts = [file.stem, *reversed(file.relative_to(root).parts[:-1])]
-    return next((part for part in parts if part in names), "")
+    return next((part for part in parts if part in SPLITS), "")
 
 
 def declared_classes(source: Path) -> set[str]:
@@ -124,7 +123,7 @@ def sample_of(row: Mapping, image: str | dict, source: str | Path) -> Sample:
     name = str(row.get("image_id") or Path(stored(image)[1] or "photo").stem)
     boxes, labels = objects_of(row["objects"], f"{source}, {name}").values()
     named = len(boxes) == len(labels) and all(isinstance(label, str) for label in labels)
-    if not named or not all(map(_is_box, boxes)):
+    if not named or not all(map(is_box, boxes)):
         raise ValueError(f"{source}, {name}: each box needs four numbers and a category_name")
     if any(abs(number) > 2 for box in boxes for number in box):
         raise ValueError(f"{source}, {name}: bbox must be [y_min, x_min, y_max, x_max] from 0 to 1")
@@ -136,10 +135,6 @@ def sample_of(row: Mapping, image: str | dict, source: str | Path) -> Sample:
         stored_size=_size(row),
         product=str(row.get("group") or _meta(row, f"{source}, {name}").get("barcode") or ""),
     )
-
-
-def _is_box(box: object) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
 
 
 def _meta(row: Mapping, where: str) -> Mapping:

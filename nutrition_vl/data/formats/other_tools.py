@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nutrition_vl.data.rows import parse_json, read_text
+from nutrition_vl.data.rows import read_json
 
 # The keys by which a tool's JSON is known: of the object, or of its first entry.
 SIGNS = {
@@ -36,6 +36,6 @@ def refuse_other_tools(file: Path, content: Any) -> None:
 def refuse_other_files(folder: Path) -> None:
     """ValueError if a folder without a format of ours holds JSON of another tool, or CSV."""
     for file in islice(sorted(folder.rglob("*.json")), 1):
-        refuse_other_tools(file, parse_json(file, read_text(file)))
+        refuse_other_tools(file, read_json(file))
     for file in islice(sorted(folder.rglob("*.csv")), 1):
         raise ValueError(f"{file} is a CSV, {ADVICE}")

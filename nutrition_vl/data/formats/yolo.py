@@ -28,15 +28,7 @@ from nutrition_vl.data.paths import (
     posix,
     split_folder,
 )
-from nutrition_vl.data.rows import (
-    ALIASES,
-    Sample,
-    Skipped,
-    attempt,
-    choose,
-    read_text,
-    require,
-)
+from nutrition_vl.data.rows import SPLITS, Sample, Skipped, attempt, choose, read_text, require
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +55,7 @@ def read_yolo(
     Raises ValueError where no photo of the split has a label file.
     """
     top = folder or file.parent
-    config = _load(file) if file.suffix in (".yaml", ".yml") else _of_list(file, top)
-    require(("names",), config, file)
+    config = _config(file, top)
     names = _class_names(config["names"], file)
     if config.get("nc") not in (None, len(names)):
         raise ValueError(f"{file} names {len(names)} classes and says nc: {config['nc']}")
@@ -85,9 +76,13 @@ def read_yolo(
 
 def class_names(file: Path) -> dict[int, str]:
     """The class names by their numbers in label files."""
-    config = _load(file) if file.suffix in (".yaml", ".yml") else _of_list(file, file.parent)
+    return _class_names(_config(file, file.parent)["names"], file)
+
+
+def _config(file: Path, top: Path) -> Mapping[str, Any]:
+    config = _load(file) if file.suffix in (".yaml", ".yml") else _of_list(file, top)
     require(("names",), config, file)
-    return _class_names(config["names"], file)
+    return config
 
 
 def _load(file: Path, lenient: bool = False) -> Mapping[str, Any]:
@@ -104,8 +99,7 @@ def _load(file: Path, lenient: bool = False) -> Mapping[str, Any]:
 def _of_list(file: Path, top: Path) -> dict[str, Any]:
     """A configuration of a list of classes, and of Darknet's lists of each split's photos."""
     names = [line.strip() for line in read_text(file).split("\n") if line.strip()]
-    splits = [name for alias in ALIASES.values() for name in alias]
-    lists = {name: f"{name}.txt" for name in splits if (top / f"{name}.txt").is_file()}
+    lists = {name: f"{name}.txt" for name in SPLITS if (top / f"{name}.txt").is_file()}
     return lists | {"names": names}
 
 
@@ -125,7 +119,7 @@ def _class_names(names: object, file: Path) -> dict[int, str]:
 
 
 def _photos(file: Path, top: Path, config: Mapping[str, Any], split: str) -> list[Path]:
-    keys = [key for names in ALIASES.values() for key in names if config.get(key)]
+    keys = [key for key in SPLITS if config.get(key)]
     if not keys:
         images = top / "images"
         places = [split_folder(images if images.is_dir() else top, split)]
