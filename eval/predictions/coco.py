@@ -1,6 +1,5 @@
 """Reads COCO results, the list of boxes that detectors of every kind write."""
 
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +8,11 @@ from pathlib import Path
 from eval.predictions.fields import check_boxes, check_scores
 from eval.predictions.predictions import Prediction, Truth, match_id
 from nutrition_vl.boxes import LABELS
+from nutrition_vl.data.classes import coco_classes, renaming, warn_of_others
 from nutrition_vl.data.ids import coco_id
 from nutrition_vl.data.rows import read_json
 
 KEYS = {"image_id", "category_id", "bbox", "score"}
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,13 +58,6 @@ def read_coco(
         _prediction(str(file), photo, listed, numbers)
         for photo, listed in (of_photo | unknown).items()
     ]
-
-
-def warn_of_others(file: Path, others: Counter[str]) -> None:
-    """Logs how many boxes of other classes are left out."""
-    if others:
-        counts = ", ".join(f"{count} of {name}" for name, count in sorted(others.items()))
-        logger.warning("%s: left out the boxes of other classes: %s", file, counts)
 
 
 def _entries(file: Path) -> Iterator[tuple[str, dict]]:
@@ -119,7 +110,6 @@ def _numbers(
     if data is None:
         return Numbers()
     # Here and not above: with it comes `datasets`, which other files need not wait for.
-    from nutrition_vl.data.classes import coco_classes, renaming
     from nutrition_vl.data.sources import annotation_file, numbered_classes
 
     instances = annotation_file(data, split)

@@ -13,7 +13,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from eval.predictions.coco import read_coco, warn_of_others
+from eval.predictions.coco import read_coco
 from eval.predictions.fields import (
     check_boxes,
     check_count,
@@ -25,6 +25,7 @@ from eval.predictions.fields import (
 from eval.predictions.predictions import Answers, Prediction, Truth, join, match_id
 from nutrition_vl.batch.results import Results
 from nutrition_vl.boxes import LABELS, from_text
+from nutrition_vl.data.classes import warn_of_others
 from nutrition_vl.data.rows import read_jsonl
 
 SAMPLE_COLUMNS = ("image_id", "prediction", "pred_boxes", "gt_boxes")

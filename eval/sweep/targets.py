@@ -97,6 +97,8 @@ def _runs(config: EvalConfig) -> Iterator[tuple[Path, dict[str, Checkpoint]]]:
 def _rows(run: Path, models: Mapping[str, Checkpoint], config: EvalConfig) -> list[Target]:
     """Every model in each quantization, before them the base of the first without its adapter."""
     rows: list[Target] = []
+    place = config.out or run / "eval"
+    folder = place / "predictions" / (run.resolve().name if config.out else "")
     for name, model in models.items():
         card = read_card(model.adapter, check_prompt=False) if model.adapter else None
         own = card.quantization if card else QUANTIZATION
@@ -109,7 +111,7 @@ def _rows(run: Path, models: Mapping[str, Checkpoint], config: EvalConfig) -> li
                 checkpoint=model,
                 adapter=str(model.adapter or BARE),
                 quantization=quantization,
-                folder=_predictions(run, config.out),
+                folder=folder,
                 card=card,
             )
             if card and not rows:
@@ -125,10 +127,6 @@ def _run_of(checkpoint: str) -> Path:
     if not folder.is_dir():
         return Path("runs") / folder.name
     return folder.resolve().parent if _step(folder.resolve().name) is not None else folder
-
-
-def _predictions(run: Path, out: Path | None) -> Path:
-    return run / "eval" / "predictions" if out is None else out / "predictions" / run.resolve().name
 
 
 def _step(name: str) -> int | None:

@@ -1,7 +1,7 @@
-"""Says which class of a source is the nutrition table."""
+"""Says which class of a source is the nutrition table, and counts the boxes of others."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nutrition_vl.boxes import LABELS
@@ -33,6 +33,13 @@ def renaming(
         f"{source} has the labels {_listed(classes)}{others}: rename them to {', '.join(LABELS)}, "
         "or name the nutrition table's (--label NAME) to leave the others out"
     )
+
+
+def warn_of_others(source: object, others: Mapping[str, int]) -> None:
+    """Logs how many boxes of other classes are left out."""
+    if others:
+        counts = ", ".join(f"{count} of {name}" for name, count in sorted(others.items()))
+        logger.warning("%s: left out the boxes of other classes: %s", source, counts)
 
 
 def _listed(names: set[str]) -> str:

@@ -15,7 +15,7 @@ from datasets import Dataset, Features, List, Value, concatenate_datasets
 from PIL import Image
 
 from nutrition_vl.boxes import make_detections
-from nutrition_vl.data.classes import renaming
+from nutrition_vl.data.classes import renaming, warn_of_others
 from nutrition_vl.data.corrections import correct, read_corrections
 from nutrition_vl.data.formats.hub_schema import declared_classes, objects_of, sample_of, undecoded
 from nutrition_vl.data.ids import numbered
@@ -199,9 +199,7 @@ def _no_rows(source: str | Path, skipped: list[Skipped]) -> str:
 
 
 def _warn_of_boxes(rows: Dataset, source: str | Path) -> None:
-    if others := Counter(name for names in rows[_OTHERS][:] for name in names):
-        counts = ", ".join(f"{count} of {name}" for name, count in sorted(others.items()))
-        logger.warning("%s: left out the boxes of other classes: %s", source, counts)
+    warn_of_others(source, Counter(name for names in rows[_OTHERS][:] for name in names))
     if repeated := sum(rows[_REPEATED][:]):
         logger.warning("%s: left out repeated boxes of a photo: %d", source, repeated)
 

@@ -9,13 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from nutrition_vl.models.family import (
-    QWEN2_VL,
-    Family,
-    Model,
-    Processor,
-    family_of,
-)
+from nutrition_vl.models.family import QWEN2_VL, Family, Model, Processor, family_of
 from nutrition_vl.models.names import FOUR_BIT, NF4
 from nutrition_vl.models.pixel_budget import PixelBudget, budget_of
 from nutrition_vl.models.quantization import (

@@ -11,13 +11,7 @@ from typing import Any
 import torch
 from accelerate.utils import reduce
 from matplotlib.figure import Figure
-from transformers import (
-    ProgressCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-)
+from transformers import ProgressCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
 
 from nutrition_vl.files import read_jsonl, write_jsonl
 from training.plan.usage import GIB, memory_now, peak_memory

@@ -79,11 +79,9 @@ class Preflight:
         self.facts = self.rows.remove_columns("image")
         boxes = [len(xyxy) for xyxy in self.facts["xyxy"]]
         counted = f"{len(boxes)} photos, {sum(boxes)} boxes, {boxes.count(0)} photos without one"
-        return [counted, *self._left_out(), *count(self.rows), self._draw()]
-
-    def _left_out(self) -> list[str]:
         listed = f"{len(self.skipped)} left out, listed in {SKIPPED}"
-        return [listed, *reasons(self.skipped)[1:]] if self.skipped else []
+        left_out = [listed, *reasons(self.skipped)[1:]] if self.skipped else []
+        return [counted, *left_out, *count(self.rows), self._draw()]
 
     def _draw(self) -> str:
         """Draws twelve photos with their boxes next to the log; one process does."""

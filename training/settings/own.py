@@ -49,8 +49,7 @@ class OwnSettings:
     lora_dropout: float = _own(0.05, "dropout of the adapters' inputs")
     lora_bias: str = _own("none", "which biases are trained too", ("none", "all", "lora_only"))
     lora_target_modules: list[str] | None = _own(
-        None,
-        "ends of module names, regular expressions, or all-linear (default: the recipe's)",
+        None, "ends of module names, regular expressions, or all-linear (default: the recipe's)"
     )
     use_rslora: bool = _own(False, "rsLoRA: scale adapters by alpha / sqrt(rank)")
     use_dora: bool = _own(False, "DoRA: train magnitudes too; plain layers, slower")
@@ -61,16 +60,13 @@ class OwnSettings:
     vision_learning_rate: float | None = _own(None, "learning rate in the vision tower and merger")
     merger_learning_rate: float | None = _own(None, "learning rate in the merger")
     quantization: str = _own(
-        "nf4",
-        "of the base: nf4 with double quantisation or single, int8, or none",
-        QUANTIZATIONS,
+        "nf4", "of the base: nf4 with double quantisation or single, int8, or none", QUANTIZATIONS
     )
     attention: str = _own(
         "sdpa", "attention in training; sdpa is PyTorch's choice, never cuDNN's kernel", ATTENTIONS
     )
     max_image_tokens: int | None = _own(
-        None,
-        "most tokens per photo (default: the model's own; 600 for the hub's 16,384)",
+        None, "most tokens per photo (default: the model's own; 600 for the hub's 16,384)"
     )
     limit: int | None = _own(None, "train on the first N photos only")
     corrections: str | None = _own(
@@ -100,12 +96,10 @@ class OwnSettings:
         True, "split each step into the largest micro-batches that fit into memory"
     )
     memory_limit: float | None = _own(
-        None,
-        "GB of memory to use (default: nine tenths of the free, 4.6 with --low_memory True)",
+        None, "GB of memory to use (default: nine tenths of the free, 4.6 with --low_memory True)"
     )
     low_memory: bool = _own(
-        False,
-        "keep embeddings and output matrix in CPU memory; slower, disables CUDA graphs",
+        False, "keep embeddings and output matrix in CPU memory; slower, disables CUDA graphs"
     )
     log_memory: bool = _own(
         False, "log allocated, reserved and peak memory of each step to metrics.jsonl"

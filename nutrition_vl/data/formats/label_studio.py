@@ -68,12 +68,9 @@ def _name(task: object, number: int) -> str:
 
 def _photo_name(task: Any, file: Path) -> str:
     data = task.get("data") if isinstance(task, Mapping) else None
-    values = (
-        [value for value in data.values() if isinstance(value, str)]
-        if isinstance(data, Mapping)
-        else []
-    )
-    names = [name for name in map(_local, values) if is_photo(name)]
+    values = data.values() if isinstance(data, Mapping) else ()
+    paths = [_local(value) for value in values if isinstance(value, str)]
+    names = [path for path in paths if is_photo(path)]
     if len(names) != 1:
         raise ValueError(f"{file}: a task names {len(names)} photos in its data, expected one")
     return names[0]
@@ -122,11 +119,8 @@ def _is_drawn(result: Any, where: str) -> bool:
     value = result.get("value") if isinstance(result, Mapping) else None
     if not isinstance(value, Mapping):
         raise ValueError(f"{where}: a result has no value: {str(result)[:60]}")
-    return bool({*SIDES, "points", "rle", "format"} & set(value)) or _names_labels(value)
-
-
-def _names_labels(value: Mapping) -> bool:
-    return any(str(key).endswith("labels") for key in value)
+    shapes = {*SIDES, "points", "rle", "format"}
+    return any(key in shapes or str(key).endswith("labels") for key in value)
 
 
 def _box(result: Mapping, where: str) -> tuple[str, list[float], tuple[int, int] | None]:

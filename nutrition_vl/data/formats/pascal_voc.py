@@ -120,15 +120,13 @@ class _Photos:
             return named[0]
         if named:
             raise ValueError(f"{file} names the photo {wanted}, and {own[0].name} lies there too")
-        if wanted and file.stem not in (PurePosixPath(wanted).name, PurePosixPath(wanted).stem):
-            raise FileNotFoundError(f"{file}: there is no photo {places[-1] / wanted}")
+        other = wanted and file.stem not in (PurePosixPath(wanted).name, PurePosixPath(wanted).stem)
+        if other or not own:
+            missing = places[-1] / (wanted or file.stem)
+            raise FileNotFoundError(f"{file}: there is no photo {missing}")
         if len(own) > 1:
             names_ = ", ".join(photo.name for photo in own)
             raise ValueError(f"{file} names no photo, and there are {names_}: which one?")
-        if not own:
-            raise FileNotFoundError(
-                f"{file}: there is no photo {places[-1] / (wanted or file.stem)}"
-            )
         return own[0]
 
     def warn_of_unlabelled(self, files: list[Path]) -> None:

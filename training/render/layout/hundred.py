@@ -10,14 +10,13 @@ from PIL import Image
 
 from training.render.layout.arrange import boxed, note, side_by_side, stacked
 from training.render.layout.dice import Rng, amount, chance, percent, pick
-from training.render.layout.sheets import Line, Pen, block
+from training.render.layout.sheets import HAIR, Line, Pen, block
 from training.render.layout.words import LANGUAGES, WORDS, Language
 
 EUROPEAN = tuple("en fr de es it nl pt pl cs sv da fi hu ro tr el ru uk bg".split())
 LARGEST = (0, 40, 15, 80, 40, 12, 30, 3)  # g per 100 g, in the order of Language.names
 INDENTED = (2, 4)  # saturates, sugars
 SHORT = (0, 1, 3, 6)  # energy, fat, carbohydrate, protein
-HAIR = 0.02  # em; the thinnest rule there is
 HEADINGS = ("Vitamins", "Minerals", "Vitamins & minerals", "Micronutrients", "Vitamines")
 GREEN, AMBER, RED = (70, 170, 70), (240, 170, 40), (220, 50, 45)
 

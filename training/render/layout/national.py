@@ -9,10 +9,8 @@ from PIL import Image
 
 from training.render.layout.arrange import boxed, note, side_by_side, stacked
 from training.render.layout.dice import Rng, amount, chance, percent, pick
-from training.render.layout.sheets import Line, Pen, block
+from training.render.layout.sheets import HAIR, Line, Pen, block
 from training.render.layout.words import FACTS, LANGUAGES, NATIONAL
-
-HAIR = 0.02  # em; the thinnest rule there is
 
 
 def korean(rng: Rng, pen: Pen) -> Image.Image:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from training.render.layout.colours import RGB
 from training.render.layout.fonts import Typeface
 
+HAIR = 0.02  # em; the thinnest rule there is
 UNSPACED = "\u0e00"  # from Thai onwards words stand without spaces
 
 

@@ -6,11 +6,10 @@ from PIL import Image, ImageDraw
 
 from training.render.layout.arrange import stacked
 from training.render.layout.dice import Rng, chance, pick
-from training.render.layout.sheets import Line, Pen, block
+from training.render.layout.sheets import HAIR, Line, Pen, block
 from training.render.layout.words import WORDS, Language
 from training.render.negatives import paper
 
-HAIR = 0.02  # em; the thinnest rule there is
 TYPE = 12.0  # pixels; sheets are set large and then fitted to their paper
 SPEC_KEYS = WORDS["spec_keys"]
 UNITS = ("V", "W", "mm", "kg", "cm", "Hz", "mAh", "ml", "pcs", "GB", "dpi", "°C", "years", "")
