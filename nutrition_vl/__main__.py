@@ -117,7 +117,6 @@ def _to_file(args: argparse.Namespace, photos: Sequence[Path], processes: "Proce
     settings = {name: getattr(args, name) for name in SETTINGS}
     model = provenance(args.checkpoint, args.adapter)
     answers, size = AnswersFile(args.out, model | settings), args.batch_size
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     with answers.only_command() if processes.is_main else nullcontext():
         missing = answers.missing(photos)
         if processes.is_main:

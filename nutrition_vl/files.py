@@ -26,6 +26,12 @@ def write_jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_atomically(file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
+def append_jsonl(file: Path, row: dict[str, Any]) -> None:
+    """Adds a row to a file as one JSON line."""
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
 def write_atomically(file: Path, content: str | bytes) -> None:
     """Writes a file so that a kill at any moment leaves the whole old or the whole new one."""
     new = file.with_name(f".{file.name}.new")
@@ -38,12 +44,16 @@ def write_atomically(file: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def one_writer(folder: Path, remedy: str) -> Iterator[None]:
-    """Makes a folder and locks it; ValueError with a remedy where another command writes to it."""
+def one_writer(folder: Path, remedy: str, file: str = "") -> Iterator[None]:
+    """Makes a folder and locks it, or one of its files by name.
+
+    ValueError with a remedy where another command writes to it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as stream:
+    with (folder / (f".{file}{LOCK}" if file else LOCK)).open("a") as stream:
         if not lock(stream):
-            raise ValueError(f"another command is writing to {folder}: let it end, or {remedy}")
+            place = folder / file
+            raise ValueError(f"another command is writing to {place}: let it end, or {remedy}")
         yield
 
 

@@ -1,13 +1,13 @@
 """A file of answers that a stopped command goes on with: one JSON line per photo, of one model."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from nutrition_vl import prompts
-from nutrition_vl.files import lock, write_atomically
+from nutrition_vl.files import one_writer, write_atomically
 from nutrition_vl.models.checkpoints import resolve, resolve_adapter
 from nutrition_vl.models.names import NONE
 from nutrition_vl.running.resume import as_line, contents, entries, locked
@@ -19,18 +19,10 @@ class AnswersFile:
     def __init__(self, file: Path, provenance: dict[str, Any]) -> None:
         self.file, self.provenance = file, provenance
         self.note = file.with_name(f"{file.name}.json")
-        self.lock = file.with_name(f".{file.name}.lock")
 
-    @contextmanager
-    def only_command(self) -> Iterator[None]:
+    def only_command(self) -> AbstractContextManager[None]:
         """Keeps other commands out of the file; ValueError where one is at work."""
-        with self.lock.open("a") as stream:
-            if not lock(stream):
-                raise ValueError(
-                    f"another command is writing to {self.file}: let it end, or choose another"
-                    " --out"
-                )
-            yield
+        return one_writer(self.file.parent, "choose another --out", self.file.name)
 
     def missing(self, photos: Sequence[Path]) -> list[Path]:
         """The photos without a line, each once; ValueError for a file of another model."""

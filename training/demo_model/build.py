@@ -1,7 +1,6 @@
 """Trains the embedded base: rendered photos, stage by stage, in a run that can be stopped."""
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from nutrition_vl.files import append_jsonl
 from nutrition_vl.models.family import Model
 from nutrition_vl.models.load import load_base
 from nutrition_vl.models.runtime import detect_runtime
@@ -126,8 +126,7 @@ class Run:
             return
         row = {"step": self.step, "seconds": round(self.seconds), "tokens": stage.tokens}
         losses = {"words": round(words.item(), 4), "helpers": round(helpers.item(), 4)}
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row | losses) + "\n")
+        append_jsonl(self.out / "log.jsonl", row | losses)
 
     def save(self) -> None:
         """An ordinary checkpoint folder in bfloat16, and the whole state to go on from."""

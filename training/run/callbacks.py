@@ -1,6 +1,5 @@
 """Trainer callbacks: metrics log, loss curve, progress bar, SIGTERM."""
 
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from accelerate.utils import reduce
 from matplotlib.figure import Figure
 from transformers import ProgressCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
 
-from nutrition_vl.files import read_jsonl, write_jsonl
+from nutrition_vl.files import append_jsonl, read_jsonl, write_jsonl
 from training.plan.usage import GIB, memory_now, peak_memory
 from training.settings.config import TrainConfig
 
@@ -57,8 +56,7 @@ class MetricsLog(TrainerCallback):
             logs["forecast_gib"] = round(self.forecast / GIB, 3)
         if args.log_memory:
             logs |= {name: round(size / GIB, 3) for name, size in memory_now(args.device).items()}
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step} | logs) + "\n")
+        append_jsonl(self.file, {"step": state.global_step} | logs)
 
     def on_save(self, args: TrainConfig, state: TrainerState, *_: Any, **__: Any) -> None:
         """Draws the loss curve."""

@@ -1,6 +1,5 @@
 """Chooses the best checkpoint by its boxes on photos it was not trained on."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from nutrition_vl.data import load_split
 from nutrition_vl.data.sources import photo_file, undecoded
 from nutrition_vl.detector import Detector
-from nutrition_vl.files import read_jsonl, write_atomically
+from nutrition_vl.files import append_jsonl, read_jsonl, write_atomically
 from nutrition_vl.matching import best_iou, iou, is_right
 from nutrition_vl.models.checkpoints import BEST
 from nutrition_vl.models.family import Processor
@@ -82,8 +81,7 @@ class Validation(TrainerCallback):
         score = {"step": state.global_step} | (losses or [{}])[-1]
         score |= box_scores(truths, self._detect(model))
         if state.is_world_process_zero:
-            with self.file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(score) + "\n")
+            append_jsonl(self.file, score)
         scores = [row for row in read_jsonl(self.file) if row["step"] < state.global_step]
         best = max([*scores, score], key=lambda row: (row["mean_iou"], -row["step"]))
         if state.is_world_process_zero:

@@ -49,16 +49,9 @@ def read_coco(
     _add_boxes(lists["annotations"], photos, aside, names, file, skipped)
     require_sizes_not_corners(photos.values(), file)
     used = {label for photo in photos.values() for label in photo.labels}
-    base = Sample(
-        id="",
-        image="",
-        xyxy=[],
-        labels=[],
-        normalized=False,
-        file=str(file),
-        classes=frozenset(coco_classes(lists["categories"], used)),
-        unturned_size="label studio" in str(content.get("info")).lower(),
-    )
+    classes = frozenset(coco_classes(lists["categories"], used))
+    unturned = "label studio" in str(content.get("info")).lower()
+    base = Sample("", "", [], [], False, file=str(file), classes=classes, unturned_size=unturned)
     return _samples(list(photos.values()), base, file, skipped)
 
 

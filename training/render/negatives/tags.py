@@ -1,5 +1,7 @@
 """Price tags: electronic and paper ones, rails full of them, energy labels."""
 
+from dataclasses import replace
+
 from PIL import Image, ImageDraw
 
 from training.render.layout.colours import BLACK, RGB, WHITE, mixed, near, pack_colour, vivid
@@ -92,7 +94,7 @@ def _printed(rng: Rng, image: Image.Image, dark: RGB) -> None:
     """A name, details, a bar code and a large price whose cents stand higher."""
     words, (w, h) = paper.language(rng, 0.85), image.size
     pen = paper.pen(rng, paper.ground_of(image), h * float(rng.uniform(0.07, 0.12)), words)
-    pen = type(pen)(**{**vars(pen), "ink": dark, "grid": False})
+    pen = replace(pen, ink=dark, grid=False)
     lines = [Line((paper.phrase(rng, words, 1, 4).upper(),), True, float(rng.uniform(1, 2)))]
     if chance(rng, 0.7):
         lines.append(Line((paper.phrase(rng, words, 1, 3),)))
