@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import mean
 from tempfile import TemporaryDirectory
 
 import psutil
@@ -23,7 +24,7 @@ from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.running.threads import share_cores
 from tests.helpers.packs import draw
 
-WARM = 16
+WARM, SECONDS = 16, 5
 
 
 def main() -> None:
@@ -85,7 +86,8 @@ def of_ray(small: Path, photos: Path, out: Path) -> dict:
         tree = [driver, *driver.children(recursive=True)]
         memory = sum(sample(process, used) for process in tree)
         points.append((time.monotonic(), sum(used.values()), rows(out), memory / 1e6))
-        time.sleep(2)
+        print(f"{points[-1][2]} rows, {points[-1][3]:.0f} MB", file=sys.stderr, flush=True)
+        time.sleep(SECONDS)
     points = [point for point in points if point[2] >= WARM]
     (start, cpu, first, _), (end, cpu_end, last, _) = points[0], points[-1]
     begin = time.monotonic()
@@ -95,8 +97,16 @@ def of_ray(small: Path, photos: Path, out: Path) -> dict:
         "cpu": (cpu_end - cpu) / (last - first),
         "photos": last - first,
         "memory": [round(memory) for *_, memory in points[:: max(1, len(points) // 12)]],
+        "flat": means(points)[1] / means(points)[0] - 1,
         "again": time.monotonic() - begin,
     }
+
+
+def means(points: list[tuple]) -> tuple[float, float]:
+    """The mean memory of a run's first and second half."""
+    memory = [point[-1] for point in points]
+    half = len(memory) // 2
+    return mean(memory[:half]), mean(memory[half:])
 
 
 def sample(process: psutil.Process, used: dict[int, float]) -> float:
