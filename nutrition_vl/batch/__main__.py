@@ -20,6 +20,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from time import monotonic
@@ -29,6 +30,7 @@ from tqdm import tqdm
 
 from nutrition_vl.cli import command, described, positive, share
 from nutrition_vl.files import git_commit
+from nutrition_vl.models.names import DEVICES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,11 +56,21 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--batch-size", type=positive, default=16, metavar="N", help="photos at a time (default 16)"
     )
+    add("--device", choices=DEVICES, default="auto", help="default: cuda where workers have GPUs")
     add("--workers", type=positive, metavar="N", help="models at work (default: GPUs, else CPUs)")
-    add("--gpus-per-worker", type=float, metavar="G", help="0.5: two share one (default 1 if any)")
+    add("--gpus-per-worker", type=gpus, metavar="G", help="0.5: two share one (default 1 if any)")
     add("--limit", type=positive, metavar="N", help="only the first N photos")
     add("--crops", metavar="DIR", help="also save the tables cut out, in a folder all machines see")
     return options
+
+
+def gpus(text: str) -> float:
+    """Parses a share of a GPU, or a number of GPUs."""
+    with suppress(ValueError):
+        number = float(text)
+        if 0 <= number <= 1 or (number > 0 and number.is_integer()):
+            return number
+    raise argparse.ArgumentTypeError(f"give a share of a GPU or a number of GPUs, not {text}")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -125,10 +137,11 @@ def _answer(
         args.batch_size,
         args.workers,
         args.gpus_per_worker,
+        args.device,
     )
     results.reopen()
     bar = tqdm(total=total, initial=total - len(missing), unit="photo")
-    with bar, cluster(args.address):
+    with bar, cluster(args.address, settings.gpus):
         for rows in _parts(answers(missing, settings), bar):
             results.add(rows)
 

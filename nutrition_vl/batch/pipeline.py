@@ -44,7 +44,8 @@ PREPARED = pa.schema(
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of all workers; `gpus` is the share of a GPU per answering actor."""
+    """The settings of all workers; `gpus` is the share of a GPU per answering actor, None for one
+    where the cluster has GPUs and `device` (auto, cpu or cuda) takes them."""
 
     checkpoint: str
     adapter: str
@@ -53,11 +54,13 @@ class Settings:
     batch_size: int
     workers: int | None
     gpus: float | None
+    device: str = "auto"
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[None]:
-    """Joins a Ray cluster, or starts one on this machine; ValueError where there is none."""
+def cluster(address: str | None, gpus: float | None) -> Iterator[None]:
+    """Joins a Ray cluster, or starts one on this machine; ValueError where there is none, or where
+    this machine has not the GPUs that a worker is to have."""
     os.environ |= QUIET
     import ray
     from ray.util.annotations import RayDeprecationWarning
@@ -81,6 +84,12 @@ def cluster(address: str | None) -> Iterator[None]:
             f" `ray start --head`, or leave --address out ({str(error).splitlines()[0]})"
         ) from error
     try:
+        # A cluster may start machines for them.
+        if not address and (gpus or 0) > ray.cluster_resources().get("GPU", 0):
+            raise ValueError(
+                f"this machine has no {gpus:g} GPUs for a worker: leave --gpus-per-worker out, or"
+                " name a cluster with --address"
+            )
         yield
     finally:
         ray.shutdown()
@@ -148,7 +157,10 @@ def answers(photos: Sequence[Photo], settings: Settings) -> Iterator[pa.Table]:
                     del missing[name]
                 yield table
         except RayError as error:
-            problem = f"no worker can start: {str(error).strip().splitlines()[-1]}"
+            reason = str(error).strip().splitlines()[-1]
+            if reason.startswith("ValueError: "):  # no death: another round would end the same
+                raise ValueError(reason.removeprefix("ValueError: ")) from error
+            problem = f"no worker can start: {reason}"
         failures = failures + 1 if len(missing) == before else 0
         if failures == FAILURES:
             raise ValueError(problem)
@@ -168,21 +180,27 @@ def _round(photos: list[Photo], settings: Settings) -> Iterator[pa.Table]:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     resources = ray.cluster_resources()
     model = {"checkpoint": settings.checkpoint, "adapter": settings.adapter}
-    gpus = settings.gpus if settings.gpus is not None else float("GPU" in resources)
+    has_gpus = "GPU" in resources and settings.device != "cpu"
+    gpus = float(has_gpus) if settings.gpus is None else settings.gpus
+    device = settings.device if settings.device != "auto" else "cuda" if gpus else "cpu"
     workers = settings.workers or _fitting(resources, gpus)
     preparers = int(workers) * 8 if gpus else math.ceil(workers / 4)
     prepared = ray.data.from_items(
         photos, override_num_blocks=math.ceil(len(photos) / settings.batch_size)
     ).map_batches(
         Prepare,
-        fn_constructor_args=(model | {"dtype": "bfloat16" if gpus else "float32"},),
+        fn_constructor_args=(model | {"dtype": "bfloat16" if device == "cuda" else "float32"},),
         batch_size=settings.batch_size,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=preparers),
         num_cpus=1 if gpus else 0,
         batch_format="pyarrow",
         max_restarts=0,
     )
-    options = model | {"threshold": settings.threshold, "crops": settings.crops}
+    options = model | {
+        "threshold": settings.threshold,
+        "crops": settings.crops,
+        "device": device,
+    }
     columns = {
         "checkpoint": settings.checkpoint,
         "adapter": settings.adapter,
@@ -193,7 +211,7 @@ def _round(photos: list[Photo], settings: Settings) -> Iterator[pa.Table]:
         fn_constructor_args=(options, columns),
         batch_size=settings.batch_size,
         compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=1,
+        num_cpus=0 if gpus else 1,  # else those that prepare may take its place
         num_gpus=gpus,
         batch_format="pyarrow",
         max_restarts=0,

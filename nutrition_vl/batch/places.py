@@ -1,15 +1,24 @@
 """Files by name, here or in a bucket: paths, and URLs of every kind that fsspec opens."""
 
+import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from fsspec.core import url_to_fs
 
 from nutrition_vl.files import write_atomically
+
+CLIENT_ERRORS = [
+    ("aiohttp", "ClientError"),
+    ("botocore.exceptions", "BotoCoreError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("gcsfs.retry", "HttpError"),
+]
+TIMEOUT = 120  # seconds for one file; aiohttp's own is 300
 
 
 def is_url(place: str) -> bool:
@@ -29,6 +38,7 @@ def absolute(place: str) -> str:
 
 def opened(place: str) -> tuple[Any, str]:
     """fsspec's filesystem of a place, and the path in it."""
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints tracebacks as well
     with explained(place):
         return url_to_fs(place)
 
@@ -37,7 +47,7 @@ def read(place: str) -> bytes:
     """A file's bytes; FileNotFoundError, PermissionError or ValueError in one sentence."""
     system, path = opened(place)
     with explained(place):
-        return system.cat_file(path)
+        return system.cat_file(path, **({"timeout": TIMEOUT} if system.async_impl else {}))
 
 
 def write(place: str, content: bytes) -> None:
@@ -49,6 +59,17 @@ def write(place: str, content: bytes) -> None:
         else:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(Path(path), content)
+
+
+def create(place: str, content: bytes) -> bool:
+    """Writes a file of a bucket that does not exist yet; False where it does."""
+    system, path = opened(place)
+    try:
+        with explained(place):
+            system.pipe_file(path, content, mode="create")
+    except FileExistsError:
+        return False
+    return True
 
 
 def delete(place: str) -> None:
@@ -92,6 +113,10 @@ def explained(place: str) -> Iterator[None]:
         raise PermissionError(
             f"{place} may not be opened: change its permissions, or give other credentials"
         ) from error
+    except TimeoutError as error:  # its own text is empty
+        raise TimeoutError(
+            f"{place} has not come within {TIMEOUT} s: try it again later"
+        ) from error
     except ImportError as error:  # fsspec names the package that opens such URLs
         raise ValueError(f"{place} needs a package: {error}") from error
     except _client_errors() as error:
@@ -99,14 +124,6 @@ def explained(place: str) -> Iterator[None]:
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
-    """The errors of aiohttp and botocore, which are no OSError."""
-    errors: list[type[Exception]] = []
-    if find_spec("aiohttp"):
-        from aiohttp import ClientError
-
-        errors.append(ClientError)
-    if find_spec("botocore"):
-        from botocore.exceptions import BotoCoreError
-
-        errors.append(BotoCoreError)
-    return tuple(errors)
+    """The errors of clients that are no OSError; one that is not imported has raised none."""
+    modules = [(sys.modules.get(module), name) for module, name in CLIENT_ERRORS]
+    return tuple(getattr(module, name) for module, name in modules if module)

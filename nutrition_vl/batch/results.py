@@ -20,9 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nutrition_vl.batch import places
+from nutrition_vl.batch.claim import Claim
 from nutrition_vl.files import one_writer
 
 MANIFEST, SUCCESS, PART = "manifest.json", "_SUCCESS", "part-"
+REMEDY = "choose another --out"
 BOX = pa.struct(
     {"xyxy": pa.list_(pa.float64()), "label": pa.string(), "confidence": pa.float64()}.items()
 )
@@ -47,15 +49,15 @@ class Results:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
+        self.claim: Claim | None = None
 
     @contextmanager
     def only_command(self) -> Iterator[None]:
-        """Keeps other commands of this machine out of a local folder."""
+        """Keeps other commands out; ValueError where one is at work."""
         if places.is_url(self.folder):
+            self.claim = Claim(self.folder)
+        with self.claim.held() if self.claim else one_writer(Path(self.folder), REMEDY):
             yield
-        else:
-            with one_writer(Path(self.folder), "choose another --out"):
-                yield
 
     @property
     def finished(self) -> bool:
@@ -107,7 +109,7 @@ class Results:
     def finish(self, run: dict[str, Any]) -> dict[str, int]:
         """Counts the rows, completes the manifest and marks the run as complete.
 
-        A photo in two parts, which only two commands at once on a bucket can leave, keeps one row.
+        A photo in two parts, which a command can leave that was paused for long, keeps one row.
         """
         names: set[str] = set()
         counts = {"photos": 0, "boxes": 0, "without_table": 0, "errors": 0}
@@ -136,6 +138,8 @@ class Results:
         return places.join(self.folder, name)
 
     def _write(self, name: str, content: bytes) -> None:
+        if self.claim:
+            self.claim.check()
         places.write(self._at(name), content)
 
 

@@ -4,6 +4,7 @@ import io
 import pickle
 from dataclasses import replace
 from pathlib import PurePosixPath
+from socket import gethostname
 from typing import Any
 
 import torch
@@ -45,9 +46,16 @@ class Prepare:
 class Answer:
     """Turns prepared rows into records of answers, or an `error`, and saves the tables' crops."""
 
-    def __init__(self, checkpoint: str, adapter: str, threshold: float, crops: str | None) -> None:
+    def __init__(
+        self, checkpoint: str, adapter: str, threshold: float, crops: str | None, device: str
+    ) -> None:
         disable_progress_bar()
-        self.detector = Detector.load(checkpoint, adapter=adapter)
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"PyTorch has no CUDA GPU on {gethostname()}, where Ray counts one: install PyTorch"
+                " for CUDA there, or add --device cpu"
+            )
+        self.detector = Detector.load(checkpoint, adapter=adapter, device=device)
         self.threshold, self.crops = threshold, crops
         self.margin = self.detector.margin(adapter)
 

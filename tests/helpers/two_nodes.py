@@ -1,7 +1,7 @@
 """A Ray cluster of two nodes on this machine, in a process of its own that ends both.
 
 Prints its address and the process id of the second node as JSON; with each line on stdin a new
-second node, and another line. Ends with its stdin.
+second node, and another line. Ends with its stdin. Its argument is JSON of more options per node.
 """
 
 import json
@@ -15,10 +15,11 @@ NODE = {"num_cpus": 1, "object_store_memory": 200_000_000}
 
 def main() -> None:
     """Runs the cluster."""
-    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
+    options = NODE | json.loads(sys.argv[1])
+    cluster = Cluster(initialize_head=True, head_node_args=options | {"include_dashboard": False})
     try:
         while True:
-            node = cluster.add_node(**NODE)
+            node = cluster.add_node(**options)
             (raylet,) = node.all_processes["raylet"]
             print(json.dumps([cluster.address, raylet.process.pid]), flush=True)
             if not sys.stdin.readline():

@@ -15,3 +15,21 @@ def small(tmp_path_factory):
     shutil.copytree(DEMO / "adapter", folder)
     load_processor(folder, PixelBudget(80, 80)).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A real S3 server on loopback with a bucket of four photos, credentials in the environment."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    for name, value in (settings | keys).items():
+        monkeypatch.setenv(name, value)
+    kind = pytest.importorskip("s3fs").S3FileSystem
+    kind.clear_instance_cache()  # of an earlier server
+    system = kind(skip_instance_cache=True)
+    system.makedirs("packs", exist_ok=True)
+    yield system
+    server.stop()

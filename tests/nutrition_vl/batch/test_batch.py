@@ -8,16 +8,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fsspec.config
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from eval.predictions.predictions import Truth
 from eval.predictions.read import read
+from nutrition_vl.batch import places
 from nutrition_vl.batch.__main__ import _description, main, parser
 from nutrition_vl.batch.child import Child
+from nutrition_vl.batch.pipeline import _read
 from nutrition_vl.batch.results import SCHEMA, Results
 from nutrition_vl.batch.source import list_photos, read_photo
 from tests.helpers.broken_decoder.sitecustomize import MARK
@@ -101,6 +106,58 @@ def test_a_photo_that_is_gone_is_named_as_stream_names_it(tmp_path):
         read_photo(photo)
 
 
+@pytest.fixture
+def server(photos):
+    """A server on loopback: one photo, one page that breaks, one that never comes, nothing else."""
+    end = threading.Event()
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path == "/slow.jpg":
+                end.wait()
+            statuses = {"/good.jpg": 200, "/broken.jpg": 500}
+            self.send_response(statuses.get(self.path, 404))
+            self.end_headers()
+            if self.path == "/good.jpg":
+                self.wfile.write((photos / "pack_0000.jpg").read_bytes())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as pages:
+        threading.Thread(target=pages.serve_forever).start()
+        yield f"http://127.0.0.1:{pages.server_port}"
+        end.set()
+        pages.shutdown()
+
+
+def test_urls_of_a_server_are_photos_and_each_failure_is_its_rows_alone(
+    server, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(places, "TIMEOUT", 1)
+    names = ("good", "gone", "broken", "slow")
+    (tmp_path / "list.txt").write_text("".join(f"{server}/{name}.jpg\n" for name in names))
+    good, *failures = map(_read, list_photos(str(tmp_path / "list.txt")))
+    content = (photos / "pack_0000.jpg").read_bytes()
+    assert good == {"photo": f"{server}/good.jpg", "file": content}
+    gone, broken, slow = [one["error"] for one in failures]
+    assert gone == f"there is no photo {server}/gone.jpg"
+    assert broken.startswith(f"{server}/broken.jpg cannot be opened: 500")
+    assert slow == f"{server}/slow.jpg has not come within 1 s: try it again later"
+
+
+def test_a_google_bucket_without_its_package_or_credentials_is_one_sentence(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "gcsfs", None)
+        with pytest.raises(ValueError, match=r"^gs://packs/x needs a package: .*gcsfs"):
+            list_photos("gs://packs/x")
+    pytest.importorskip("gcsfs")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
+    monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "google_default"})
+    with pytest.raises(ValueError, match=r"^gs://packs/x cannot be opened: .*/nowhere\.json"):
+        list_photos("gs://packs/x")
+
+
 def sentence(capsys, *words):
     """The one line on stderr of a command that cannot start."""
     assert main([str(word) for word in words]) == 2
@@ -142,6 +199,16 @@ def test_a_cluster_that_is_not_there_is_one_sentence(photos, tmp_path, capsys):
     words = (photos, "--out", tmp_path / "out")
     line = sentence_at_end(capsys, *words, "--address", "127.0.0.1:9")
     assert line.startswith("nutrition_vl.batch: there is no Ray cluster at 127.0.0.1:9: start one")
+
+
+def test_gpus_that_are_not_there_are_one_sentence(photos, tmp_path, capsys):
+    pytest.importorskip("ray")
+    words = (photos, "--out", tmp_path / "out", "--gpus-per-worker")
+    assert "this machine has no 9 GPUs for a worker" in sentence_at_end(capsys, *words, "9")
+    for share in ("1.5", "-1", "nan", "half"):
+        with pytest.raises(SystemExit):
+            main([str(word) for word in (*words, share)])
+        assert f"give a share of a GPU or a number of GPUs, not {share}" in capsys.readouterr().err
 
 
 def sentence_at_end(capsys, *words):
@@ -277,7 +344,8 @@ def test_a_crop_that_cannot_be_written_stops_the_work_and_blames_no_photo(small,
     row = {"photo": "pack.png", "file": photo.getvalue()}
     (prepared,) = Child("prepare", options | {"dtype": "float32"}).results([row])
     (tmp_path / "pack_table_1.jpg").mkdir()  # in the way of the crop
-    child = Child("answer", options | {"threshold": 0.4, "crops": str(tmp_path)})
+    more = {"threshold": 0.4, "crops": str(tmp_path), "device": "cpu"}
+    child = Child("answer", options | more)
     with pytest.raises(ValueError, match=r"pack_table_1\.jpg"):
         child.results([row | prepared])
 

@@ -24,6 +24,7 @@ PHOTOS = int(os.environ.get("BATCH_PHOTOS", "36"))
 KILLS = int(os.environ.get("BATCH_KILLS", "1"))
 # Ray gives workers a niceness of 15, which starves them next to other processes.
 CALM = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 DEADLY = {"PYTHONPATH": str(ROOT / "tests" / "helpers" / "broken_decoder")}
 
 
@@ -42,8 +43,8 @@ def finished(process):
 class Cluster:
     """The two nodes of two_nodes.py."""
 
-    def __init__(self):
-        command = [sys.executable, "-m", "tests.helpers.two_nodes"]
+    def __init__(self, **options):
+        command = [sys.executable, "-m", "tests.helpers.two_nodes", json.dumps(options)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=os.environ | CALM | DEADLY, text=True, **pipes
@@ -71,6 +72,38 @@ def cluster():
     yield nodes
     nodes.process.communicate()
     assert not nodes.workers()
+
+
+@pytest.fixture
+def gpus():
+    """Two nodes with a GPU each, which Ray counts and which no PyTorch finds."""
+    nodes = Cluster(num_gpus=1)
+    yield nodes
+    nodes.process.communicate()
+
+
+def devices(nodes):
+    """The CUDA_VISIBLE_DEVICES of the processes that hold the model, which their workers set."""
+    try:
+        below = psutil.Process(nodes.process.pid).children(recursive=True)
+        holders = [one for one in below if "Answer" in " ".join(one.cmdline()[:1])]
+        return [child.environ()[VISIBLE] for one in holders for child in one.children()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_answering_workers_get_a_gpu_each_and_never_take_the_cpu_for_one(gpus, small, tmp_path):
+    photos, visible = draw(tmp_path / "photos", 7), []
+    words = (photos, "--out", tmp_path / "out", "--checkpoint", small, "--address", gpus.address)
+    code, stderr = finished(batch(*words))
+    assert code == 2 and "PyTorch has no CUDA GPU on" in stderr.splitlines()[-1], stderr
+    running = batch(*words, "--device", "cpu", "--gpus-per-worker", "1")
+    wait_for(lambda: visible.append(devices(gpus)) or visible[-1] == ["0", "0"], running)
+    code, stderr = finished(running)
+    assert code == 1 and "8 photos" in stderr, stderr
+    assert visible[-1] == ["0", "0"]
+    expected = comparable([*streamed(small, photos).values()])
+    assert comparable(Results(str(tmp_path / "out")).rows()) == expected
 
 
 def parts(folder):
@@ -117,22 +150,6 @@ def test_kills_lose_no_photo_and_double_none(cluster, small, tmp_path):
             error = f"{name} ended its worker twice: leave it out, or save it again"
             expected[name] = {"photo": name, "error": error}
     assert comparable(rows) == comparable([*expected.values()])
-
-
-@pytest.fixture
-def bucket(monkeypatch):
-    """A real S3 server on loopback with a bucket of four photos, credentials in the environment."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
-    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    for name, value in (settings | keys).items():
-        monkeypatch.setenv(name, value)
-    system = pytest.importorskip("s3fs").S3FileSystem(skip_instance_cache=True)
-    system.makedirs("packs", exist_ok=True)
-    yield system
-    server.stop()
 
 
 def test_a_bucket_is_source_and_target(bucket, small, tmp_path):
