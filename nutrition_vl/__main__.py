@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add("--threshold", type=share, metavar="P", help="minimum confidence of boxes (default 0.4)")
     add("--quantization", metavar="Q", help="nf4, nf4-single, int8 or none (default: as trained)")
     add("--decoder", default="fast", help="fast, or generate: plain transformers, the same boxes")
+    add("--attention", default="math", help="math, or sdpa: fused kernels, faster on a GPU")
     add(
         "--second-look",
         action=argparse.BooleanOptionalAction,
@@ -152,6 +153,7 @@ def _detect(
         device=args.device,
         quantization=args.quantization,
         decoder=args.decoder,
+        attention=args.attention,
         second_look=args.second_look,
     )
     detections = detector.stream(

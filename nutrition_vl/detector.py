@@ -3,34 +3,31 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from PIL import Image
 
 from nutrition_vl.answer import Answer, Detection
 from nutrition_vl.confidence import Calibration
-from nutrition_vl.decoding.cuda_graphs import Eager, Graphs
 from nutrition_vl.decoding.decoded import Decoded
 from nutrition_vl.decoding.decoder import Decoder
 from nutrition_vl.decoding.generate import generate
 from nutrition_vl.decoding.grammar import Spelling, State
 from nutrition_vl.decoding.inputs import ModelInputs
+from nutrition_vl.decoding.kernels.cuda_graphs import Eager, Graphs
 from nutrition_vl.looks import second_look as second
 from nutrition_vl.looks.sources import Source, prepare_inputs
 from nutrition_vl.models.adapters import Adapters, base_processor, fitting
 from nutrition_vl.models.checkpoints import resolve
 from nutrition_vl.models.family import Model, Processor
 from nutrition_vl.models.load import load_base
-from nutrition_vl.models.names import NONE
-from nutrition_vl.models.quantization import check_quantization
+from nutrition_vl.models.names import DECODERS, DETECTION_ATTENTIONS, NONE, check_choice
+from nutrition_vl.models.quantization import check_quantization, is_int8
 from nutrition_vl.models.runtime import detect_runtime
-from nutrition_vl.running.batching import prefetch, run_in_halves
-
-DECODERS = ("fast", "generate")
+from nutrition_vl.running.batching import batches, run_in_halves
 
 
 class Detector:
@@ -47,11 +44,13 @@ class Detector:
         decoder: str = "fast",
         check_prompt: bool = True,
         second_look: bool | None = None,
+        attention: str = "math",
     ) -> None:
-        if decoder not in DECODERS:
-            raise ValueError(f"unknown decoder {decoder!r}: use one of {', '.join(DECODERS)}")
+        check_choice("decoder", decoder, DECODERS)
+        check_choice("attention", attention, DETECTION_ATTENTIONS)
         self.base, self.model, self.processor = base, model, processor
         self.plain, self.second_look = decoder == "generate", second_look
+        self.attention = attention
         self.forced: Sequence[int] = ()  # the tokens of every answer, for benchmarks
         self._adapters = Adapters(base, model, processor, check_prompt)
         self._current = NONE
@@ -68,14 +67,16 @@ class Detector:
         decoder: str = "fast",
         check_prompt: bool = True,
         second_look: bool | None = None,
+        attention: str = "math",
     ) -> Self:
         """The detector of a checkpoint; `adapter` is its own (True), another by name, or "none".
 
         `quantization` is one of QUANTIZATIONS, by default the one on the checkpoint's card.
         `decoder` "generate" detects by plain transformers: the same boxes, slower. `check_prompt`
         refuses adapters trained with another prompt. `second_look` detects boxes in doubt again on
-        a crop, by default where the checkpoint's card says so. Raises FileNotFoundError or
-        ValueError, in one sentence, for anything missing or unfit.
+        a crop, by default where the checkpoint's card says so. `attention` "sdpa" is faster on a
+        GPU, and rounds by machine. Raises FileNotFoundError or ValueError, in one sentence, for
+        anything missing or unfit.
         """
         runtime, source = detect_runtime(device), resolve(checkpoint, check_prompt)
         bits = check_quantization(quantization or source.quantization)
@@ -85,14 +86,15 @@ class Detector:
             fitting(chosen, source.base, check_prompt)  # before minutes of loading the base
         model = load_base(source.base, runtime, source.revision, bits)
         processor = base_processor(source)
-        detector = cls(source.base, model, processor, decoder, check_prompt, second_look)
+        options = decoder, check_prompt, second_look, attention
+        detector = cls(source.base, model, processor, *options)
         detector.use_adapter(chosen)
         return detector
 
     @classmethod
-    def around(cls, model: Model, processor: Processor, decoder: str = "fast") -> Self:
+    def around(cls, model: Model, processor: Processor, **options: Any) -> Self:
         """The detector of a model in memory, with the adapter that is active in it."""
-        return cls(None, model, processor, decoder)
+        return cls(None, model, processor, **options)
 
     @property
     def adapters(self) -> list[str]:
@@ -107,8 +109,10 @@ class Detector:
     @cached_property
     def decoder(self) -> Decoder:
         """The fast decoder."""
-        runner = Graphs() if self.model.device.type == "cuda" else Eager()
-        return Decoder(self.model, self.start, runner)
+        # LLM.int8 synchronises with the CPU, which a capture forbids.
+        graphs = self.model.device.type == "cuda" and not is_int8(self.model)
+        runner = Graphs() if graphs else Eager()
+        return Decoder(self.model, self.start, runner, flash=self.attention == "sdpa")
 
     def use_adapter(self, checkpoint: str | Path | None) -> None:
         """Detects with this adapter from now on; None or "none" is the bare base.
@@ -173,14 +177,14 @@ class Detector:
             processor = self._adapters[name].processor
         prepare = partial(prepare_inputs, processor=processor, model=self.model)
         on_cpu = self.model.device.type == "cpu"  # the model needs its cores
-        ahead = map(prepare, sources) if on_cpu else prefetch(prepare, sources, 2 * batch_size)
-        while batch := list(islice(ahead, batch_size)):
-            yield from self._detect_batch(batch, name, threshold, free)
+        for batch, upcoming in batches(prepare, sources, batch_size, ahead=not on_cpu):
+            detections = self._look(batch, name, free, upcoming)
+            yield from self._confirmed(detections, name, threshold, free)
 
-    def _detect_batch(
-        self, batch: Sequence[ModelInputs | Detection], name: str, threshold: float, free: bool
+    def _confirmed(
+        self, detections: list[Detection], name: str, threshold: float, free: bool
     ) -> Iterator[Detection]:
-        detections = self._look(batch, name, free)
+        """The detections above the threshold, after a second look where one is due."""
         used = self._adapters[name]
         twice = used.second_look if self.second_look is None else self.second_look
         if twice and not free:
@@ -194,13 +198,17 @@ class Detector:
             yield replace(one, answer=one.answer and one.answer.above(threshold))
 
     def _look(
-        self, batch: Sequence[ModelInputs | Detection], name: str, free: bool
+        self,
+        batch: Sequence[ModelInputs | Detection],
+        name: str,
+        free: bool,
+        upcoming: Sequence[ModelInputs | Detection] = (),
     ) -> list[Detection]:
         """One look at each photo of a batch; errors stay."""
-        inputs = [one for one in batch if isinstance(one, ModelInputs)]
+        inputs = _inputs(batch)
         start = perf_counter()
         with self._lock, self._adapters.switched_to(name):
-            decode = self._decoding(name, free)
+            decode = self._decoding(name, free, _inputs(upcoming))
             answers = iter(run_in_halves(decode, inputs, self._clear) if inputs else [])
         seconds = (perf_counter() - start) / max(1, len(inputs))
         return [
@@ -210,10 +218,14 @@ class Detector:
             for one in batch
         ]
 
-    def _decoding(self, name: str, free: bool) -> Callable[[Sequence[ModelInputs]], list[Decoded]]:
-        start = None if free else self.start
-        plain = partial(generate, self.model, self.processor.tokenizer, start=start)
-        decode = plain if free or self.plain else partial(self.decoder.decode, adapter=name)
+    def _decoding(
+        self, name: str, free: bool, upcoming: Sequence[ModelInputs]
+    ) -> Callable[[Sequence[ModelInputs]], list[Decoded]]:
+        if free or self.plain:
+            start = None if free else self.start
+            decode = partial(generate, self.model, self.processor.tokenizer, start=start)
+        else:
+            decode = partial(self.decoder.decode, adapter=name, upcoming=upcoming)
         return partial(decode, forced=self.forced)
 
     def _clear(self) -> None:
@@ -232,3 +244,7 @@ class Detector:
         tokenizer = used.processor.tokenizer
         answer = Answer.from_decoded(decoded, photo.size, tokenizer, used.calibration, seconds)
         return Detection(photo, answer)
+
+
+def _inputs(batch: Sequence[ModelInputs | Detection]) -> list[ModelInputs]:
+    return [one for one in batch if isinstance(one, ModelInputs)]

@@ -38,18 +38,20 @@ ROOMS = {
     "nutrition_vl.data": "boxes cli nutrition_vl.data.formats",
     "nutrition_vl.data.formats": "boxes data",
     "nutrition_vl.models": "confidence prompts",
-    "nutrition_vl.decoding": "boxes models prompts",
+    "nutrition_vl.decoding.kernels": "models",
+    "nutrition_vl.decoding": "nutrition_vl.decoding.kernels boxes models prompts",
     "nutrition_vl.answer": "boxes confidence decoding models",
     "nutrition_vl.looks": "answer confidence data decoding models",
-    "nutrition_vl.detector": "answer confidence decoding looks models running",
+    "nutrition_vl.detector": "nutrition_vl.decoding.kernels answer confidence decoding looks models"
+    " running",
     "nutrition_vl.__main__": "answer cli data detector draw models running",
     "nutrition_vl.calibrate": "cli confidence data detector looks matching models",
     "nutrition_vl.batch": "nutrition_vl.data.formats answer cli data decoding detector export files"
     " looks models running",
-    "nutrition_vl.bench": "cli files data decoding detector models",
+    "nutrition_vl.bench": "nutrition_vl.decoding.kernels cli files data decoding detector models",
     "training.settings": "CORE",
     "training.examples": "CORE",
-    "training.fast_step": "CORE examples",
+    "training.fast_step": "CORE nutrition_vl.decoding.kernels examples",
     "training.plan": "CORE settings examples fast_step",
     "training.run": "CORE settings examples plan",
     "training.memory": "CORE settings examples fast_step plan run",
@@ -85,7 +87,7 @@ HOMES = {
     "LoraConfig(": "training/settings/recipes.py",
     ".model.from_pretrained(": "nutrition_vl/models/load.py",
     ".processor.from_pretrained(": "nutrition_vl/models/load.py",
-    "CUDAGraph(": "nutrition_vl/decoding/cuda_graphs.py",
+    "CUDAGraph(": "nutrition_vl/decoding/kernels/cuda_graphs.py",
     "past_key_values": "nutrition_vl/decoding/decoder.py",
 }
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nutrition_vl.bench.timing import Bench
 
 PHONE = (1200, 1600)  # pixels the embedded photos are enlarged to, as a phone would send them
-UNMERGED, MERGED = "NF4, unmerged LoRA, math attention", "unquantised, merged LoRA, math attention"
+UNMERGED, MERGED = "NF4, unmerged LoRA", "unquantised, merged LoRA"
 WAYS = (GENERATE, STATIC, OURS)
 
 
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--batch-sizes", type=positive, nargs="+", default=[1, 4, 16], metavar="N", help="(1 4 16)")
     add("--repeats", type=positive, default=20, metavar="N", help="photos timed one by one (20)")
     add("--device", default="auto", help="auto, cpu or cuda (default auto, a GPU if any)")
+    add("--attention", default="math", help="of ours: math, or sdpa: fused kernels")
     add("--merged", action="store_true", help="merge the adapter into an unquantised base")
     add("--busy", type=positive, metavar="N", help="time the command next to N busy processes")
     add("--out", type=folder, metavar="DIR", help="where JSON and Markdown go, docs/benchmarks say")
@@ -67,7 +68,7 @@ def _run(args: argparse.Namespace) -> int:
     from nutrition_vl.bench.timing import Bench
 
     with photos(args.photos) as files:
-        detector = opened(args.checkpoint, args.device, args.merged)
+        detector = opened(args.checkpoint, args.device, args.merged, args.attention)
         for results in measure(args, Bench(detector, files)):
             if args.out:
                 save(results, args.out)
@@ -88,6 +89,7 @@ def measure(args: argparse.Namespace, bench: "Bench") -> Iterator[dict[str, Any]
         "prompt_tokens": len(inputs.ids),
         "answer_tokens": len(bench.script),
         "model": MERGED if args.merged else UNMERGED,
+        "attention": args.attention,
         "absent": bench.absent,
         "latency_s": {},
         "photos_per_s": {},
@@ -107,6 +109,7 @@ def command_line(args: argparse.Namespace, device: str) -> str:
     """The command that measures the same again."""
     words = ["--checkpoint", args.checkpoint, "--device", device, "--batch-sizes"]
     words += [*map(str, args.batch_sizes), "--repeats", str(args.repeats)]
+    words += ["--attention", args.attention] if args.attention != "math" else []
     words += ["--merged"] if args.merged else []
     words += ["--photos", str(args.photos)] if args.photos else []
     return shlex.join(["python", "-m", "nutrition_vl.bench", *words])
@@ -117,6 +120,7 @@ def save(results: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = Path(results["checkpoint"]).name.replace(":", "-")
     name += "-merged" if results["model"] == MERGED else ""
+    name += "-sdpa" if results["attention"] == "sdpa" else ""
     file = folder / f"bench-{name}-{results['device']}"
     text = json.dumps(results, indent=2) + "\n"
     file.with_suffix(".json").write_text(text, encoding="utf-8")
@@ -131,8 +135,8 @@ def page(results: dict[str, Any]) -> str:
         f"# {results['checkpoint']} on {results['hardware']}",
         f"`{results['command']}` at {results['commit']}, Python {results['python']}, {versions}."
         f" {results['image_tokens']} image tokens, prompts of {results['prompt_tokens']},"
-        f" answers of {results['answer_tokens']}; {results['model']} (in the static column the"
-        " library's own).",
+        f" answers of {results['answer_tokens']}; {results['model']}. Attention: math in"
+        f" `generate`, {results['attention']} in ours, the library's own in the static column.",
         _table(("", *WAYS, "times faster"), [*_latencies(results), *_rates(results)]),
         "Faster than the better of both `generate`. Photos per second include reading files, which"
         " ours does while the model works." + results["absent"],

@@ -11,7 +11,7 @@ from nutrition_vl.models.random_weights import add_random_adapter, is_random, ra
 from nutrition_vl.models.runtime import Runtime, detect_runtime
 
 
-def opened(checkpoint: str, device: str, merged: bool = False) -> Detector:
+def opened(checkpoint: str, device: str, merged: bool = False, attention: str = "math") -> Detector:
     """The detector of a checkpoint, or of random weights with a random adapter.
 
     A `merged` one has no quantisation: bfloat16 on a GPU, float32 on a CPU.
@@ -24,9 +24,9 @@ def opened(checkpoint: str, device: str, merged: bool = False) -> Detector:
     elif merged:
         adapted, processor = _adapted(checkpoint, runtime)
     else:
-        return Detector.load(checkpoint, device=device)
+        return Detector.load(checkpoint, device=device, attention=attention)
     model = adapted.merge_and_unload() if merged else adapted.get_base_model()
-    return Detector.around(model, processor)
+    return Detector.around(model, processor, attention=attention)
 
 
 def _adapted(checkpoint: str, runtime: Runtime) -> tuple[PeftModel, Processor]:

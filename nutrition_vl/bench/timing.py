@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from nutrition_vl.bench import GENERATE, OURS, STATIC
 from nutrition_vl.data.photos import open_photo
-from nutrition_vl.decoding.cuda_graphs import Eager
 from nutrition_vl.decoding.decoded import Decoded
 from nutrition_vl.decoding.decoder import Decoder
 from nutrition_vl.decoding.generate import generate, greedy, next_logits
 from nutrition_vl.decoding.inputs import ModelInputs, collate
+from nutrition_vl.decoding.kernels.cuda_graphs import Eager
 from nutrition_vl.detector import Detector
 from nutrition_vl.models.names import NONE
 
@@ -43,7 +43,7 @@ class Bench:
         spelling = self.decoder.start.spelling
         self.script = [*spelling.spell(BOX), spelling.end]
         detector.detect(self.photos[:1])  # after which the adapter stays in use
-        plain = Detector.around(detector.model, detector.processor, "generate")
+        plain = Detector.around(detector.model, detector.processor, decoder="generate")
         detector.forced = plain.forced = self.script
         self.ways = {GENERATE: plain.detect, OURS: detector.detect, STATIC: self.static_cache}
         compiles = detector.model.device.type == "cuda" and not _quantized(detector.model)

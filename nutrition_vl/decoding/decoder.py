@@ -2,7 +2,8 @@
 
 Tokens that the grammar forces and frequent ones go through the model together with the token before
 them and stay as far as the model agrees (speculative decoding, arXiv:2211.17192, with a draft that
-costs nothing). The answer is that of decoding token by token, in half the steps.
+costs nothing). The answer is that of decoding token by token, in half the steps. On a GPU the tower
+encodes the next batch meanwhile.
 
 Replaces: transformers' `generate` with a grammar. Speed: a 7B photo takes 0.23 s instead of 1.1
 (H100, docs/benchmarks/bench-random-7b-cuda.md), instead of 0.29 compiled (docs/results.md).
@@ -11,44 +12,56 @@ Remove when: `generate` drafts inside a grammar, on a static cache, in batches o
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from nutrition_vl.decoding.attention import math_attention
-from nutrition_vl.decoding.cpu_matmul import replaced, unpacked_layers
-from nutrition_vl.decoding.cuda_graphs import Eager
+from nutrition_vl.decoding.attention import grouped
 from nutrition_vl.decoding.decoded import Decoded, summarize
 from nutrition_vl.decoding.draft import Draft
 from nutrition_vl.decoding.grammar import State
 from nutrition_vl.decoding.inputs import ModelInputs
+from nutrition_vl.decoding.kernels.cpu_matmul import replaced, unpacked_layers
+from nutrition_vl.decoding.kernels.cuda_graphs import Eager
 from nutrition_vl.decoding.kv_cache import StaticKVCache
-from nutrition_vl.decoding.vision import encode_image
+from nutrition_vl.decoding.vision import Tower
 from nutrition_vl.models.family import Model
 
 
 class Decoder:
-    """Decodes answers of one model; calls `on_stage` with each stage's name when it is over."""
+    """Decodes answers of one model; calls `on_stage` with each stage's name when it is over.
 
-    def __init__(self, model: Model, start: State, runner: Eager) -> None:
-        self.model, self.start, self.runner = model, start, runner
+    With `flash`, tower and prefill use PyTorch's fused attention, which rounds by machine.
+    """
+
+    def __init__(self, model: Model, start: State, runner: Eager, flash: bool = False) -> None:
+        self.model, self.start, self.runner, self.flash = model, start, runner, flash
+        self.tower = Tower(model, type(runner)())
         self.on_stage: Callable[[str], None] = lambda stage: None
         self.cache: StaticKVCache | None = None
         self.alphabet = torch.tensor(start.spelling.alphabet, device=model.device)
-        self.unpacked = unpacked_layers(model)
+        self.unpacked, self.fused = unpacked_layers(model), _fused_kernels(model)
 
     @torch.inference_mode()
     def decode(
-        self, inputs: Sequence[ModelInputs], adapter: str, forced: Sequence[int] = ()
+        self,
+        inputs: Sequence[ModelInputs],
+        adapter: str,
+        forced: Sequence[int] = (),
+        upcoming: Sequence[ModelInputs] = (),
     ) -> list[Decoded]:
         """One answer per photo, which begins with the `forced` tokens.
 
         `adapter` names the adapter in use: CUDA graphs of one are not replayed for another.
+        `upcoming` are the inputs of the next call.
         """
         parts = self.model.model.visual, self.model.model.language_model
-        with math_attention(*(part.config for part in parts)), replaced(self.unpacked):
+        attention = grouped(*(part.config for part in parts), flash=self.flash)
+        with attention, self.fused(), replaced(self.unpacked):
             # 1) the vision tower, photo by photo
-            images = [self._encode_image(one, adapter) for one in inputs]
+            images = self.tower.encode(inputs, adapter)
             self.on_stage("vision")
             # 2) prefill: the prompts and the first draft tokens
             drafts = [
@@ -57,6 +70,7 @@ class Decoder:
             ]
             self._prefill(drafts, inputs, images, adapter)
             self.on_stage("prefill")
+            self.tower.encode_ahead(upcoming, adapter)
             # 3) draft and verify until every answer has ended
             while any(draft.open for draft in drafts):
                 self._step(drafts, adapter)
@@ -67,18 +81,12 @@ class Decoder:
 
     def clear(self) -> None:
         """Frees all memory that the next call would use again."""
+        self.tower.clear()
+        self._clear_cache()
+
+    def _clear_cache(self) -> None:
         self.cache = None
         self.runner.clear()
-
-    def _encode_image(self, inputs: ModelInputs, adapter: str) -> Tensor:
-        """The image tokens (tokens, width) of a photo."""
-        tower, device = self.model.model.visual, self.model.device
-
-        def encode(pixels: Tensor, positions: Tensor) -> Tensor:
-            return encode_image(tower, pixels, positions, inputs.grid)
-
-        tensors = inputs.pixels.to(device), inputs.patch_positions.to(device)
-        return self.runner.run((adapter, "vision"), encode, *tensors).clone()
 
     def _prefill(
         self,
@@ -153,7 +161,7 @@ class Decoder:
         """Hidden states (photos, width, hidden) of tokens that attend to slots up to their own."""
         assert self.cache is not None
         self.cache.slots, self.cache.extent = slots, extent
-        # True is masked, the opposite of SDPA's boolean masks: `math_attention` reads it so.
+        # True is masked, the opposite of SDPA's boolean masks: `grouped` reads it so.
         masked = torch.arange(extent, device=slots.device) > slots[..., None]
         return self.model.model.language_model(
             inputs_embeds=embeds,
@@ -183,6 +191,17 @@ class Decoder:
             if self.cache.photos >= photos and self.cache.length >= length:
                 return
             photos, length = max(photos, self.cache.photos), max(length, self.cache.length)
-        self.clear()
+        self._clear_cache()
         weight = self.model.get_input_embeddings().weight
         self.cache = StaticKVCache(self.model.config.text_config, photos, length, weight)
+
+
+def _fused_kernels(model: Model) -> Callable[[], AbstractContextManager[None]]:
+    """The context in which a model on a GPU runs fused kernels."""
+    if model.device.type == "cpu":
+        return nullcontext
+    try:  # here and not above: without a GPU there is no need of Triton
+        from nutrition_vl.decoding.kernels.gpu_elementwise import fused_kernels
+    except ImportError:  # PyTorch for Windows
+        return nullcontext
+    return partial(fused_kernels, model)

@@ -1,10 +1,11 @@
 """The model families: their classes, the names of their parts, whether they have fast layers.
 
 Another family is another entry of FAMILIES. These files know more of Qwen2-VL than its entry says:
-boxes.py, decoding/grammar.py and decoding/structural_tag.py (its box text), decoding/inputs.py and
-decoding/vision.py (rotary positions, tower), random_weights.py and
-training/plan/parameter_counts.py (shapes), training/settings/recipes.py (modules of the tower),
-training/fast_step/layers.py (the written layer), training/demo_model (a small model of it). Types
+boxes.py, decoding/grammar.py and decoding/structural_tag.py (its box text), decoding/inputs.py,
+decoding/vision.py and decoding/kernels/gpu_elementwise.py (rotary positions, tower),
+random_weights.py and training/plan/parameter_counts.py (shapes), training/settings/recipes.py
+(modules of the tower), training/fast_step/layers.py (the written layer), training/demo_model (a
+small model of it). Types
 elsewhere are `Model`, `Processor` and `Config`: with a second family, unions.
 """
 

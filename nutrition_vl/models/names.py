@@ -8,6 +8,15 @@ INT8 = "int8"
 NONE = "none"
 FOUR_BIT = (NF4, NF4_SINGLE)
 QUANTIZATIONS = (*FOUR_BIT, INT8, NONE)
+DECODERS = ("fast", "generate")
+DETECTION_ATTENTIONS = ("math", "sdpa")
 # The default of command, page and eval. F1 is maximal at a threshold of half the maximum (Lipton et
 # al. 2014, arXiv:1402.1892): 0.48 where F1 is 0.96. It was chosen lower, by 117 real photos.
 THRESHOLD = 0.4
+
+
+def check_choice(setting: str, value: str, choices: tuple[str, ...]) -> str:
+    """The value, if it is one of the choices; ValueError otherwise."""
+    if value not in choices:
+        raise ValueError(f"unknown {setting} {value!r}: use one of {', '.join(choices)}")
+    return value

@@ -7,20 +7,25 @@ from typing import Any
 from accelerate.hooks import remove_hook_from_submodules
 from accelerate.utils import parse_flag_from_env
 from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn import Linear4bit
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import Tensor
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from nutrition_vl.models.family import QWEN2_VL, Family, part_of
-from nutrition_vl.models.names import INT8, NF4, NF4_SINGLE, NONE, QUANTIZATIONS
+from nutrition_vl.models.names import (
+    INT8,
+    NF4,
+    NF4_SINGLE,
+    NONE,
+    QUANTIZATIONS,
+    check_choice,
+)
 from nutrition_vl.models.runtime import Runtime
 
 
 def check_quantization(name: str) -> str:
     """The name, if it is one of QUANTIZATIONS; ValueError otherwise."""
-    if name not in QUANTIZATIONS:
-        raise ValueError(f"unknown quantization {name!r}: use one of {', '.join(QUANTIZATIONS)}")
-    return name
+    return check_choice("quantization", name, QUANTIZATIONS)
 
 
 def nf4_config(
@@ -124,6 +129,11 @@ def keep_float32_matmul(model: PreTrainedModel) -> PreTrainedModel:
             layer.compute_dtype = model.dtype  # a base saved in 4 bit brings its own
             layer.support_avx512bf16_for_cpu = False
     return model
+
+
+def is_int8(model: PreTrainedModel) -> bool:
+    """True for a model with LLM.int8 layers (arXiv:2208.07339)."""
+    return any(isinstance(layer, Linear8bitLt) for layer in model.modules())
 
 
 def unpacked_weights(model: PreTrainedModel, limit: int) -> dict[Linear4bit, Tensor]:

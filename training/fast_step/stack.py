@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nutrition_vl.decoding.cuda_graphs import Graph
+from nutrition_vl.decoding.kernels.cuda_graphs import Graph
 from training.fast_step.layers import Layer, Trace
 
 MULTIPLE = 32  # lengths are padded to one of it, so that shapes recur

@@ -29,6 +29,7 @@ FOUND = {
     "prompt_tokens": 665,
     "answer_tokens": 24,
     "model": "unquantised",
+    "attention": "math",
     "absent": "",
     "latency_s": {
         "generate": {"p50": 1.0, "p95": 2.0, "peak_gib": 7.0},

@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import Qwen2VLConfig
 
-from nutrition_vl.decoding.attention import GROUPED, grouped_attention, math_attention
+from nutrition_vl.decoding.attention import GROUPED, grouped, grouped_attention
 
 
 def draw(*shape, seed=0):
@@ -29,6 +29,19 @@ def test_it_is_the_attention_of_pytorch(masked, tokens, groups):
     assert torch.allclose(seen, own.transpose(1, 2), atol=1e-6)
 
 
+@pytest.mark.parametrize("heads", [2, 6])
+def test_flash_attention_is_the_same_without_a_mask_and_in_a_prefill(heads):
+    query, keys = draw(2, heads, 9, 16), draw(2, 2, 2, 20, 16, seed=1)
+    key, value = keys[:, :, :, :9]
+    later = torch.arange(9) > torch.arange(9)[:, None]
+    masks = [later.expand(2, 1, 9, 9)] + ([None] if heads == 2 else [])
+    for mask in masks:
+        inputs = torch.nn.Identity(), query, key, value, mask, 0.25
+        exact, _ = grouped_attention(*inputs)
+        fused, _ = grouped_attention(*inputs, flash=True)
+        assert torch.allclose(fused, exact, atol=1e-6)
+
+
 def test_strided_keys_and_values_are_read_as_they_are():
     query, key, value = draw(3, 2, 7, 4, 16).transpose(2, 3)
     seen, _ = grouped_attention(torch.nn.Identity(), query, key, value, None, 0.25)
@@ -42,7 +55,7 @@ def test_the_models_own_attention_is_back_afterwards():
     config = Qwen2VLConfig()
     parts = config.text_config, config.vision_config
     before = [part._attn_implementation for part in parts]
-    with pytest.raises(ZeroDivisionError), math_attention(*parts):
+    with pytest.raises(ZeroDivisionError), grouped(*parts):
         assert [part._attn_implementation for part in parts] == [GROUPED, GROUPED]
         1 / 0  # noqa: B018
     assert [part._attn_implementation for part in parts] == before

@@ -14,10 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nutrition_vl.boxes import GRID, LABELS, from_text
 from nutrition_vl.data.photos import open_photo
-from nutrition_vl.decoding.cuda_graphs import Eager, Rounded
 from nutrition_vl.decoding.decoder import Decoder
 from nutrition_vl.decoding.generate import generate
 from nutrition_vl.decoding.inputs import ModelInputs, collate
+from nutrition_vl.decoding.kernels.cuda_graphs import Eager, Rounded
 from nutrition_vl.decoding.vision import encode_image
 from nutrition_vl.detector import Detector
 from nutrition_vl.models.checkpoints import DEMO
@@ -129,6 +129,30 @@ def test_rounded_shapes_answer_the_same(demo, shown, oracle):
     """As CUDA graphs need them: padded rows, words and slots change nothing."""
     for together in (False, True):
         assert ids(decode(demo, shown, Rounded(), together)) == ids(oracle)
+
+
+def test_flash_attention_answers_the_same_in_float32(demo, shown, oracle):
+    decoder = Decoder(demo.model, demo.start, Eager(), flash=True)
+    assert ids(decoder.decode(shown, "own")) == ids(oracle)
+
+
+def test_photos_encoded_ahead_are_answered_the_same(demo, shown, oracle):
+    class Counted(Eager):
+        photos = 0
+
+        def run(self, key, function, *inputs):
+            self.photos += 1
+            return function(*inputs)
+
+    decoder = Decoder(demo.model, demo.start, Eager())
+    decoder.tower.runner = tower = Counted()
+    first, second = shown[:3], shown[3:]
+    answers = decoder.decode(first, "own", upcoming=second) + decoder.decode(second, "own")
+    assert ids(answers) == ids(oracle)
+    assert tower.photos == len(shown)
+    decoder.decode(first, "own", upcoming=second[:1])
+    decoder.decode(second[:1], "other")  # whose tower may have other weights
+    assert tower.photos == len(shown) + len(first) + 2
 
 
 def words(detector, question, answer):

@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from nutrition_vl.decoding import cpu_matmul as products
-from nutrition_vl.decoding.cpu_matmul import onednn_layers, product, replaced, unpacked_layers
+from nutrition_vl.decoding.kernels import cpu_matmul as products
+from nutrition_vl.decoding.kernels.cpu_matmul import (
+    onednn_layers,
+    product,
+    replaced,
+    unpacked_layers,
+)
 
 
 @pytest.fixture

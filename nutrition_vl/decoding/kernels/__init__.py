@@ -1,0 +1,1 @@
+"""Faster ways to compute the same: matrix products on a CPU, fused kernels and graphs on a GPU."""
