@@ -41,10 +41,9 @@ class Adapters:
     def __getitem__(self, name: str) -> Adapter:
         """The adapter of this name, loaded on first use."""
         if name not in self.loaded:
-            folder = fitting(name, self.base, self.check_prompt)
-            key = f"adapter{len(self.loaded)}"
-            looks = resolve(name, self.check_prompt).second_look
-            adapter = Adapter(key, load_processor(folder), Calibration.load(folder), looks)
+            checkpoint, folder = fitting(name, self.base, self.check_prompt)
+            key, calibration = f"adapter{len(self.loaded)}", Calibration.load(folder)
+            adapter = Adapter(key, load_processor(folder), calibration, checkpoint.second_look)
             self._peft = attach(self._peft or self.model, folder, key)
             self.loaded[name] = adapter
         return self.loaded[name]
@@ -62,14 +61,14 @@ class Adapters:
             yield
 
 
-def fitting(name: str, base: str | None, check_prompt: bool = True) -> Path:
-    """The folder of an adapter that was trained on this base; ValueError if it was not."""
+def fitting(name: str, base: str | None, check_prompt: bool = True) -> tuple[Checkpoint, Path]:
+    """The checkpoint and the folder of an adapter; ValueError for one of another base."""
     checkpoint, folder = resolve_adapter(name, check_prompt)
     if checkpoint.base != base:
         raise ValueError(
             f"{name} is an adapter of {checkpoint.base}, but the base loaded is {base}"
         )
-    return folder
+    return checkpoint, folder
 
 
 def processor_of(checkpoint: str | Path, adapter: str) -> Processor:
@@ -79,7 +78,7 @@ def processor_of(checkpoint: str | Path, adapter: str) -> Processor:
     """
     source = resolve(checkpoint)
     if adapter != NONE:
-        return load_processor(fitting(adapter, source.base))
+        return load_processor(fitting(adapter, source.base)[1])
     return base_processor(source)
 
 
