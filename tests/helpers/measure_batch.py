@@ -1,7 +1,8 @@
 """Measures Ray's overhead over `stream`, and memory: python -m tests.helpers.measure_batch.
 
-Rates and CPU seconds count from the first 16 photos on, without loading. Memory is the sum of the
-proportional set sizes of the driver and all of its processes. Prints JSON.
+Both run in as many processes as there are cores. Rates and CPU seconds count from the first 16
+photos on, without loading; those of the command are of its models, of the driver and of all else.
+Memory is the sum of the proportional set sizes of all its processes. Prints JSON.
 """
 
 import argparse
@@ -11,6 +12,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -36,7 +40,7 @@ def main() -> None:
     share_cores()  # as the commands do before they import torch
     with TemporaryDirectory() as folder:
         small, photos = checkpoint(Path(folder)), draw(Path(folder) / "p", args.photos, broken=0)
-        alone = of_stream(small, find_photos([photos])[: args.stream])
+        alone = of_streams(small, find_photos([photos])[: args.stream])
         ray = of_ray(small, photos, Path(folder) / "out")
     overhead = {name: round(ray[name] / alone[name] - 1, 3) for name in ("wall", "cpu")}
     print(json.dumps({"commit": git_commit(), "stream": alone, "ray": ray, "overhead": overhead}))
@@ -49,6 +53,16 @@ def checkpoint(folder: Path) -> Path:
     shutil.copytree(DEMO / "adapter", folder / "small")
     load_processor(folder / "small", PixelBudget(80, 80)).save_pretrained(folder / "small")
     return folder / "small"
+
+
+def of_streams(small: Path, photos: list[Path]) -> dict:
+    """The means of one detector per core, each with its share of the photos."""
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+        shares = [photos[core::cores] for core in range(cores)]
+        each = [*pool.map(of_stream, [small] * cores, shares)]
+    wall, cpu = (mean(one[name] for one in each) for name in ("wall", "cpu"))
+    return {"wall": wall / cores, "cpu": cpu, "photos": sum(one["photos"] for one in each)}
 
 
 def of_stream(small: Path, photos: list[Path]) -> dict:
@@ -80,21 +94,23 @@ def of_ray(small: Path, photos: Path, out: Path) -> dict:
         small,
     ]
     driver = psutil.Process(subprocess.Popen(words).pid)
-    used: dict[int, float] = {}
+    used: dict[int, tuple[str, float]] = {}
     points = []
     while driver.is_running() and driver.status() != psutil.STATUS_ZOMBIE:
         tree = [driver, *driver.children(recursive=True)]
         memory = sum(sample(process, used) for process in tree)
-        points.append((time.monotonic(), sum(used.values()), rows(out), memory / 1e6))
+        points.append((time.monotonic(), by_kind(used), rows(out), memory / 1e6))
         print(f"{points[-1][2]} rows, {points[-1][3]:.0f} MB", file=sys.stderr, flush=True)
         time.sleep(SECONDS)
     points = [point for point in points if point[2] >= WARM]
     (start, cpu, first, _), (end, cpu_end, last, _) = points[0], points[-1]
     begin = time.monotonic()
     subprocess.run(words, check=True)
+    seconds = {kind: (cpu_end[kind] - cpu[kind]) / (last - first) for kind in cpu_end}
     return {
         "wall": (end - start) / (last - first),
-        "cpu": (cpu_end - cpu) / (last - first),
+        "cpu": sum(seconds.values()),
+        "cpu of": seconds,
         "photos": last - first,
         "memory": [round(memory) for *_, memory in points[:: max(1, len(points) // 12)]],
         "flat": means(points)[1] / means(points)[0] - 1,
@@ -109,11 +125,21 @@ def means(points: list[tuple]) -> tuple[float, float]:
     return mean(memory[:half]), mean(memory[half:])
 
 
-def sample(process: psutil.Process, used: dict[int, float]) -> float:
-    """A process's memory in bytes; notes its CPU seconds."""
+def by_kind(used: dict[int, tuple[str, float]]) -> Counter[str]:
+    """The CPU seconds of all processes of a kind."""
+    seconds: Counter[str] = Counter()
+    for kind, one in used.values():
+        seconds[kind] += one
+    return seconds
+
+
+def sample(process: psutil.Process, used: dict[int, tuple[str, float]]) -> float:
+    """A process's memory in bytes; notes its kind and CPU seconds."""
     try:
-        times = process.cpu_times()
-        used[process.pid] = times.user + times.system
+        times, words = process.cpu_times(), process.cmdline()
+        children = ["nutrition_vl.batch.child", "nutrition_vl.batch"]
+        kind = next((name for name in children if name in words), (words or ["ray"])[0])
+        used[process.pid] = (os.path.basename(kind), times.user + times.system)
         return process.memory_full_info().pss
     except psutil.Error:
         return 0
