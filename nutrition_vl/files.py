@@ -1,5 +1,6 @@
 """Files as every command reads and writes them: JSON lines, atomic writes, tables, the commit."""
 
+import errno
 import json
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +29,7 @@ def write_jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def append_jsonl(file: Path, row: dict[str, Any]) -> None:
     """Adds a row to a file as one JSON line."""
-    with file.open("a", encoding="utf-8") as stream:
+    with named_if_full(file), file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
 
 
@@ -36,11 +37,22 @@ def write_atomically(file: Path, content: str | bytes) -> None:
     """Writes a file so that a kill at any moment leaves the whole old or the whole new one."""
     new = file.with_name(f".{file.name}.new")
     try:
-        new.write_bytes(content.encode() if isinstance(content, str) else content)
+        with named_if_full(file):
+            new.write_bytes(content.encode() if isinstance(content, str) else content)
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)  # else half a file fills a full disk
+
+
+@contextmanager
+def named_if_full(file: Path) -> Iterator[None]:
+    """Names the file in the error of a full disk, which names none."""
+    try:
+        yield
     except OSError as error:
-        error.filename = error.filename or str(file)  # a full disk names no file
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            error.filename = error.filename or str(file)
         raise
-    new.replace(file)
 
 
 @contextmanager

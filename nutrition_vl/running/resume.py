@@ -9,7 +9,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import IO, Any
 
-from nutrition_vl.files import lock
+from nutrition_vl.files import lock, named_if_full
 
 CONTENTS = ("*.safetensors", "*.json", "*.jinja")  # weights, settings, calibration, chat template
 
@@ -20,7 +20,7 @@ def locked(file: Path, wait: bool = False) -> Iterator[IO[bytes]]:
 
     Raises ValueError where another process has it open, unless this one is to `wait`.
     """
-    with file.open("a+b") as stream:
+    with named_if_full(file), file.open("a+b") as stream:
         if not lock(stream, wait):
             raise ValueError(
                 f"another command is writing to {file}: let it end, or choose another --out"
