@@ -4,11 +4,9 @@ exit codes: 0 trained (or stopped by SIGTERM after saving), 1 the run itself fai
 to be put right first
 """
 
-import logging
 import sys
-import warnings
 
-from nutrition_vl.running.threads import share_cores
+from nutrition_vl.cli import guarded
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,21 +16,13 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(short_help(), end="")
         return 0
-    share_cores()
-    # Libraries' remarks are for programmers; our readers' remarks on data are for users.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return _run(arguments)
+    return guarded("training", lambda: _run(arguments))
 
 
 def _run(arguments: list[str] | None) -> int:
     import torch
-    from transformers.utils.logging import set_verbosity_error
 
     from training.settings.cli import parse
-
-    set_verbosity_error()
 
     try:
         config = parse(arguments)
@@ -42,22 +32,24 @@ def _run(arguments: list[str] | None) -> int:
     except torch.OutOfMemoryError:
         from training.plan.choose import smaller_setting
 
-        return _stop(f"the GPU's memory is full: use {smaller_setting(config)}", 1)
+        return _failed(f"the GPU's memory is full: use {smaller_setting(config)}")
     except FloatingPointError as error:
-        return _stop(str(error), 1)
+        return _failed(str(error))
     except (OSError, ValueError) as error:
-        return _stop(str(error), 2)
-    except KeyboardInterrupt:
-        return 130
+        raise ValueError(_sentence(str(error))) from error
     return 0
 
 
-def _stop(reason: str, code: int) -> int:
+def _failed(reason: str) -> int:
+    print(f"training: {reason}", file=sys.stderr)
+    return 1
+
+
+def _sentence(reason: str) -> str:
     lines = [line.strip() for line in reason.strip().splitlines()]
     if lines and lines[0].startswith("Caught "):  # by PyTorch in a data loader's process
-        lines = [lines[-1].partition(": ")[2]]  # behind its stack the kind of error and its words
-    print(f"training: {' '.join(lines)}", file=sys.stderr)
-    return code
+        return lines[-1].partition(": ")[2]  # behind its stack the kind of error and its words
+    return " ".join(lines)
 
 
 if __name__ == "__main__":
