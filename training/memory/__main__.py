@@ -34,12 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, settings: Sequence[str]) -> int:
     # Imported here: it takes seconds, which --help need not wait for.
-    from transformers.utils.logging import set_verbosity_error
-
     from training.memory import report, rows
     from training.settings.cli import parse
 
-    set_verbosity_error()
     keys, config = options.rows.split(","), parse(settings)
     if unknown := [key for key in keys if key not in TECHNIQUES]:
         raise ValueError(f"there is no row {unknown[0]}: use {', '.join(TECHNIQUES)}")
