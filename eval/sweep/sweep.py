@@ -19,9 +19,9 @@ from eval.sweep.card_check import mismatches
 from eval.sweep.predict import predict
 from eval.sweep.provenance import provenance, read_differs, write_provenance
 from eval.sweep.resume import missing_rows, with_photo_hash
-from eval.sweep.targets import BARE, Target, targets
+from eval.sweep.targets import Target, targets
 from nutrition_vl.detector import Detector
-from nutrition_vl.models.names import THRESHOLD
+from nutrition_vl.models.names import NONE, THRESHOLD
 from nutrition_vl.running.processes import Processes
 
 
@@ -113,7 +113,7 @@ class Sweep:
             gc.collect()  # PEFT's cycles hold the base before
             self._detector = Detector.load(
                 target.checkpoint.name,
-                adapter=BARE,
+                adapter=NONE,
                 device=self.config.device,
                 quantization=target.quantization,
                 check_prompt=False,  # `_differs` has compared it

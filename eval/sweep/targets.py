@@ -8,10 +8,9 @@ from pathlib import Path
 from eval.config import EvalConfig
 from eval.sweep.provenance import key_of, provenance
 from nutrition_vl.models.checkpoints import Card, Checkpoint, list_checkpoints, read_card, resolve
+from nutrition_vl.models.names import NF4, NONE
 
 BASE = "base"
-BARE = "none"  # the base without adapter, as `Detector.stream` names it
-QUANTIZATION = "nf4"  # of a base that comes without a card
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def targets(config: EvalConfig) -> list[Target]:
     for run, models in _runs(config):
         bases = {row.model for row in rows}
         of_run = _rows(run, models, config)
-        rows += [row for row in of_run if row.adapter != BARE or row.model not in bases]
+        rows += [row for row in of_run if row.adapter != NONE or row.model not in bases]
     return [replace(row, key=key_of(provenance(row, config))) for row in rows]
 
 
@@ -101,7 +100,7 @@ def _rows(run: Path, models: Mapping[str, Checkpoint], config: EvalConfig) -> li
     folder = place / "predictions" / (run.resolve().name if config.out else "")
     for name, model in models.items():
         card = read_card(model.adapter, check_prompt=False) if model.adapter else None
-        own = card.quantization if card else QUANTIZATION
+        own = card.quantization if card else NF4
         for quantization in dict.fromkeys(config.quantization or [own]):
             suffix = "" if quantization == own else f"@{quantization}"
             row = Target(
@@ -109,13 +108,13 @@ def _rows(run: Path, models: Mapping[str, Checkpoint], config: EvalConfig) -> li
                 run=run.resolve().name,
                 step=_step(name),
                 checkpoint=model,
-                adapter=str(model.adapter or BARE),
+                adapter=str(model.adapter or NONE),
                 quantization=quantization,
                 folder=folder,
                 card=card,
             )
             if card and not rows:
-                bare = replace(row, name=BASE + suffix, step=None, adapter=BARE, card=None)
+                bare = replace(row, name=BASE + suffix, step=None, adapter=NONE, card=None)
                 rows.append(bare)
             rows.append(row)
     return rows
