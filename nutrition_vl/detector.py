@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
@@ -27,7 +28,7 @@ from nutrition_vl.models.load import load_base
 from nutrition_vl.models.names import DECODERS, DETECTION_ATTENTIONS, NONE, check_choice
 from nutrition_vl.models.quantization import check_quantization, is_int8
 from nutrition_vl.models.runtime import detect_runtime
-from nutrition_vl.running.batching import batches, run_in_halves
+from nutrition_vl.running.batching import prefetch, run_in_halves
 
 
 class Detector:
@@ -177,14 +178,14 @@ class Detector:
             processor = self._adapters[name].processor
         prepare = partial(prepare_inputs, processor=processor, model=self.model)
         on_cpu = self.model.device.type == "cpu"  # the model needs its cores
-        for batch, upcoming in batches(prepare, sources, batch_size, ahead=not on_cpu):
-            detections = self._look(batch, name, free, upcoming)
-            yield from self._confirmed(detections, name, threshold, free)
+        ahead = map(prepare, sources) if on_cpu else prefetch(prepare, sources, 2 * batch_size)
+        while batch := list(islice(ahead, batch_size)):
+            yield from self._detect_batch(batch, name, threshold, free)
 
-    def _confirmed(
-        self, detections: list[Detection], name: str, threshold: float, free: bool
+    def _detect_batch(
+        self, batch: Sequence[ModelInputs | Detection], name: str, threshold: float, free: bool
     ) -> Iterator[Detection]:
-        """The detections above the threshold, after a second look where one is due."""
+        detections = self._look(batch, name, free)
         used = self._adapters[name]
         twice = used.second_look if self.second_look is None else self.second_look
         if twice and not free:
@@ -198,17 +199,13 @@ class Detector:
             yield replace(one, answer=one.answer and one.answer.above(threshold))
 
     def _look(
-        self,
-        batch: Sequence[ModelInputs | Detection],
-        name: str,
-        free: bool,
-        upcoming: Sequence[ModelInputs | Detection] = (),
+        self, batch: Sequence[ModelInputs | Detection], name: str, free: bool
     ) -> list[Detection]:
         """One look at each photo of a batch; errors stay."""
-        inputs = _inputs(batch)
+        inputs = [one for one in batch if isinstance(one, ModelInputs)]
         start = perf_counter()
         with self._lock, self._adapters.switched_to(name):
-            decode = self._decoding(name, free, _inputs(upcoming))
+            decode = self._decoding(name, free)
             answers = iter(run_in_halves(decode, inputs, self._clear) if inputs else [])
         seconds = (perf_counter() - start) / max(1, len(inputs))
         return [
@@ -218,14 +215,10 @@ class Detector:
             for one in batch
         ]
 
-    def _decoding(
-        self, name: str, free: bool, upcoming: Sequence[ModelInputs]
-    ) -> Callable[[Sequence[ModelInputs]], list[Decoded]]:
-        if free or self.plain:
-            start = None if free else self.start
-            decode = partial(generate, self.model, self.processor.tokenizer, start=start)
-        else:
-            decode = partial(self.decoder.decode, adapter=name, upcoming=upcoming)
+    def _decoding(self, name: str, free: bool) -> Callable[[Sequence[ModelInputs]], list[Decoded]]:
+        start = None if free else self.start
+        plain = partial(generate, self.model, self.processor.tokenizer, start=start)
+        decode = plain if free or self.plain else partial(self.decoder.decode, adapter=name)
         return partial(decode, forced=self.forced)
 
     def _clear(self) -> None:
@@ -244,7 +237,3 @@ class Detector:
         tokenizer = used.processor.tokenizer
         answer = Answer.from_decoded(decoded, photo.size, tokenizer, used.calibration, seconds)
         return Detection(photo, answer)
-
-
-def _inputs(batch: Sequence[ModelInputs | Detection]) -> list[ModelInputs]:
-    return [one for one in batch if isinstance(one, ModelInputs)]

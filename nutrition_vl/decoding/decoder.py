@@ -2,8 +2,7 @@
 
 Tokens that the grammar forces and frequent ones go through the model together with the token before
 them and stay as far as the model agrees (speculative decoding, arXiv:2211.17192, with a draft that
-costs nothing). The answer is that of decoding token by token, in half the steps. On a GPU the tower
-encodes the next batch meanwhile.
+costs nothing). The answer is that of decoding token by token, in half the steps.
 
 Replaces: transformers' `generate` with a grammar. Speed: a 7B photo takes 0.23 s instead of 1.1
 (H100, docs/benchmarks/bench-random-7b-cuda.md), instead of 0.29 compiled (docs/results.md).
@@ -26,7 +25,7 @@ from nutrition_vl.decoding.inputs import ModelInputs
 from nutrition_vl.decoding.kernels.cpu_matmul import replaced, unpacked_layers
 from nutrition_vl.decoding.kernels.cuda_graphs import Eager
 from nutrition_vl.decoding.kv_cache import StaticKVCache
-from nutrition_vl.decoding.vision import Tower
+from nutrition_vl.decoding.vision import encode_image
 from nutrition_vl.models.family import Model
 
 
@@ -38,7 +37,6 @@ class Decoder:
 
     def __init__(self, model: Model, start: State, runner: Eager, flash: bool = False) -> None:
         self.model, self.start, self.runner, self.flash = model, start, runner, flash
-        self.tower = Tower(model, type(runner)())
         self.on_stage: Callable[[str], None] = lambda stage: None
         self.cache: StaticKVCache | None = None
         self.alphabet = torch.tensor(start.spelling.alphabet, device=model.device)
@@ -46,22 +44,17 @@ class Decoder:
 
     @torch.inference_mode()
     def decode(
-        self,
-        inputs: Sequence[ModelInputs],
-        adapter: str,
-        forced: Sequence[int] = (),
-        upcoming: Sequence[ModelInputs] = (),
+        self, inputs: Sequence[ModelInputs], adapter: str, forced: Sequence[int] = ()
     ) -> list[Decoded]:
         """One answer per photo, which begins with the `forced` tokens.
 
         `adapter` names the adapter in use: CUDA graphs of one are not replayed for another.
-        `upcoming` are the inputs of the next call.
         """
         parts = self.model.model.visual, self.model.model.language_model
         attention = grouped(*(part.config for part in parts), flash=self.flash)
         with attention, self.fused(), replaced(self.unpacked):
             # 1) the vision tower, photo by photo
-            images = self.tower.encode(inputs, adapter)
+            images = [self._encode_image(one, adapter) for one in inputs]
             self.on_stage("vision")
             # 2) prefill: the prompts and the first draft tokens
             drafts = [
@@ -70,7 +63,6 @@ class Decoder:
             ]
             self._prefill(drafts, inputs, images, adapter)
             self.on_stage("prefill")
-            self.tower.encode_ahead(upcoming, adapter)
             # 3) draft and verify until every answer has ended
             while any(draft.open for draft in drafts):
                 self._step(drafts, adapter)
@@ -81,12 +73,18 @@ class Decoder:
 
     def clear(self) -> None:
         """Frees all memory that the next call would use again."""
-        self.tower.clear()
-        self._clear_cache()
-
-    def _clear_cache(self) -> None:
         self.cache = None
         self.runner.clear()
+
+    def _encode_image(self, inputs: ModelInputs, adapter: str) -> Tensor:
+        """The image tokens (tokens, width) of a photo."""
+        tower, device = self.model.model.visual, self.model.device
+
+        def encode(pixels: Tensor, positions: Tensor) -> Tensor:
+            return encode_image(tower, pixels, positions, inputs.grid)
+
+        tensors = inputs.pixels.to(device), inputs.patch_positions.to(device)
+        return self.runner.run((adapter, "vision"), encode, *tensors).clone()
 
     def _prefill(
         self,
@@ -191,7 +189,7 @@ class Decoder:
             if self.cache.photos >= photos and self.cache.length >= length:
                 return
             photos, length = max(photos, self.cache.photos), max(length, self.cache.length)
-        self._clear_cache()
+        self.clear()
         weight = self.model.get_input_embeddings().weight
         self.cache = StaticKVCache(self.model.config.text_config, photos, length, weight)
 

@@ -20,7 +20,7 @@ from nutrition_vl.models.family import Processor
 from nutrition_vl.models.pixel_budget import File, budget_of
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ModelInputs:
     """The prompt for one photo: token `ids` (tokens,), their `types` (1 for image tokens), rotary
     `positions` (3, tokens), `pixels` (patches, values), `patch_positions` (patches, 2) and `grid`

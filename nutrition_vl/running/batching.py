@@ -27,18 +27,6 @@ def prefetch(
             yield result
 
 
-def batches(
-    prepare: Callable[[Item], Result], items: Iterable[Item], size: int, ahead: bool
-) -> Iterator[tuple[list[Result], list[Result]]]:
-    """The prepared items in batches; `ahead`, each with the next batch, prepared in threads."""
-    results = prefetch(prepare, items, 3 * size) if ahead else map(prepare, items)
-    batch = list(islice(results, size))
-    while batch:
-        upcoming = list(islice(results, size)) if ahead else []
-        yield batch, upcoming
-        batch = upcoming or list(islice(results, size))
-
-
 def run_in_halves(
     run: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], clear: Callable[[], None]
 ) -> list[Result]:

@@ -136,25 +136,6 @@ def test_flash_attention_answers_the_same_in_float32(demo, shown, oracle):
     assert ids(decoder.decode(shown, "own")) == ids(oracle)
 
 
-def test_photos_encoded_ahead_are_answered_the_same(demo, shown, oracle):
-    class Counted(Eager):
-        photos = 0
-
-        def run(self, key, function, *inputs):
-            self.photos += 1
-            return function(*inputs)
-
-    decoder = Decoder(demo.model, demo.start, Eager())
-    decoder.tower.runner = tower = Counted()
-    first, second = shown[:3], shown[3:]
-    answers = decoder.decode(first, "own", upcoming=second) + decoder.decode(second, "own")
-    assert ids(answers) == ids(oracle)
-    assert tower.photos == len(shown)
-    decoder.decode(first, "own", upcoming=second[:1])
-    decoder.decode(second[:1], "other")  # whose tower may have other weights
-    assert tower.photos == len(shown) + len(first) + 2
-
-
 def words(detector, question, answer):
     """Each token's logits (tokens, vocabulary), by one ordinary pass over prompt and answer."""
     said = torch.tensor([[token.id for token in answer.tokens]])

@@ -117,18 +117,6 @@ def test_in_float32_a_gpu_says_the_words_of_transformers(monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-def test_the_next_batch_encoded_meanwhile_is_answered_the_same():
-    detector = Detector.load("demo", device="cuda")
-    some = asked(detector)
-    plain = [detector.decoder.decode([one], "demo") for one in some]
-    for _ in range(3):  # warmed up, captured, replayed
-        for at, one in enumerate(some):
-            (answer,) = detector.decoder.decode([one], "demo", upcoming=some[at + 1 : at + 2])
-            assert [t.id for t in answer.tokens] == [t.id for t in plain[at][0].tokens]
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_an_int8_base_answers_more_than_once():
     detector = Detector.load("demo", device="cuda", quantization="int8")
     photos = [open_photo(file) for file in sorted((DEMO / "examples").glob("*.jpg"))[:2]]
