@@ -63,8 +63,8 @@ class EvaluateTab:
             self.source = gr.Dropdown(folders, label=f"Labelled photos in {place}")
             self.split = gr.Textbox("val", label="Split")
         with gr.Row():
-            self.start = gr.Button("Start or resume", variant="primary")
-            self.stop = gr.Button("Stop")
+            self.start = gr.Button("Start or resume", variant="primary", min_width=120)
+            self.stop = gr.Button("Stop", min_width=120)
         self.progress = gr.HTML(elem_classes="live")
         self.remark = gr.Radio(REMARKS, value="all", label="Photos, worst first: click one")
         self.table = gr.Dataframe(headers=TITLES, interactive=False, max_height=260)
@@ -128,7 +128,7 @@ class EvaluateTab:
                 f'<iframe title="Report" srcdoc="{page}" style="width:100%;height:80vh"></iframe>'
             )
             yield (
-                f"<p>{html.escape(report.about)}</p>",
+                f"<p>{html.escape(source)}, split {html.escape(split)}</p>",
                 frame,
                 [row for _, row in state.lines],
                 state,
@@ -138,14 +138,11 @@ class EvaluateTab:
 
     def evaluate(self, runs: list[str], source: str, split: str) -> Iterator[Any]:
         """Evaluates runs on a labelled source: every number of the report."""
-        try:
-            arguments, _ = self._arguments(runs, source, split)
-            with closing(self._follow(arguments)) as lines:
-                for line in lines:
-                    last = line
-                    yield gr.skip()  # here Gradio ends the evaluation of a client that has left
-        except (OSError, ValueError) as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        arguments, _ = self._arguments(runs, source, split)
+        with closing(self._follow(arguments)) as lines:
+            for line in lines:
+                last = line
+                yield gr.skip()  # here Gradio ends the evaluation of a client that has left
         yield json.loads(last)
 
     def selected(

@@ -19,6 +19,7 @@ import pytest
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
+from pillow_heif import register_heif_opener
 from safetensors.numpy import load_file, save_file
 
 import app
@@ -120,6 +121,26 @@ def test_a_photo_on_its_side_is_answered_upright(client, pack, tmp_path):
     assert detect(client, tmp_path / "side.png") == detect(client, pack)
 
 
+def test_an_iphones_photo_is_answered(client, pack, tmp_path):
+    register_heif_opener()
+    Image.open(pack).save(tmp_path / "pack.heic", quality=90)
+    answer = detect(client, tmp_path / "pack.heic")
+    assert (answer["width"], answer["height"]) == (480, 640)
+    [box], [same] = answer["boxes"], detect(client, pack)["boxes"]
+    assert box["xyxy"] == pytest.approx(same["xyxy"], abs=6)
+
+
+def test_a_large_jpeg_has_the_boxes_of_the_command(client, demo, tmp_path):
+    """Both decode it at a half of its size."""
+    large = tmp_path / "large.jpg"
+    Image.open(EXAMPLES / "pack_1.jpg").resize((2400, 3200)).save(large)
+    [alone] = demo.stream([large], adapter="demo")
+    wanted = alone.unwrap().record((2400, 3200))
+    answer = detect(client, large)
+    assert (answer["width"], answer["height"]) == (2400, 3200)
+    assert answer["boxes"] == wanted["boxes"]
+
+
 def test_boxes_that_are_less_sure_are_not_shown(client, pack, other):
     found = {name: detect(client, pack, name) for name in ("demo", str(other), "none")}
     name, every = max(found.items(), key=lambda pair: len(pair[1]["boxes"]))
@@ -138,7 +159,7 @@ def test_a_threshold_is_from_0_to_1(client, pack, threshold):
 
 def test_the_drawing_of_a_large_photo_is_small_and_its_boxes_are_not():
     box = {"xyxy": [400.0, 200.0, 4000.0, 2000.0], "label": "nutrition-table", "confidence": 0.5}
-    small, [(opacity, title)] = api.annotated(Image.new("RGB", (4000, 2000)), [box])
+    small, [(opacity, title)] = api.annotated(Image.new("RGB", (2000, 1000)), (4000, 2000), [box])
     assert small.size == (1280, 640)
     assert title == "nutrition-table 0.50"
     covered = np.argwhere(opacity)  # 400, 200 and 4000, 2000 times 1280 / 4000
@@ -224,8 +245,9 @@ def shrunk(adapter, folder, soften=1.0):
 def test_single_photos_pass_a_long_job_and_none_is_mixed_up(crowded, tmp_path):
     """Eight clients x 25 requests on two adapters next to one job of 200 photos.
 
-    Each gets the answer that it gets alone, the job ends last and gets its own, and the page takes
-    no more memory than before. Prints how much longer single photos wait.
+    Each gets the answer that it gets alone, and 95 % of them in 3 times the time without the job
+    (measured: 0.9 to 1.3 times). The job ends last and gets its own, and the page takes no more
+    memory than before.
     """
     address, adapters, packs = crowded
     turns = [(n % 8, packs[n % 8], adapters[(n // 8 + n % 8) % 2]) for n in range(200)]
@@ -255,6 +277,7 @@ def test_single_photos_pass_a_long_job_and_none_is_mixed_up(crowded, tmp_path):
     assert [row["width"] for row in rows] == [60 + n for n in range(200)]  # each has its own size
     p95, p95_next_to_job = (np.percentile(one, 95) for one in (calm_seconds, busy_seconds))
     print(f"p95 of a single photo {p95:.2f} s, next to a job {p95_next_to_job:.2f} s")
+    assert p95_next_to_job < 3 * p95
     assert psutil.Process().memory_info().rss < 1.1 * before
 
 

@@ -50,7 +50,8 @@ def folders(tmp_path_factory):
 def address(folders):
     """`python app.py` on a free port, as a user starts it."""
     (folders / "data").mkdir()
-    shutil.copytree(EXAMPLES, folders / "data" / "packs")
+    for name in ("packs-1280", "packs-390"):  # a source, and so an evaluation, per screen
+        shutil.copytree(EXAMPLES, folders / "data" / name)
     with running(folders) as address:
         yield address
 
@@ -94,6 +95,15 @@ def upload(view, file):
     view.locator("#photo-in input[type=file]").first.set_input_files(file)
 
 
+def tab(view, name):
+    """Opens a tab; on a phone most of them are in a menu."""
+    button = view.get_by_role("tab", name=name, exact=True).locator("visible=true")
+    if not button.count():
+        view.locator(".overflow-menu button").first.click()
+        button = view.locator(".overflow-dropdown button", has_text=name)
+    button.first.click()
+
+
 def figure(view, text):
     return view.locator("#photo-figures figcaption", has_text=text)
 
@@ -111,23 +121,23 @@ def test_the_answer_to_an_upload_is_what_one_sees(view):
     assert view.errors == []
 
 
-def test_two_adapters_stand_side_by_side_and_the_threshold_runs_nothing(desk):
-    upload(desk, EXAMPLES / "pack_2.jpg")
-    figure(desk, "demo: 1 table").wait_for()
-    desk.get_by_label("Adapters (up to four)").first.click()
-    desk.get_by_role("option", name="no adapter").first.click()
-    figure(desk, "no adapter: ").wait_for()
-    seconds = [text.split(" in ")[1] for text in desk.locator("figcaption").all_inner_texts()]
+def test_two_adapters_stand_side_by_side_and_the_threshold_runs_nothing(view):
+    upload(view, EXAMPLES / "pack_2.jpg")
+    figure(view, "demo: 1 table").wait_for()
+    view.get_by_label("Adapters (up to four)").first.click()
+    view.get_by_role("option", name="no adapter").first.click()
+    figure(view, "no adapter: ").wait_for()
+    seconds = [text.split(" in ")[1] for text in view.locator("figcaption").all_inner_texts()]
     assert len(seconds) == 2
-    slider = desk.locator("input[type=range]:visible").first
+    slider = view.locator("input[type=range]:visible").first
     slider.focus()
     for _ in range(12):  # 0.4 to 1 by keyboard
         slider.press("ArrowRight")
-    figure(desk, "demo: No nutrition table").wait_for()
-    again = [text.split(" in ")[1] for text in desk.locator("figcaption").all_inner_texts()]
+    figure(view, "demo: No nutrition table").wait_for()
+    again = [text.split(" in ")[1] for text in view.locator("figcaption").all_inner_texts()]
     assert again == seconds  # kept answers: no model ran
-    assert desk.locator("#photo-figures rect.box").count() == 0
-    assert desk.errors == []
+    assert view.locator("#photo-figures rect.box").count() == 0
+    assert view.errors == []
 
 
 def test_a_pasted_photo_is_answered(desk):
@@ -206,37 +216,43 @@ def test_an_example_is_answered(desk):
 
 
 @pytest.mark.slow
-def test_thirty_photos_are_stopped_continued_and_downloaded(desk, folders, tmp_path):
+def test_thirty_photos_are_stopped_continued_and_downloaded(view, of_the_command):
     """One of them broken; the COCO file equals the one that the command line makes."""
-    desk.get_by_role("tab", name="Many photos").click()
-    desk.get_by_label("or a folder below").click()
-    desk.get_by_role("option", name="shop").click()
-    desk.get_by_role("button", name="Start or continue").click()
-    desk.wait_for_function("document.querySelector('progress')?.value >= 2")
-    desk.get_by_role("button", name="Stop").click()
-    stopped = desk.get_by_text(re.compile(r"Stopped at (\d+) of 30"))
+    tab(view, "Many photos")
+    view.get_by_label("or a folder below").click()
+    view.get_by_role("option", name="shop").click()
+    view.get_by_role("button", name="Start or continue").click()
+    view.wait_for_function("document.querySelector('progress')?.value >= 2")
+    stop = view.get_by_role("button", name="Stop").locator("visible=true")
+    for control in (stop, view.locator("progress")):  # next to each other, without scrolling
+        place = control.bounding_box()
+        assert 0 < place["y"] < place["y"] + place["height"] < view.viewport_size["height"] / 2
+    stop.click()
+    stopped = view.get_by_text(re.compile(r"Stopped at (\d+) of 30"))
     stopped.wait_for()
     assert int(re.search(r"at (\d+)", stopped.inner_text())[1]) < 30
-    desk.get_by_role("button", name="Start or continue").click()
-    desk.get_by_text("30 of 30 photos").wait_for()
-    desk.get_by_label("errors").check()
-    desk.get_by_text("is not a photo").first.wait_for()
-    desk.get_by_label("File format").click()
-    desk.get_by_role("option", name="coco").click()
-    desk.get_by_role("button", name="Make file to download").click()
-    link = desk.locator("a[download]:visible").last
-    with desk.expect_download() as download:
+    view.get_by_role("button", name="Start or continue").click()
+    view.get_by_text("30 of 30 photos").wait_for()
+    view.get_by_label("errors").check()
+    view.get_by_text("is not a photo").first.wait_for()
+    view.get_by_label("File format").click()
+    view.get_by_role("option", name="coco").click()
+    view.get_by_role("button", name="Make file to download").click()
+    link = view.locator("a[download]:visible").last
+    with view.expect_download() as download:
         link.click()
     coco = json.loads(Path(download.value.path()).read_text())
     assert {image["file_name"] for image in coco["images"]} == {
         f"pack_{n:02}.jpg" for n in range(29)
     }
-    assert coco == of_the_command(folders / "photos" / "shop", tmp_path)
-    assert desk.errors == []
+    assert coco == of_the_command
+    assert view.errors == []
 
 
-def of_the_command(photos, place):
+@pytest.fixture(scope="module")
+def of_the_command(folders):
     """The COCO file of `python -m nutrition_vl` and `python -m nutrition_vl.export`."""
+    photos, place = folders / "photos" / "shop", folders
     run = [sys.executable, "-m", "nutrition_vl", "."]
     done = subprocess.run(
         run, cwd=photos, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
@@ -246,34 +262,51 @@ def of_the_command(photos, place):
     return json.loads((place / "boxes.json").read_text())
 
 
-@pytest.mark.slow
-def test_a_corrected_box_is_saved_and_trained_on(desk, folders):
-    upload(desk, EXAMPLES / "pack_1.jpg")
-    figure(desk, "demo: 1 table").wait_for()
-    desk.get_by_role("button", name="Correct").first.click()
-    desk.get_by_text("pack_1.jpg: 540 x 720 pixels").wait_for()
-    canvas = desk.locator("canvas:visible").first
-    canvas.wait_for()
+def drag(view, box, pixels=(12, 9)):
+    """Drags a box of pack_1.jpg by so many pixels of the screen; returns those of the photo."""
+    canvas = view.locator("canvas:visible").first
+    canvas.scroll_into_view_if_needed()
+    view.wait_for_timeout(500)
     frame = canvas.bounding_box()
-    desk.wait_for_timeout(500)
-    desk.mouse.move(frame["x"] + frame["width"] * 0.8, frame["y"] + frame["height"] * 0.8)
-    desk.get_by_role("button", name="Save boxes").click()
-    desk.get_by_text("with 1 boxes: 1 labelled").wait_for()
-    desk.get_by_role("button", name="No table here").click()
-    desk.get_by_text("with 0 boxes: 1 labelled").wait_for()
-    desk.get_by_role("button", name="Undo last save").click()
-    desk.get_by_text("Took back the last save").wait_for()
+    scale = min(frame["width"] / 540, frame["height"] / 720)
+    x = frame["x"] + (frame["width"] - 540 * scale) / 2 + (box[0] + box[2]) / 2 * scale
+    y = frame["y"] + (frame["height"] - 720 * scale) / 2 + (box[1] + box[3]) / 2 * scale
+    view.mouse.move(x, y)
+    view.mouse.down()
+    view.mouse.move(x + pixels[0], y + pixels[1], steps=4)
+    view.mouse.up()
+    return [pixel / scale for pixel in pixels]
+
+
+@pytest.mark.slow
+def test_a_corrected_box_is_saved_and_trained_on(view, folders):
+    upload(view, EXAMPLES / "pack_1.jpg")
+    figure(view, "demo: 1 table").wait_for()
+    box = view.locator("#photo-figures rect.box").evaluate(
+        """({x, y, width, height}) => [x, y, x, y].map(edge => edge.baseVal.value)
+            .map((edge, n) => n < 2 ? edge : edge + [width, height][n - 2].baseVal.value)"""
+    )
+    view.get_by_role("button", name="Correct").first.click()
+    view.get_by_text("pack_1.jpg: 540 x 720 pixels").wait_for()
+    right, down = drag(view, box)
+    view.get_by_role("button", name="Save boxes").click()
+    view.get_by_text("with 1 boxes: 1 labelled").wait_for()
+    view.get_by_role("button", name="No table here").click()
+    view.get_by_text("with 0 boxes: 1 labelled").wait_for()
+    view.get_by_role("button", name="Undo last save").click()
+    view.get_by_text("Took back the last save").wait_for()
     [row] = load_split(folders / "labels")
-    assert len(row["xyxy"]) == 1
+    moved = [box[0] + right, box[1] + down, box[2] + right, box[3] + down]
+    assert row["xyxy"] == [pytest.approx(moved, abs=4)]
     train = [sys.executable, "-m", "training", "--model_name_or_path", "demo", "--data_path"]
-    run = folders / "runs" / "corrected"
+    run = folders / "runs" / f"corrected-{view.viewport_size['width']}"
     train += [str(folders / "labels"), "--output_dir", str(run), "--max_steps", "2"]
     train += ["--max_image_tokens", "80", "--use_cpu", "True"]
     done = subprocess.run(train, cwd=ROOT, capture_output=True, text=True)
     assert (run / "checkpoint-2").is_dir(), done.stderr[-2000:]
-    desk.get_by_role("tab", name="Runs").click()  # the new run is there without a restart
-    desk.get_by_role("gridcell", name="corrected").first.wait_for()
-    cells = [text.strip() for text in desk.get_by_role("gridcell").all_inner_texts()]
+    tab(view, "Runs")  # the new run is there without a restart
+    view.get_by_role("gridcell", name=run.name).first.wait_for()
+    cells = [text.strip() for text in view.get_by_role("gridcell").all_inner_texts()]
     last = read_jsonl(run / "metrics.jsonl")[-1]
     assert 0 < last["forecast_gib"] < last["peak_gib"]  # on a CPU the peak includes Python
     wanted = [str(last[key]) for key in ("peak_gib", "forecast_gib", "photos_per_second")]
@@ -282,36 +315,36 @@ def test_a_corrected_box_is_saved_and_trained_on(desk, folders):
 
 
 @pytest.mark.slow
-def test_an_evaluation_is_watched_and_its_worst_photo_opened(desk, folders):
-    desk.get_by_role("tab", name="Evaluate").click()
-    desk.get_by_label("Labelled photos in").click()
-    desk.get_by_role("option", name="packs").click()
-    desk.get_by_label("Split").fill("examples")
-    start = desk.get_by_role("button", name="Start or resume")
+def test_an_evaluation_is_watched_and_its_worst_photo_opened(view, folders):
+    tab(view, "Evaluate")
+    view.get_by_label("Labelled photos in").click()
+    packs = folders / "data" / f"packs-{view.viewport_size['width']}"
+    view.get_by_role("option", name=packs.name).click()
+    view.get_by_label("Split").fill("examples")
+    start = view.get_by_role("button", name="Start or resume")
     start.click()
-    desk.get_by_text(re.compile("Loading|photo/s|s/photo")).first.wait_for()
-    desk.get_by_role("button", name="Stop").click()
-    desk.get_by_text("Stopped: the predictions so far stay").wait_for()
+    view.get_by_text(re.compile("Loading|photo/s|s/photo")).first.wait_for()
+    view.get_by_role("button", name="Stop").click()
+    view.get_by_text("Stopped: the predictions so far stay").wait_for()
     start.click()  # at once: no late cancel ends it
-    report = desk.frame_locator("iframe[title=Report]")
+    report = view.frame_locator("iframe[title=Report]")
     report.get_by_role("heading", name="Evaluation").first.wait_for()
-    assert (folders / "runs" / "eval" / "packs-examples" / "report.html").is_file()
-    desk.get_by_text("pack_1", exact=True).locator("visible=true").first.click()
-    figure(desk, "demo: 1 table in").wait_for()
-    assert "IoU 0.9" in figure(desk, "demo: ").inner_text()
-    assert desk.locator("#photo-figures rect.truth").count() == 1
-    desk.get_by_role("button", name="Correct").first.click()
-    desk.get_by_text("pack_1 of packs with its labels").wait_for()
-    desk.get_by_role("button", name="No table here").click()
-    desk.get_by_text("Saved pack_1 with 0 boxes").wait_for()
-    corrections = folders / "labels" / "packs" / "corrections.jsonl"
+    assert (folders / "runs" / "eval" / f"{packs.name}-examples" / "report.html").is_file()
+    view.get_by_text("pack_1", exact=True).locator("visible=true").first.click()
+    figure(view, "demo: 1 table in").wait_for()
+    assert "IoU 0.9" in figure(view, "demo: ").inner_text()
+    assert view.locator("#photo-figures rect.truth").count() == 1
+    view.get_by_role("button", name="Correct").first.click()
+    view.get_by_text(f"pack_1 of {packs.name} with its labels").wait_for()
+    view.get_by_role("button", name="No table here").click()
+    view.get_by_text("Saved pack_1 with 0 boxes").wait_for()
+    corrections = folders / "labels" / packs.name / "corrections.jsonl"
     assert read_corrections(corrections, "examples")["pack_1"]["xyxy"] == []
-    packs = folders / "data" / "packs"
     assert load_split(packs, "examples", corrections=corrections)["xyxy"][0] == []
-    desk.get_by_role("button", name="Undo last save").click()
-    desk.get_by_text("Took back the last save of pack_1").wait_for()
+    view.get_by_role("button", name="Undo last save").click()
+    view.get_by_text("Took back the last save of pack_1").wait_for()
     assert corrections.read_text() == ""
-    assert desk.errors == []
+    assert view.errors == []
 
 
 @pytest.mark.slow

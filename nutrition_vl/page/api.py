@@ -8,9 +8,9 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.photos import PhotoFile
 from nutrition_vl.page.drawing import LONGEST_SIDE, tables
-from nutrition_vl.page.guard import own_upload, sentence
+from nutrition_vl.page.guard import own_upload
 from nutrition_vl.page.queue import DetectionQueue
 from nutrition_vl.page.visitor import AdapterChoices, valid_threshold
 
@@ -42,11 +42,12 @@ class PhotoApi:
 
     def detect(self, photo: Any, adapter: Any, threshold: Any) -> tuple[Any, ...]:
         """Finds the tables on one photo with one adapter: drawing, rows, a line, JSON."""
-        picture, [(name, answer)] = self._answered(photo, [adapter], threshold)
+        file, [(name, answer)] = self._answered(photo, [adapter], threshold)
         line = f"**{tables(len(answer['boxes']))}** found with {self.choices.title(name)} "
         line += f"in {answer['seconds']:.2f} s · {memory(self.queue)}"
         rows = [row(box) for box in answer["boxes"]]
-        return annotated(picture, answer["boxes"]), rows, line, answer
+        picture = file.open((LONGEST_SIDE, LONGEST_SIDE))
+        return annotated(picture, file.size, answer["boxes"]), rows, line, answer
 
     def compare(self, photo: Any, adapters: Any, threshold: Any) -> list[Record]:
         """Finds the tables on one photo with up to four adapters: one answer per adapter."""
@@ -55,24 +56,27 @@ class PhotoApi:
 
     def _answered(
         self, photo: Any, adapters: Any, threshold: Any
-    ) -> tuple[Image.Image, list[tuple[str, Record]]]:
-        try:
-            if not isinstance(photo, dict) or not isinstance(photo.get("path"), str):
-                raise ValueError("there is no photo in this call: upload one")
-            names, least = self.choices.valid(adapters), valid_threshold(threshold)
-            picture = open_photo(own_upload(photo["path"]), Path(photo["path"]).name)
-            futures = [self.queue.submit(picture, name) for name in names]
-            answers = [future.result().above(least).record(picture.size) for future in futures]
-        except (OSError, ValueError, RuntimeError) as error:
-            raise gr.Error(sentence(error), print_exception=False) from error
-        return picture, list(zip(names, answers, strict=True))
+    ) -> tuple[PhotoFile, list[tuple[str, Record]]]:
+        if not isinstance(photo, dict) or not isinstance(photo.get("path"), str):
+            raise ValueError("there is no photo in this call: upload one")
+        names, least = self.choices.valid(adapters), valid_threshold(threshold)
+        file = PhotoFile(own_upload(photo["path"]), Path(photo["path"]).name)
+        size = file.size  # raises for a file that is no photo, before any model runs
+        futures = [self.queue.submit(file, name) for name in names]
+        answers = [future.result().above(least).record(size) for future in futures]
+        return file, list(zip(names, answers, strict=True))
 
 
-def annotated(photo: Image.Image, boxes: list[Record]) -> tuple[Image.Image, list[Any]]:
-    """The value of gr.AnnotatedImage: a small photo and a titled frame per box."""
-    small = photo.copy()
+def annotated(
+    picture: Image.Image, size: tuple[int, int], boxes: list[Record]
+) -> tuple[Image.Image, list[Any]]:
+    """The value of gr.AnnotatedImage: a small picture and a titled frame per box.
+
+    Boxes are in pixels of the photo, whose width and height are `size`.
+    """
+    small = picture.copy()
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    scale = np.tile(np.divide(small.size, photo.size), 2)
+    scale = np.tile(np.divide(small.size, size), 2)
     titles = [f"{box['label']} {box['confidence']:.2f}" for box in boxes]
     frames = [frame(small.size, box["xyxy"] * scale) for box in boxes]
     return small, list(zip(frames, titles, strict=True))

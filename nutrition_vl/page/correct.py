@@ -9,7 +9,7 @@ import gradio as gr
 from gradio_image_annotation import image_annotator
 
 from nutrition_vl.boxes import LABELS
-from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.photos import PhotoFile
 from nutrition_vl.page.job import Job, uncertainty
 from nutrition_vl.page.labels import LabelFolder, Place
 from nutrition_vl.page.visitor import Truth
@@ -17,6 +17,7 @@ from nutrition_vl.page.visitor import Truth
 COLOURS = ["#e6194b", "#4363d8", "#f58231", "#911eb4"]
 EDITOR = (1200, 560)  # pixels of the picture: it fits a screen of 1280 x 800
 EMPTY = "Open a photo from *Photo* or *Many photos*, or take the next one."
+HELP = "Drag to draw a box, double-click it to change its label, press Delete to remove it."
 Record = dict[str, Any]
 
 
@@ -40,20 +41,22 @@ class CorrectTab:
         self.folder = LabelFolder(labels)
         self.line = gr.Markdown(EMPTY, elem_classes="live")
         with gr.Row():
-            self.save = gr.Button("Save boxes", variant="primary")
-            self.none = gr.Button("No table here")
-            self.undo = gr.Button("Undo last save")
-            self.next = gr.Button("Next photo")
+            self.save = gr.Button("Save boxes", variant="primary", min_width=120)
+            self.none = gr.Button("No table here", min_width=120)
+            self.undo = gr.Button("Undo last save", min_width=120)
+            self.next = gr.Button("Next photo", min_width=120)
         self.editor = image_annotator(
             label_list=list(LABELS),
             label_colors=COLOURS,
             sources=[],
             boxes_alpha=0.15,
             height=480,
-            label="Boxes: drag to draw, double-click to change the label, Delete to remove",
+            label="Boxes",
+            show_label=False,  # it would cover a box
             show_download_button=False,
             show_share_button=False,
         )
+        gr.Markdown(HELP)
         # Only boxes come back: no code reads the picture.
         self.editor.preprocess = lambda value: (
             self.editor.preprocess_boxes(value.boxes) if value else []
@@ -71,12 +74,12 @@ class CorrectTab:
         self, path: str, boxes: Sequence[Record], truth: Truth | None = None
     ) -> tuple[dict[str, Any] | None, Draft, str]:
         """The editor's value, the draft and the line for a photo with these boxes."""
-        photo = open_photo(Path(path))
-        small = photo.copy()
+        photo = PhotoFile(path, Path(path).name)
+        small, (width, height) = photo.open(EDITOR), photo.size
         small.thumbnail(EDITOR)
-        scale = small.width / photo.width
+        scale = small.width / width
         drawing = [editor_box(box, scale) for box in boxes]
-        line = f"{Path(path).name}: {photo.width} x {photo.height} pixels"
+        line = f"{photo.name}: {width} x {height} pixels"
         return {"image": small, "boxes": drawing}, Draft(path, photo.size, scale, truth), line
 
     def open_labelled(self, path: str, truth: Truth) -> tuple[dict[str, Any] | None, Draft, str]:

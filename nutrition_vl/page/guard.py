@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Iterable
 from fnmatch import fnmatch
@@ -138,7 +137,8 @@ def keep_uploads_apart() -> None:
     own = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
     os.environ["GRADIO_TEMP_DIR"] = own
     atexit.register(shutil.rmtree, own, ignore_errors=True)
-    signal.signal(signal.SIGTERM, _leave)  # Python would end without `finally`
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
 
 
 def uploads() -> Path:
@@ -190,4 +190,12 @@ def _is_alive(pid: int) -> bool:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+    """Ends the page, its evaluation and its uploads at once.
+
+    Python's own end waits for threads, leaves evaluations running, and aborts below a model at
+    work ("terminate called without an active exception", torch 2.11).
+    """
+    for child in psutil.Process().children():
+        child.terminate()
+    shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    os._exit(128 + number)

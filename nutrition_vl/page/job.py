@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from nutrition_vl.data.photos import find_photos, open_photo
+from nutrition_vl.data.photos import PhotoFile, find_photos
 from nutrition_vl.matching import same_boxes
 from nutrition_vl.page.drawing import with_boxes
 from nutrition_vl.page.guard import own_upload, sentence, uploads
@@ -37,7 +37,7 @@ class Waiting(NamedTuple):
 
     name: str
     adapter: str
-    size: tuple[int, int]
+    photo: PhotoFile
     answer: Future
 
 
@@ -121,20 +121,20 @@ class Job:
     def _submit(self, name: str, adapter: str, queue: DetectionQueue, running: deque) -> None:
         if adapter in self.answers.setdefault(name, {}):
             return
+        photo = PhotoFile(self.photos[name], name)
         try:
-            photo = open_photo(self.photos[name], name)
+            small = photo.open((THUMBNAIL, THUMBNAIL))
         except (OSError, ValueError) as error:
             self._store(name, adapter, {"error": sentence(error)})
             return
-        small = photo.copy()
         small.thumbnail((THUMBNAIL, THUMBNAIL))
         small.save(self.thumbnail(name), quality=85)
         answer = queue.submit(photo, adapter, background=True)
-        running.append(Waiting(name, adapter, photo.size, answer))
+        running.append(Waiting(name, adapter, photo, answer))
 
     def _keep(self, waiting: Waiting) -> None:
         try:
-            record = waiting.answer.result().record(waiting.size)
+            record = waiting.answer.result().record(waiting.photo.size)
         except (OSError, ValueError, RuntimeError) as error:
             record = {"error": sentence(error)}
         self._store(waiting.name, waiting.adapter, record)

@@ -82,7 +82,8 @@ class LabelFolder:
             if not history:
                 return None
             last = history.pop()
-            place = Place(last["file"], last["key"])
+            old = "file" not in last  # saved before there were corrections of sources
+            place = Place.of_photo(last["file_name"]) if old else Place(last["file"], last["key"])
             self._replace(place, last["before"])
             name = next(iter(place.key.values()))
             if place.file == ROWS and last["before"] is None:

@@ -28,12 +28,12 @@ def link(
 
     def to_photo(job: Job, name: str) -> tuple[Any, Any]:
         if name not in job.photos:
-            raise gr.Error("click a picture first", print_exception=False)
+            raise ValueError("click a picture first")
         return str(job.photos[name]), gr.Tabs(selected="photo")
 
     def to_editor(job: Job, name: str, threshold: float) -> tuple[Any, ...]:
         if name not in job.photos:
-            raise gr.Error("click a picture first", print_exception=False)
+            raise ValueError("click a picture first")
         [record] = [one for one in job.records(threshold) if one["photo"] == name]
         value = correct.open(str(job.photos[name]), record.get("boxes", []))
         return *value, gr.Tabs(selected="correct")
@@ -41,7 +41,7 @@ def link(
     def photo_to_editor(visit: Visit, threshold: float) -> tuple[Any, ...]:
         state = visit.photo
         if not state.is_answered():
-            raise gr.Error("find the tables of a photo first", print_exception=False)
+            raise ValueError("find the tables of a photo first")
         if state.truth:
             value = correct.open_labelled(state.path, state.truth)
         else:

@@ -51,19 +51,17 @@ class ManyTab:
         label = f"or a folder below {self.root.resolve().name if self.root else ''}"
         self.folder = gr.Dropdown(folders, value=None, label=label, visible=bool(folders))
         self.adapters, self.threshold = adapter_inputs(self.choices)
-        with gr.Row():
-            self.start = gr.Button("Start or continue", variant="primary")
-            self.stop = gr.Button("Stop")
-        self.format = gr.Dropdown(list(ENDINGS), value="jsonl", label="File format")
-        self.make = gr.Button("Make file to download")
-        self.file = gr.File(label="Download", interactive=False, visible=False)
 
     def _outputs(self) -> None:
+        with gr.Row():  # here, so that a phone has Stop next to the progress
+            self.start = gr.Button("Start or continue", variant="primary", min_width=120)
+            self.stop = gr.Button("Stop", min_width=120)
         self.progress = gr.HTML(elem_classes="live")
         self.filter = gr.Radio(FILTERS, value="all", label="Show")
         self.gallery = gr.Gallery(
             label="Answers",
-            height=560,
+            show_label=False,  # it would cover a picture
+            height=440,
             object_fit="contain",  # a cut picture would hide boxes
             format="jpeg",
             allow_preview=False,
@@ -72,6 +70,10 @@ class ManyTab:
         with gr.Row():
             self.open_photo = gr.Button("Open in Photo", size="sm")
             self.open_editor = gr.Button("Correct", size="sm")
+        with gr.Row(equal_height=True):
+            self.format = gr.Dropdown(list(ENDINGS), value="jsonl", label="File format")
+            self.make = gr.Button("Make file to download")
+        self.file = gr.File(label="Download", interactive=False, visible=False)
         self.job, self.selected = gr.State(Job(), delete_callback=Job.discard), gr.State("")
         self.turn, self.clicked = gr.State(Turn()), gr.Number(visible=False)
 
@@ -128,21 +130,21 @@ class ManyTab:
         try:
             job = self._job(files or [], folder, self.choices.valid(adapters), job)
             start, before = time.monotonic(), job.done
+
+            def line() -> str:
+                if not turn.goes_on(at):
+                    return bar(job, "Stopped at ", ": continue at any time.")
+                left = len(job.photos) - job.done
+                return bar(job, "", rate(job.done - before, left, time.monotonic() - start))
+
             last: list[tuple[str, str]] = []
-            yield bar(before, len(job.photos), 0, 0), gr.skip(), job
+            yield line(), gr.skip(), job
             with closing(job.run(self.queue)) as counts:
-                for done in each_second(takewhile(lambda _: turn.goes_on(at), counts)):
-                    seconds, pictures = (
-                        time.monotonic() - start,
-                        self.pictures(job, kind, threshold),
-                    )
-                    new = gr.skip() if pictures == last else pictures
+                for _ in each_second(takewhile(lambda _: turn.goes_on(at), counts)):
+                    pictures = self.pictures(job, kind, threshold)
+                    yield line(), gr.skip() if pictures == last else pictures, job
                     last = pictures
-                    yield bar(done, len(job.photos), done - before, seconds), new, job
-            seconds = time.monotonic() - start
-            line = bar(job.done, len(job.photos), job.done - before, seconds)
-            line = line if turn.goes_on(at) else stopped_line(job)
-            yield line, self.pictures(job, kind, threshold), job
+            yield line(), self.pictures(job, kind, threshold), job
         except (OSError, ValueError, RuntimeError) as error:
             yield problem(sentence(error)), gr.skip(), job
 
@@ -177,7 +179,7 @@ class ManyTab:
     def download(self, job: Job, form: str, threshold: float) -> gr.File:
         """A file with the answers so far, in one of the export formats."""
         if not job.answers:
-            raise gr.Error("there is no answer yet: start a job first", print_exception=False)
+            raise ValueError("there is no answer yet: start a job first")
         records = job.records(threshold)
         content = export(records, form, job.photos)
         file = job.folder / f"nutrition-tables.{ENDINGS[form]}"
@@ -188,18 +190,15 @@ class ManyTab:
 
     def detect_many(self, photos: list[str], adapter: str, threshold: float) -> Iterator[Any]:
         """Finds the tables on many photos: one answer per photo, an error where there is none."""
+        [name], least = self.choices.valid(adapter), valid_threshold(threshold)
+        job = new_job(photos or [], None, [name])
         try:
-            [name], least = self.choices.valid(adapter), valid_threshold(threshold)
-            job = new_job(photos or [], None, [name])
-            try:
-                with closing(job.run(self.queue)) as counts:
-                    for _ in each_second(counts):
-                        yield gr.skip()  # here Gradio ends the job of a client that has left
-                yield job.records(least)
-            finally:
-                job.discard()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise gr.Error(sentence(error), print_exception=False) from error
+            with closing(job.run(self.queue)) as counts:
+                for _ in each_second(counts):
+                    yield gr.skip()  # here Gradio ends the job of a client that has left
+            yield job.records(least)
+        finally:
+            job.discard()
 
 
 def paths(files: ListFiles | None) -> list[str]:
@@ -221,17 +220,18 @@ def folders_below(root: Path) -> list[str]:
     return [".", *sorted(path.name for path in root.iterdir() if path.is_dir())]
 
 
-def stopped_line(job: Job) -> str:
-    """The line after a stop."""
-    return f"<p>Stopped at {job.done} of {len(job.photos)} photos: continue at any time.</p>"
+def rate(new: int, left: int, seconds: float) -> str:
+    """Photos per second and the time left, in words; "" before the first photo."""
+    if not new or not seconds:
+        return ""
+    time_left = f" · {left * seconds / new:.0f} s left" if left else ""
+    return f" · {new / seconds:.1f} photos/s{time_left}"
 
 
-def bar(done: int, every: int, new: int, seconds: float) -> str:
-    """A progress bar with rate and time left."""
-    rate = new / seconds if new and seconds else 0.0
-    left = f" · {rate:.1f} photos/s" if rate else ""
-    left += f" · {(every - done) / rate:.0f} s left" if rate and done < every else ""
+def bar(job: Job, before: str, after: str) -> str:
+    """A progress bar, below its numbers with words around them."""
+    done, every = job.done, len(job.photos)
     return (
-        f'<label>{done} of {every} photos{left} <progress value="{done}" max="{max(1, every)}" '
-        f'style="width:100%"></progress></label>'
+        f'<label>{before}{done} of {every} photos{after} <progress value="{done}" '
+        f'max="{max(1, every)}" style="width:100%"></progress></label>'
     )

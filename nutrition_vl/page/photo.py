@@ -3,13 +3,12 @@
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.photos import PhotoFile
 from nutrition_vl.looks.crops import crop, turned
 from nutrition_vl.models.checkpoints import DEMO
 from nutrition_vl.page.api import PhotoApi, memory, row
@@ -57,12 +56,12 @@ class PhotoTab:
         self.photo = gr.Image(
             label="Photo", sources=["upload", "clipboard", "webcam"], height=300, elem_id="photo-in"
         )
-        # `open_photo` alone checks photos: Gradio's refusals have other words.
+        # `PhotoFile` alone checks photos: Gradio's refusals have other words.
         self.photo.preprocess = lambda file: file.path if file else None
         self.adapters, self.threshold = adapter_inputs(self.choices)
         with gr.Row():
-            self.button = gr.Button("Find nutrition tables", variant="primary")
-            self.cancel = gr.Button("Cancel")
+            self.button = gr.Button("Find nutrition tables", variant="primary", min_width=120)
+            self.cancel = gr.Button("Cancel", min_width=120)
         with gr.Row():
             for number, example in enumerate(sorted((DEMO / "examples").glob("*.jpg")), 1):
                 button = gr.Button(f"Example {number}", icon=example, size="sm", min_width=110)
@@ -73,7 +72,9 @@ class PhotoTab:
         self.figures = gr.HTML(elem_id="photo-figures")
         self.table = gr.Dataframe(headers=TITLES, label="Boxes in pixels", interactive=False)
         with gr.Accordion("Crops", open=False):
-            self.crops = gr.Gallery(label="Tables, cut out", columns=3, format="jpeg", height=260)
+            self.crops = gr.Gallery(
+                label="Tables, cut out", show_label=False, columns=3, format="jpeg", height=260
+            )
             self.angle = gr.Slider(0, 270, 0, step=90, label="Turn clockwise by degrees")
         with gr.Accordion("JSON", open=False):
             self.answer = gr.JSON(show_label=False)
@@ -153,21 +154,19 @@ class PhotoTab:
         answers = state.records(threshold)
         truth = [box["xyxy"] for box in state.truth.boxes] if state.truth else []
         titles = {self._title(name, answer, truth): answer for name, answer in answers.items()}
-        document = {"photo": Path(state.path).name, "threshold": threshold}
-        size = {"width": state.size[0], "height": state.size[1]}
+        width, height = state.photo.size
+        document = {"photo": state.photo.name, "threshold": threshold}
+        document |= {"width": width, "height": height}
         listed = [{"adapter": name} | answer for name, answer in answers.items()]
         rows = [
             [self.choices.title(name), *row(box)]
             for name, answer in answers.items()
             for box in answer["boxes"]
         ]
-        drawing = figures(state.picture, state.size, titles, truth)
-        try:
-            crops = self._crops(state, next(iter(answers.items())), angle)
-        except OSError as error:  # the upload has expired
-            raise gr.Error(sentence(error), print_exception=False) from error
+        drawing = figures(state.picture, state.photo.size, titles, truth)
+        crops = self._crops(state.photo, *next(iter(answers.items())), angle)
         line = f"{' · '.join(titles)} · {memory(self.queue)}"
-        return line, drawing, rows, document | size | {"answers": listed}, crops
+        return line, drawing, rows, document | {"answers": listed}, crops
 
     def _submit(self, visit: Visit, path: str, names: list[str], truth: Truth | None) -> PhotoState:
         """The visitor's photo, submitted with each adapter that has not answered it yet."""
@@ -177,8 +176,7 @@ class PhotoTab:
                 visit.photo = new_state(path, truth)
             state = visit.photo
             new = [name for name in names if name not in state.answers]
-            photo = open_photo(Path(path)) if new else None
-            state.answers |= {name: self.queue.submit(photo, name) for name in new if photo}
+            state.answers |= {name: self.queue.submit(state.photo, name) for name in new}
             state.names = names
             return state
 
@@ -204,15 +202,12 @@ class PhotoTab:
             state.cancel()
             raise
 
-    def _crops(
-        self, state: PhotoState, answer: tuple[str, Record], angle: int
-    ) -> list[Image.Image]:
+    def _crops(self, photo: PhotoFile, name: str, answer: Record, angle: int) -> list[Image.Image]:
         """The tables of one adapter's answer cut out of the photo, turned by `angle` degrees."""
-        name, record = answer
-        if not record["boxes"]:
+        if not answer["boxes"]:
             return []
-        photo, margin = open_photo(Path(state.path)), self.queue.detector.margin(name)
-        return [turned(crop(photo, box["xyxy"], margin), angle // 90) for box in record["boxes"]]
+        picture, margin = photo.open(), self.queue.detector.margin(name)
+        return [turned(crop(picture, box["xyxy"], margin), angle // 90) for box in answer["boxes"]]
 
     def _title(self, name: str, answer: Record, truth: list[list[float]]) -> str:
         count, seconds = tables(len(answer["boxes"])), f"{answer['seconds']:.2f} s"

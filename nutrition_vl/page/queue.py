@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from threading import Condition, Thread
 
-from PIL import Image
-
 from nutrition_vl.detector import Detector
+from nutrition_vl.looks.sources import Photo
 
 IN_A_ROW = 4  # batches of single photos before one of a long job, which would starve otherwise
 
@@ -19,7 +18,7 @@ class Request:
 
     background: bool
     number: int
-    photo: Image.Image = field(compare=False)
+    photo: Photo = field(compare=False)
     adapter: str = field(compare=False)
     answer: Future = field(compare=False, default_factory=Future)
 
@@ -40,7 +39,7 @@ class DetectionQueue:
         self._urgent_batches, self._open = 0, True
         Thread(target=self._work, daemon=True, name="detection").start()
 
-    def submit(self, photo: Image.Image, adapter: str, background: bool = False) -> Future:
+    def submit(self, photo: Photo, adapter: str, background: bool = False) -> Future:
         """The future answer, at threshold 0; its exception is the photo's ValueError or OSError."""
         request = Request(background, next(self._numbers), photo, adapter)
         with self._changed:

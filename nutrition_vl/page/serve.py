@@ -40,7 +40,7 @@ UNREAD = (gr.Error, ComponentProcessingError, ValueError, TypeError, KeyError, A
 
 
 class Page(gr.Blocks):
-    """Blocks that refuse unreadable values in one sentence, with no traceback in the log."""
+    """Blocks whose errors are one sentence, with no traceback in the log."""
 
     async def preprocess_data(self, *args: Any, **options: Any) -> list[Any]:
         """The values of a call as its function takes them; gr.Error for others."""
@@ -50,6 +50,13 @@ class Page(gr.Blocks):
             plain = isinstance(error, gr.Error)
             text = sentence(error) if plain else UNREADABLE
             raise gr.Error(text, print_exception=False) from error
+
+    async def call_function(self, *args: Any, **options: Any) -> Any:
+        """The outputs of a function; gr.Error with the sentence of a visitor's mistake."""
+        try:
+            return await super().call_function(*args, **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise gr.Error(sentence(error), print_exception=False) from error
 
 
 def serve(page: gr.Blocks, hosts: tuple[str, ...] = (), **options: Any) -> str:

@@ -3,17 +3,18 @@
 import os
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
 import gradio as gr
 
-from nutrition_vl.data.photos import open_photo
+from nutrition_vl.data.photos import PhotoFile
 from nutrition_vl.detector import Detector
 from nutrition_vl.models.checkpoints import discover
 from nutrition_vl.models.names import NONE, THRESHOLD
-from nutrition_vl.page.drawing import data_url
+from nutrition_vl.page.drawing import LONGEST_SIDE, data_url
 from nutrition_vl.page.guard import own_upload
 
 MOST_ADAPTERS = 4  # next to each other
@@ -67,12 +68,16 @@ class Truth:
 class PhotoState:
     """One visitor's photo with its answers by adapter, at threshold 0; `names` are displayed."""
 
-    path: str = ""
-    size: tuple[int, int] = (0, 0)
+    photo: PhotoFile = field(default_factory=partial(PhotoFile, ""))
     picture: str = ""
     truth: Truth | None = None
     names: list[str] = field(default_factory=list)
     answers: dict[str, Future] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """The photo's file; empty without a photo."""
+        return str(self.photo.source)
 
     def is_answered(self) -> bool:
         """True where each displayed adapter has an answer."""
@@ -81,7 +86,7 @@ class PhotoState:
 
     def records(self, threshold: float) -> dict[str, Record]:
         """The displayed answers by adapter."""
-        answers = {name: self.answers[name].result().record(self.size) for name in self.names}
+        answers = {name: self.answers[name].result().record(self.photo.size) for name in self.names}
         return {name: above(answer, threshold) for name, answer in answers.items()}
 
     def cancel(self) -> None:
@@ -146,9 +151,9 @@ class AdapterChoices:
 
 def new_state(path: str, truth: Truth | None = None) -> PhotoState:
     """The state of an uploaded photo that no adapter has answered yet."""
-    photo = open_photo(own_upload(path), Path(path).name)
-    mine = truth if truth and truth.file == Path(path).name else None
-    return PhotoState(path, photo.size, data_url(photo), mine)
+    photo = PhotoFile(own_upload(path), Path(path).name)
+    mine = truth if truth and truth.file == photo.name else None
+    return PhotoState(photo, data_url(photo.open((LONGEST_SIDE, LONGEST_SIDE))), mine)
 
 
 def above(record: Record, threshold: float) -> Record:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -120,10 +121,11 @@ def test_only_uploads_are_opened(tmp_path, monkeypatch):
 
 def test_uploads_die_with_their_process_even_by_sigterm(tmp_path):
     code = """
-import os, pathlib, signal
+import os, pathlib, signal, subprocess
 from nutrition_vl.page.guard import keep_uploads_apart
 keep_uploads_apart()
 pathlib.Path(os.environ["GRADIO_TEMP_DIR"], "a").write_text("x")
+print(subprocess.Popen(["sleep", "600"]).pid, flush=True)
 os.kill(os.getpid(), signal.{signal})
 """
     env = {k: v for k, v in os.environ.items() if k != "GRADIO_TEMP_DIR"}
@@ -131,7 +133,11 @@ os.kill(os.getpid(), signal.{signal})
 
     def end(name):
         run = [sys.executable, "-c", code.replace("{signal}", name)]
-        subprocess.run(run, cwd=ROOT, env=env, capture_output=True)
+        ended = subprocess.run(run, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+        child = psutil.Process(int(ended.stdout))
+        if name == "SIGKILL":
+            child.terminate()
+        child.wait(10)  # an evaluation ends with its page
         return [folder.name for folder in tmp_path.glob(f"{PREFIX}*")]
 
     assert end("SIGTERM") == []

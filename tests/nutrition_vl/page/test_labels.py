@@ -48,6 +48,16 @@ def test_each_undo_takes_back_one_save(tmp_path):
     assert folder.undo() is None
 
 
+def test_a_save_of_an_older_page_is_undone(tmp_path):
+    """Its history named the photo only: there were no corrections of sources."""
+    folder = LabelFolder(tmp_path)
+    row = folder.save(PACK, (540, 720), BOXES, LABELS)
+    line = {"file_name": row["file_name"], "before": None}
+    (tmp_path / ".history.jsonl").write_text(json.dumps(line) + "\n")
+    assert folder.undo() == row["file_name"]
+    assert folder.rows() == []
+
+
 def test_two_photos_of_one_name_are_two_rows(tmp_path):
     other = tmp_path / "other" / "pack_1.jpg"
     other.parent.mkdir()

@@ -4,6 +4,7 @@ import shutil
 from copy import deepcopy
 
 import gradio as gr
+import numpy as np
 import pytest
 
 from nutrition_vl.models.checkpoints import DEMO
@@ -85,6 +86,17 @@ def test_an_adapter_that_is_taken_away_does_not_come_back_with_the_threshold(tab
         list(run(tab, visit, photos[0], clicked, names))
     document = tab.redraw(0.9, 0, visit)[3]
     assert [one["adapter"] for one in document["answers"]] == ["none"]
+
+
+def test_a_quarter_turn_turns_each_crop_clockwise_and_runs_nothing(tab, photos, monkeypatch):
+    visit = Visit()
+    *_, last = run(tab, visit, photos[0], 1)
+    monkeypatch.setattr(tab.queue, "submit", None)
+    turns = [tab.redraw(0.4, angle, visit)[4] for angle in (0, 90, 180, 270)]
+    [upright] = turns[0]
+    assert np.array_equal(upright, last[4][0])
+    for quarters, [picture] in enumerate(turns):
+        assert np.array_equal(picture, np.rot90(upright, -quarters))  # numpy turns the other way
 
 
 def test_each_visitor_begins_with_an_empty_photo(tab, photos):
