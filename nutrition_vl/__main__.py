@@ -117,14 +117,13 @@ def _to_file(args: argparse.Namespace, photos: Sequence[Path], processes: "Proce
 
     settings = {name: getattr(args, name) for name in SETTINGS}
     model = provenance(args.checkpoint, args.adapter)
-    answers, size = AnswersFile(args.out, model | settings), args.batch_size
+    answers = AnswersFile(args.out, model | settings)
     with answers.only_command() if processes.is_main else nullcontext():
         missing = answers.missing(photos)
         if processes.is_main:
             answers.begin()
         processes.wait()  # no line is written before all processes have counted them
-        batches = [missing[at : at + size] for at in range(0, len(missing), size)]
-        own = [photo for batch in processes.share(batches) for photo in batch]
+        own = [photo for batch in processes.share(missing, args.batch_size) for photo in batch]
         done = len(set(photos)) - len(missing)
         _detect(args, own, answers.append, initial=done, disable=not processes.is_main)
         processes.wait()

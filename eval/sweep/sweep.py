@@ -91,8 +91,7 @@ class Sweep:
         self, target: Target, indices: Sequence[int], plan: Sequence[Target], progress: tqdm
     ) -> None:
         size = self.config.batch_size
-        batches = [indices[at : at + size] for at in range(0, len(indices), size)]
-        own = self.processes.share(batches)
+        own = self.processes.share(indices, size)
         try:
             if own:  # of several processes one may have none
                 predict(self._load(target, plan), target, self.rows, own, progress)

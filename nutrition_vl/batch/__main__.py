@@ -19,7 +19,7 @@ says
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
@@ -142,12 +142,11 @@ def _answer(
     results.reopen()
     bar = tqdm(total=total, initial=total - len(missing), unit="photo")
     with bar, cluster(args.address, settings.gpus):
-        for rows in _parts(answers(missing, settings), bar):
-            results.add(rows)
+        _write(answers(missing, settings), results, bar)
 
 
-def _parts(tables: Iterable["pa.Table"], bar: tqdm) -> Iterator["pa.Table"]:
-    """The rows of a second, then of two, four and so on up to SECONDS."""
+def _write(tables: Iterable["pa.Table"], results: "Results", bar: tqdm) -> None:
+    """Writes the rows of a second as a part, then of two, four and so on up to SECONDS."""
     import pyarrow as pa
 
     rows: list[pa.Table] = []
@@ -157,14 +156,11 @@ def _parts(tables: Iterable["pa.Table"], bar: tqdm) -> Iterator["pa.Table"]:
             rows.append(table)
             bar.update(len(table))
             if monotonic() - start >= seconds:
-                yield pa.concat_tables(rows)
+                results.add(pa.concat_tables(rows))
                 rows, seconds, start = [], min(SECONDS, 2 * seconds), monotonic()
-    except ValueError:  # the workers cannot go on, and nothing is lost
+    finally:  # also where the workers cannot go on, or Control-C ends the command
         if rows:
-            yield pa.concat_tables(rows)
-        raise
-    if rows:
-        yield pa.concat_tables(rows)
+            results.add(pa.concat_tables(rows))
 
 
 def _summary(out: str, counts: dict[str, int], answered: int, twice: int) -> str:

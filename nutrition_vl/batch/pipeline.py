@@ -196,16 +196,8 @@ def _round(photos: list[Photo], settings: Settings) -> Iterator[pa.Table]:
         batch_format="pyarrow",
         max_restarts=0,
     )
-    options = model | {
-        "threshold": settings.threshold,
-        "crops": settings.crops,
-        "device": device,
-    }
-    columns = {
-        "checkpoint": settings.checkpoint,
-        "adapter": settings.adapter,
-        "threshold": settings.threshold,
-    }
+    columns = model | {"threshold": settings.threshold}
+    options = columns | {"crops": settings.crops, "device": device}
     answered = prepared.map_batches(
         Answer,
         fn_constructor_args=(options, columns),

@@ -46,8 +46,9 @@ class Processes:
             self.wait()
             yield
 
-    def share(self, batches: Sequence[Item]) -> Sequence[Item]:
-        """The batches that this process predicts."""
+    def share(self, items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+        """The batches of this size that this process predicts, the same that one would make."""
+        batches = [items[at : at + size] for at in range(0, len(items), size)]
         return batches[self.index :: self.count]
 
     def wait(self) -> None:

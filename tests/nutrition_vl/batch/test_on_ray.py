@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -45,9 +46,10 @@ class Cluster:
 
     def __init__(self, **options):
         command = [sys.executable, "-m", "tests.helpers.two_nodes", json.dumps(options)]
+        self.mark = {"CLUSTER": uuid4().hex}  # which its workers inherit
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | CALM | DEADLY, text=True, **pipes
+            command, cwd=ROOT, env=os.environ | CALM | DEADLY | self.mark, text=True, **pipes
         )
         self.address, self.node = json.loads(self.process.stdout.readline())
 
@@ -57,13 +59,17 @@ class Cluster:
         self.address, self.node = json.loads(self.process.stdout.readline())
 
     def workers(self):
-        """Every answering or preparing worker that is alive."""
-        return [one for one in psutil.process_iter(["cmdline"]) if is_worker(one)]
+        """Every answering or preparing worker that is alive, of this cluster alone."""
+        return [one for one in psutil.process_iter(["cmdline"]) if self.is_worker(one)]
 
-
-def is_worker(process):
-    words = process.info["cmdline"] or [""]
-    return words[0].startswith("ray::MapWorker(MapBatches(")
+    def is_worker(self, process):
+        words = process.info["cmdline"] or [""]
+        if not words[0].startswith("ray::MapWorker(MapBatches("):
+            return False
+        try:
+            return self.mark.items() <= process.environ().items()
+        except psutil.NoSuchProcess:
+            return False
 
 
 @pytest.fixture
@@ -84,9 +90,8 @@ def gpus():
 
 def devices(nodes):
     """The CUDA_VISIBLE_DEVICES of the processes that hold the model, which their workers set."""
+    holders = [one for one in nodes.workers() if "Answer" in one.info["cmdline"][0]]
     try:
-        below = psutil.Process(nodes.process.pid).children(recursive=True)
-        holders = [one for one in below if "Answer" in " ".join(one.cmdline()[:1])]
         return [child.environ()[VISIBLE] for one in holders for child in one.children()]
     except psutil.NoSuchProcess:
         return []

@@ -11,13 +11,13 @@ from nutrition_vl.running.processes import Processes
 def test_one_process_predicts_every_batch():
     alone = Processes("cpu")
     assert alone.is_main
-    assert alone.share([[0, 1], [2]]) == [[0, 1], [2]]
+    assert alone.share([0, 1, 2], 2) == [[0, 1], [2]]
 
 
 def test_processes_share_whole_batches():
     alone = Processes("cpu")
     alone.index, alone.count = 1, 2
-    assert alone.share([[0, 1], [2, 3], [4]]) == [[2, 3]]
+    assert alone.share([0, 1, 2, 3, 4], 2) == [[2, 3]]
 
 
 def test_two_commands_never_write_to_one_folder(tmp_path):
