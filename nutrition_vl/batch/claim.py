@@ -30,7 +30,7 @@ class Claim:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Claims the folder, for 35 s at most; ValueError where another command is at work."""
+        """Claims the folder, after 35 s at most; ValueError where another command is at work."""
         self._take()
         end = Event()
         beat = Thread(target=self._beat, args=(end,), daemon=True)
