@@ -42,6 +42,8 @@ def forecast(config: TrainConfig, work: Workload, plan: Plan) -> dict[str, float
 def checkpoint_bytes(config: TrainConfig, plan: Plan, photos: int) -> float:
     """Returns the bytes of all checkpoints: adapter and optimiser, and 20 MB of tokenizer and card
     in each."""
+    if config.save_strategy == "no":
+        return 0.0
     batch = plan.micro_batch * plan.accumulation
     steps = config.max_steps if config.max_steps > 0 else photos / batch * config.num_train_epochs
     every = config.save_steps if config.save_strategy == "steps" else photos / batch

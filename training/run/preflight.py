@@ -173,5 +173,6 @@ class Preflight:
                 f"the checkpoints take {disk / GIB:.2f} GiB and {folder} has {room / GIB:.2f} left:"
                 " use --save_total_limit 2"
             )
-        room_left = f"{disk / GIB:.2f} GiB of checkpoints, {room / GIB:.2f} free in {folder}"
+        checkpoints = f"{disk / GIB:.2f} GiB of checkpoints" if disk else "no checkpoint is saved"
+        room_left = f"{checkpoints}, {room / GIB:.2f} GiB free in {folder}"
         return [text, room_left, str(self.plan), *self.plan.notes]

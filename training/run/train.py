@@ -74,4 +74,5 @@ def _train(config: TrainConfig, checkpoint: str | None) -> None:
     with progress_bar(trainer):
         trainer.train(resume_from_checkpoint=checkpoint)
     peak = peak_text(plan.memory, config.runtime.device)
-    config.report(sigterm.report(trainer.state) or f"trained: {config.output_dir}, {peak}")
+    done = "trained, nothing saved" if config.save_strategy == "no" else "trained"
+    config.report(sigterm.report(trainer.state) or f"{done}: {config.output_dir}, {peak}")
