@@ -1,7 +1,7 @@
 """Writes answers as JSON lines, CSV, COCO, YOLO or crops of the tables.
 
 python -m nutrition_vl.export answers.jsonl boxes.json --to coco
-python -m nutrition_vl.export answers.jsonl crops.zip --to crops --photos photos/
+python -m nutrition_vl.export answers.jsonl crops.zip --to crops
 """
 
 import argparse
@@ -131,7 +131,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("answers", type=Path, help="JSON lines from python -m nutrition_vl")
     options.add_argument("out", type=file, help="the file to write")
     options.add_argument("--to", choices=list(ENDINGS), default="coco", help="default coco")
-    options.add_argument("--photos", type=Path, default=Path(), help="folder for crops (default .)")
+    options.add_argument(
+        "--photos", type=Path, default=Path(), help="where their paths begin (default .)"
+    )
     return options
 
 
@@ -141,7 +143,8 @@ def _run(args: argparse.Namespace) -> None:
     records = read_jsonl(args.answers)
     photos = {record["photo"]: args.photos / record["photo"] for record in records}
     args.out.write_bytes(export(records, args.to, photos))
-    print(f"{args.out}: {len(records)} photos")
+    unread = sum("error" in record for record in records)
+    print(f"{args.out}: {len(records) - unread} photos, {unread} without an answer")
 
 
 main = command(parser, _run)

@@ -84,6 +84,7 @@ def test_the_command_writes_what_the_page_downloads(tmp_path, capsys):
     answers, out = tmp_path / "answers.jsonl", tmp_path / "boxes.json"
     answers.write_bytes(export(RECORDS, "jsonl", FILES))
     assert main([str(answers), str(out), "--to", "coco"]) == 0
+    assert capsys.readouterr().out == f"{out}: 2 photos, 1 without an answer\n"
     assert out.read_bytes() == export(RECORDS, "coco", FILES)
     assert main([str(tmp_path / "none.jsonl"), str(out)]) == 2
     assert "there is no file" in capsys.readouterr().err

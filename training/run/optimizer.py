@@ -1,5 +1,7 @@
 """Learning rates by part of the model and of the adapters, as parameter groups."""
 
+from collections.abc import Iterable
+
 from torch import nn
 
 from training.settings.config import TrainConfig
@@ -16,6 +18,15 @@ def parameter_groups(model: nn.Module, config: TrainConfig, decayed: set[str]) -
         {"params": weights, "lr": rate, "weight_decay": decay}
         for (rate, decay), weights in groups.items()
     ]
+
+
+def check_rates(config: TrainConfig, trained: Iterable[str]) -> None:
+    """ValueError for a learning rate of a part in which no module of these names is trained."""
+    names = [f".{name}." for name in trained]
+    for setting, part in (("vision", ".visual."), ("merger", ".visual.merger.")):
+        rate = f"{setting}_learning_rate"
+        if getattr(config, rate) and not any(part in name for name in names):
+            raise ValueError(f"--{rate} needs an adapter there: use --recipe vision")
 
 
 def _rate(name: str, config: TrainConfig) -> float:

@@ -27,6 +27,7 @@ from training.plan.parameter_counts import modules_by_target, quantizable, train
 from training.plan.plan import Plan, Workload
 from training.plan.usage import GIB, free_memory
 from training.run.callbacks import SKIPPED
+from training.run.optimizer import check_rates
 from training.run.photo_check import check_photos
 from training.settings.config import TrainConfig
 
@@ -139,6 +140,7 @@ class Preflight:
         matches = modules_by_target(self.model, recipe)
         every = sum(weight.numel() for weight in self.model.parameters())
         self.trained = trainable(self.model, recipe, self.config.lora_bias)
+        check_rates(self.config, self.trained)
         total = sum(self.trained.values())
         lines = [f"{total:,} parameters trained next to {every:,} ({total / every:.3%})"]
         for target, modules in matches.items():

@@ -54,7 +54,7 @@ class OwnSettings:
     use_rslora: bool = _own(False, "rsLoRA: scale adapters by alpha / sqrt(rank)")
     use_dora: bool = _own(False, "DoRA: train magnitudes too; plain layers, slower")
     init_lora_weights: str = _own(
-        "default", "first values; pissa and olora need --quantization none", INITS
+        "default", "first values; pissa and olora: --quantization none, plain LoRA", INITS
     )
     loraplus_lr_ratio: float | None = _own(None, "LoRA+: learning rate of B over that of A")
     vision_learning_rate: float | None = _own(None, "learning rate in the vision tower and merger")

@@ -28,6 +28,13 @@ def data(tmp_path_factory):
     return label(tmp_path_factory.mktemp("data") / "set", [TABLE, [], TABLE, TABLE])
 
 
+@pytest.mark.parametrize("part", ["vision", "merger"])
+def test_a_rate_where_no_adapter_is_changes_nothing_and_is_refused(part, data, tmp_path, capsys):
+    rate = f"{part}_learning_rate"
+    assert main(command(data, tmp_path / "run", **{rate: 1e-4})) == 2
+    assert f"--{rate} needs an adapter there: use --recipe vision" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
