@@ -1,6 +1,7 @@
 """The demo with 80 tokens per photo, as a checkpoint on disk."""
 
 import shutil
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -23,6 +24,8 @@ def bucket(monkeypatch):
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    reset = Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+    urlopen(reset).close()  # the buckets of earlier servers stay in the process
     settings = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
     keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
     for name, value in (settings | keys).items():
