@@ -142,6 +142,8 @@ def test_two_adapters_stand_side_by_side_and_the_threshold_runs_nothing(view):
 
 def test_a_pasted_photo_is_answered(desk):
     content = base64.b64encode((EXAMPLES / "pack_3.jpg").read_bytes()).decode()
+    for ready in ("#photo-in input[type=file]", ".live[aria-live]"):  # the script has run
+        desk.locator(ready).first.wait_for(state="attached")
     desk.evaluate(
         """content => {
             const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
