@@ -134,7 +134,8 @@ def fused_kernels(model: Any) -> Iterator[None]:
     qwen2_vl.apply_rotary_pos_emb = rotate_text
     qwen2_vl.apply_rotary_pos_emb_vision = rotate_vision
     try:
-        with replaced(_modules(model)):
+        # Triton launches on the current GPU, which need not be the model's.
+        with torch.cuda.device_of(model.lm_head.weight), replaced(_modules(model)):
             yield
     finally:
         qwen2_vl.apply_rotary_pos_emb = text
