@@ -98,8 +98,10 @@ def upload(view, file):
 def tab(view, name):
     """Opens a tab; on a phone most of them are in a menu."""
     button = view.get_by_role("tab", name=name, exact=True).locator("visible=true")
+    menu = view.locator(".overflow-menu button").locator("visible=true")
+    button.or_(menu).first.wait_for()  # the page has its layout
     if not button.count():
-        view.locator(".overflow-menu button").first.click()
+        menu.first.click()
         button = view.locator(".overflow-dropdown button", has_text=name)
     button.first.click()
 
