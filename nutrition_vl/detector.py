@@ -47,8 +47,7 @@ class Detector:
         second_look: bool | None = None,
         attention: str = "math",
     ) -> None:
-        check_choice("decoder", decoder, DECODERS)
-        check_choice("attention", attention, DETECTION_ATTENTIONS)
+        _check(decoder, attention)
         self.base, self.model, self.processor = base, model, processor
         self.plain, self.second_look = decoder == "generate", second_look
         self.attention = attention
@@ -79,12 +78,13 @@ class Detector:
         GPU, and rounds by machine. Raises FileNotFoundError or ValueError, in one sentence, for
         anything missing or unfit.
         """
+        _check(decoder, attention)  # before minutes of loading the base
         runtime, source = detect_runtime(device), resolve(checkpoint, check_prompt)
         bits = check_quantization(quantization or source.quantization)
         own = NONE if source.adapter is None else checkpoint
         chosen = str(own if adapter is True else adapter)
         if chosen != NONE:
-            fitting(chosen, source.base, check_prompt)  # before minutes of loading the base
+            fitting(chosen, source.base, check_prompt)
         model = load_base(source.base, runtime, source.revision, bits)
         processor = base_processor(source)
         options = decoder, check_prompt, second_look, attention
@@ -237,3 +237,10 @@ class Detector:
         tokenizer = used.processor.tokenizer
         answer = Answer.from_decoded(decoded, photo.size, tokenizer, used.calibration, seconds)
         return Detection(photo, answer)
+
+
+def _check(decoder: str, attention: str) -> None:
+    check_choice("decoder", decoder, DECODERS)
+    check_choice("attention", attention, DETECTION_ATTENTIONS)
+    if (decoder, attention) == ("generate", "sdpa"):
+        raise ValueError("the decoder generate has math attention alone: leave attention sdpa out")

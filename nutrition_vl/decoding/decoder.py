@@ -196,7 +196,7 @@ class Decoder:
 
 def _fused_kernels(model: Model) -> Callable[[], AbstractContextManager[None]]:
     """The context in which a model on a GPU runs fused kernels."""
-    if model.device.type == "cpu":
+    if model.device.type != "cuda":
         return nullcontext
     try:  # here and not above: without a GPU there is no need of Triton
         from nutrition_vl.decoding.kernels.gpu_elementwise import fused_kernels

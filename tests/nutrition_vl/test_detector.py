@@ -398,6 +398,10 @@ def test_plain_transformers_detects_the_same_boxes():
         assert np.allclose(one.detections.confidence, other.detections.confidence, atol=1e-4)
     with pytest.raises(ValueError, match="unknown decoder 'slow': use one of fast, generate"):
         Detector.load("demo", decoder="slow")
+    with pytest.raises(ValueError, match="unknown attention 'eager': use one of math, sdpa"):
+        Detector.load("demo", attention="eager")
+    with pytest.raises(ValueError, match="generate has math attention alone"):
+        Detector.load("demo", decoder="generate", attention="sdpa")
 
 
 def test_a_checkpoints_own_generation_settings_change_nothing(demo, table):

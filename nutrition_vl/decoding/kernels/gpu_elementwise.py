@@ -1,7 +1,9 @@
 """The elementwise parts of a forward pass, each one Triton kernel on a GPU.
 
 Replaces chains of PyTorch's kernels: rotary positions in the vision tower alone took 62 of 450 ms
-of a batch of 16 photos (600 tokens, H200). For inference only: there is no gradient.
+of a batch of 16 photos (docs/benchmarks/stages-7b.json). For inference only: there is no gradient.
+Training compiles the same by torch.compile (training/fast_step/kernels.py), which cannot be
+captured in a thread such as the page's (docs/log.md).
 Off with `--decoder generate`; equal by test_gpu_elementwise.py. Can go when transformers' own
 kernels (its `kernels` integration) cover Qwen2-VL's tower.
 """
