@@ -5,8 +5,8 @@ than x0, nor that no box comes twice, and this whole language has about twenty t
 step of it costs microseconds without a mask over the vocabulary.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import groupby
@@ -124,13 +124,13 @@ class State:
 
     def _number(self) -> set[int]:
         assert self.digits is not None
-        free, begins = _free(self.numbers, self.boxes), _beginnings()
+        allowed = _allowed(self.numbers, self.boxes)
         follow = {
-            self.spelling.digits[digit]
-            for digit in range(10)
-            if free[begins[f"{self.digits}{digit}"]].any()
+            token
+            for digit, token in enumerate(self.spelling.digits)
+            if any(map(allowed, _beginnings()[f"{self.digits}{digit}"]))
         }
-        whole = self.digits != "" and free[int(self.digits)]
+        whole = self.digits != "" and allowed(int(self.digits))
         return follow | {self.spelling.joints[len(self.numbers)][0]} if whole else follow
 
     def _digit(self, token: int) -> "State":
@@ -151,30 +151,29 @@ class State:
 
 @cache
 def _beginnings() -> defaultdict[str, list[int]]:
-    """For each row of digits the numbers of the grid that begin with it, spelt without zeros."""
+    """For each row of digits the numbers of the grid that begin with it, spelt without zeros; the
+    largest first, since most searches for one beyond another."""
     begins = defaultdict(list)
-    for number in range(GRID + 1):
+    for number in reversed(range(GRID + 1)):
         for length in range(len(str(number)) + 1):
             begins[str(number)[:length]].append(number)
     return begins
 
 
-def _free(said: Box, boxes: Sequence[Box]) -> np.ndarray:
-    """Which numbers may come next in a box, as booleans (GRID + 1,): those that leave a box with
-    an area that is not among `boxes`."""
-    numbers, place = np.arange(GRID + 1), len(said)
-    x, y, *_ = (*said, 0, 0)
-    # How many boxes begin with `said` and each number: far edges lie beyond near ones.
-    room = (
-        (GRID - numbers) * (GRID * (GRID + 1) // 2),
-        (GRID - numbers) * (GRID - x),
-        np.full(GRID + 1, GRID - y),
-        np.ones(GRID + 1),
-    )[place]
-    for box in boxes:
-        if box[:place] == said:
-            room[box[place]] -= 1
-    return (room > 0) & (numbers > (said[place - 2] if place > 1 else -1))
+def _allowed(numbers: Box, boxes: Sequence[Box]) -> Callable[[int], bool]:
+    """True for a number that may come next in a box: one that leaves a box with an area that is not
+    among `boxes`."""
+    place = len(numbers)
+    low = numbers[place - 2] + 1 if place > 1 else 0
+    used = Counter(box[place] for box in boxes if box[:place] == numbers)
+    x, y, *_ = (*numbers, 0, 0)
+
+    def room(number: int) -> int:
+        """How many boxes begin with `numbers` and this one: far edges lie beyond near ones."""
+        free = GRID - number
+        return (free * (GRID * (GRID + 1) // 2), free * (GRID - x), GRID - y, 1)[place]
+
+    return lambda number: number >= low and room(number) > used[number]
 
 
 def _between(ids: Sequence[int], digits: Sequence[int]) -> list[tuple[int, ...]]:
