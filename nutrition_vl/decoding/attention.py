@@ -23,6 +23,8 @@ GROUPED = "nutrition_vl_grouped"
 # Without a mask, as in the vision tower: 1,200 patches take 17 ms of one core instead of 31 by a
 # product per head (4 heads of 64, float32, Intel Xeon). All boxes of 123 photos are equal.
 FLASH = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+# On a GPU cuDNN's comes first: 0.11 ms per photo and layer of a 7B's tower where flash takes 0.16.
+CUDNN = [SDPBackend.CUDNN_ATTENTION, *FLASH]
 
 
 def grouped_attention(
@@ -45,7 +47,7 @@ def grouped_attention(
     shared = key.shape[1]
     prefill = attention_mask is not None and tokens == key.shape[2]  # its mask is causal
     if (attention_mask is None and query.is_cpu) or (flash and (attention_mask is None or prefill)):
-        with sdpa_kernel(FLASH):
+        with sdpa_kernel(CUDNN if query.is_cuda and not prefill else FLASH, set_priority=True):
             output = scaled_dot_product_attention(
                 query, key, value, scale=scaling, is_causal=prefill, enable_gqa=shared != heads
             )

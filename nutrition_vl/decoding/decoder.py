@@ -11,8 +11,6 @@ Remove when: `generate` drafts inside a grammar, on a static cache, in batches o
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,8 +20,8 @@ from nutrition_vl.decoding.decoded import Decoded, summarize
 from nutrition_vl.decoding.draft import Draft
 from nutrition_vl.decoding.grammar import State
 from nutrition_vl.decoding.inputs import ModelInputs
-from nutrition_vl.decoding.kernels.cpu_matmul import replaced, unpacked_layers
 from nutrition_vl.decoding.kernels.cuda_graphs import Eager
+from nutrition_vl.decoding.kernels.fused import Fused
 from nutrition_vl.decoding.kv_cache import StaticKVCache
 from nutrition_vl.decoding.vision import encode_image
 from nutrition_vl.models.family import Model
@@ -40,7 +38,7 @@ class Decoder:
         self.on_stage: Callable[[str], None] = lambda stage: None
         self.cache: StaticKVCache | None = None
         self.alphabet = torch.tensor(start.spelling.alphabet, device=model.device)
-        self.unpacked, self.fused = unpacked_layers(model), _fused_kernels(model)
+        self.fused = Fused(model)
 
     @torch.inference_mode()
     def decode(
@@ -52,7 +50,7 @@ class Decoder:
         """
         parts = self.model.model.visual, self.model.model.language_model
         attention = grouped(*(part.config for part in parts), flash=self.flash)
-        with attention, self.fused(), replaced(self.unpacked):
+        with attention, self.fused.running(adapter):
             # 1) the vision tower, photo by photo
             images = [self._encode_image(one, adapter) for one in inputs]
             self.on_stage("vision")
@@ -192,14 +190,3 @@ class Decoder:
         self.clear()
         weight = self.model.get_input_embeddings().weight
         self.cache = StaticKVCache(self.model.config.text_config, photos, length, weight)
-
-
-def _fused_kernels(model: Model) -> Callable[[], AbstractContextManager[None]]:
-    """The context in which a model on a GPU runs fused kernels."""
-    if model.device.type != "cuda":
-        return nullcontext
-    try:  # here and not above: without a GPU there is no need of Triton
-        from nutrition_vl.decoding.kernels.gpu_elementwise import fused_kernels
-    except ImportError:  # PyTorch for Windows
-        return nullcontext
-    return partial(fused_kernels, model)

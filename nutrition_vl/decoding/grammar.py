@@ -92,6 +92,10 @@ class State:
 
     def choices(self) -> tuple[int, ...]:
         """The tokens that may follow, in the order of their ids; none after the end."""
+        return self._choices
+
+    @cached_property
+    def _choices(self) -> tuple[int, ...]:
         if self.ended:
             return ()
         if self.joint:

@@ -7,11 +7,13 @@ import json
 from collections.abc import Iterator
 
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers.activations import QuickGELUActivation
 from transformers.models.qwen2_vl import modeling_qwen2_vl as qwen2_vl
 
 from nutrition_vl.decoding.kernels import gpu_elementwise as kernels
+from nutrition_vl.decoding.kernels.gpu_lora import FEW, lora_layers
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -44,6 +46,15 @@ def pairs() -> Iterator[tuple[str, Tensor, Tensor]]:
         )
         for name, part, turned in zip(("query", "key"), (query, key), own, strict=True):
             yield f"{name} {width}", kernels.rotate(part, cosine, sine), turned.transpose(1, 2)
+
+    base = nn.Sequential(nn.Linear(1100, 2100)).to(DEVICE)
+    model = get_peft_model(base, LoraConfig(r=5, target_modules=["0"], init_lora_weights=False))
+    ((layer, forward),) = lora_layers(model.eval()).items()
+    for rows in (1, 3, FEW + 1):
+        states = draw(1, rows, 1100)
+        own, base_alone = layer(states), layer.base_layer(states)
+        assert (own - base_alone).abs().max() > 0.1  # the adapter changes something
+        yield f"lora {rows}", forward(states) / own.abs().max(), own / own.abs().max()
 
 
 if __name__ == "__main__":

@@ -20,8 +20,6 @@ from transformers.activations import QuickGELUActivation
 from transformers.models.qwen2_vl import modeling_qwen2_vl as qwen2_vl
 from triton import language as tl
 
-from nutrition_vl.decoding.kernels.cpu_matmul import replaced
-
 FLAT = 1024  # numbers per program of an elementwise kernel
 
 
@@ -117,9 +115,20 @@ def rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return output
 
 
+def fused_modules(model: Any) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+    """The norms, MLPs and activations of a model, by the kernels."""
+    kernels: dict[type, Callable] = {
+        qwen2_vl.Qwen2VLRMSNorm: lambda norm: partial(normalize, norm),
+        qwen2_vl.Qwen2MLP: lambda mlp: partial(swiglu, mlp),
+        QuickGELUActivation: lambda _: quick_gelu,
+    }
+    modules = model.model.modules()
+    return {module: kernels[type(module)](module) for module in modules if type(module) in kernels}
+
+
 @contextmanager
-def fused_kernels(model: Any) -> Iterator[None]:
-    """Runs the kernels in a model on a GPU instead of its norms, MLPs, activations, rotations."""
+def fused_rotations(model: Any) -> Iterator[None]:
+    """Rotates by the kernel in this model on a GPU, which is the current one meanwhile."""
     text, vision = qwen2_vl.apply_rotary_pos_emb, qwen2_vl.apply_rotary_pos_emb_vision
 
     def rotate_text(query: Tensor, key: Tensor, *angles: Tensor) -> tuple[Tensor, ...]:
@@ -137,21 +146,11 @@ def fused_kernels(model: Any) -> Iterator[None]:
     qwen2_vl.apply_rotary_pos_emb_vision = rotate_vision
     try:
         # Triton launches on the current GPU, which need not be the model's.
-        with torch.cuda.device_of(model.lm_head.weight), replaced(_modules(model)):
+        with torch.cuda.device_of(model.lm_head.weight):
             yield
     finally:
         qwen2_vl.apply_rotary_pos_emb = text
         qwen2_vl.apply_rotary_pos_emb_vision = vision
-
-
-def _modules(model: Any) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
-    kernels: dict[type, Callable] = {
-        qwen2_vl.Qwen2VLRMSNorm: lambda norm: partial(normalize, norm),
-        qwen2_vl.Qwen2MLP: lambda mlp: partial(swiglu, mlp),
-        QuickGELUActivation: lambda _: quick_gelu,
-    }
-    modules = model.model.modules()
-    return {module: kernels[type(module)](module) for module in modules if type(module) in kernels}
 
 
 def _elsewhere(states: Tensor) -> bool:
