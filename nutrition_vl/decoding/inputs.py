@@ -16,6 +16,7 @@ from transformers import BatchFeature
 from transformers.vision_utils import get_vision_position_ids
 
 from nutrition_vl import prompts
+from nutrition_vl.decoding.patches import process
 from nutrition_vl.models.family import Processor
 from nutrition_vl.models.pixel_budget import File, budget_of
 
@@ -46,12 +47,11 @@ class ModelInputs:
             prompts.ask(), tokenize=False, add_generation_prompt=True
         )
         resized = budget_of(processor).fit(photo, processor.image_processor)
-        inputs = processor(text=[prompt], images=[resized], return_tensors="pt")
-        grid, merge = inputs["image_grid_thw"], processor.image_processor.merge_size
-        (ids,), (types,) = inputs["input_ids"], inputs["mm_token_type_ids"]
+        ids, pixels, grid = process(prompt, resized, processor, dtype)
+        types = (ids == processor.image_token_id).long()
+        merge = processor.image_processor.merge_size
         positions = rotary_positions(types, grid[0], merge)
         patches = get_vision_position_ids(grid, merge)
-        pixels = inputs["pixel_values"].to(dtype)
         return cls(photo, ids, types, positions, pixels, patches, grid, perf_counter() - start)
 
     @property

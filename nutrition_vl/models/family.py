@@ -2,11 +2,11 @@
 
 Another family is another entry of FAMILIES. These files know more of Qwen2-VL than its entry says:
 boxes.py, decoding/grammar.py and decoding/structural_tag.py (its box text), decoding/inputs.py,
-decoding/vision.py and decoding/kernels/gpu_elementwise.py (rotary positions, tower),
-random_weights.py and training/plan/parameter_counts.py (shapes), training/settings/recipes.py
-(modules of the tower), training/fast_step/layers.py (the written layer), training/demo_model (a
-small model of it). Types
-elsewhere are `Model`, `Processor` and `Config`: with a second family, unions.
+decoding/patches.py, decoding/vision.py and decoding/kernels/gpu_elementwise.py (rotary positions,
+tower), random_weights.py and training/plan/parameter_counts.py (shapes),
+training/settings/recipes.py (modules of the tower), training/fast_step/layers.py (the written
+layer), training/demo_model (a small model of it). Types elsewhere are `Model`, `Processor` and
+`Config`: with a second family, unions.
 """
 
 from dataclasses import dataclass

@@ -53,7 +53,8 @@ class PixelBudget:
         rows, columns = smart_resize(height, width, side, *limits)
         if not isinstance(photo, Image.Image):
             photo = photo.open((SPARE * columns, SPARE * rows))
-        return to_rgb(photo).resize((columns, rows), Image.Resampling.BICUBIC)
+        rgb = photo if photo.mode == "RGB" else to_rgb(photo)  # which copies RGB: 0.03 s for 12 MP
+        return rgb.resize((columns, rows), Image.Resampling.BICUBIC)
 
 
 def budget_of(processor: Processor) -> PixelBudget:
