@@ -11,7 +11,7 @@ import math
 import sys
 from pathlib import Path
 
-from nutrition_vl.cli import command, described
+from nutrition_vl.cli import command, described, share
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     add("--backgrounds", type=Path, required=True, help="folder of JPEGs without tables")
     add("--faces", type=int, default=20_000, help="in the pool (default 20000)")
     add("--rate", type=float, default=1e-3, help="peak learning rate (default 0.001)")
+    add("--crops", type=share, default=0.2, help="of the photos, for a second look (default 0.2)")
     add("--minutes", type=float, default=17, help="of training in all (default 17)")
     add("--pause", type=float, default=math.inf, help="save and stop after so many minutes")
     add("--pool", type=Path, metavar="DIR", help="where the faces are kept (default OUT/pool)")

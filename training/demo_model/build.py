@@ -208,7 +208,8 @@ def build(options: argparse.Namespace) -> None:
     ranks.wait()
     pool = pool or draw()
     if options.device == "cuda":
-        train(run, Camera(pool, "cuda", seed=seed), options.pause)
+        train(run, Camera(pool, "cuda", seed, crops=options.crops), options.pause)
     else:
-        train(run, Album(Camera(pool, seed=seed), reuse=4, keep=8192), options.pause)
+        camera = Camera(pool, seed=seed, crops=options.crops)
+        train(run, Album(camera, reuse=4, keep=8192), options.pause)
     ranks.leave()

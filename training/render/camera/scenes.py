@@ -6,13 +6,15 @@ masks and therefore fit after any warp.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.render.camera import spots
+from training.render.camera import lens, spots
+from training.render.camera.crops import Crop, crop
 from training.render.camera.hulls import hulls
 from training.render.camera.noise import Noise
 from training.render.camera.pool import Pool
@@ -40,19 +42,40 @@ class Scene:
 class Camera:
     """Draws scenes from a pool of faces, reproducibly by generator.
 
-    `paired`: share of photos with one table that show a second such pack; `held`: with any face.
+    `paired`: share of photos with one table that show a second such pack; `held`: with any face;
+    `crops`: share of the photos that are crops, as a second look takes them.
     """
 
     def __init__(
         self, pool: Pool, device: str = "cpu", seed: int = 0, paired: float = PAIRED,
-        held: float = HELD,
+        held: float = HELD, crops: float = 0.0,
     ):  # fmt: skip
         self.pool, self.device, self.paired, self.held = pool.to(device), device, paired, held
-        self.plain, self.single = self.pool.plain, self.pool.single
+        self.crops, self.plain, self.single = crops, self.pool.plain, self.pool.single
+        self.at_most_one = torch.cat([self.single, self.plain])
         self.noise = Noise(device, seed)
 
     def shoot(self, count: int, height: int, width: int) -> Scene:
-        """`count` photos of `height` x `width` pixels."""
+        """`count` photos of `height` x `width` pixels, the crops last."""
+        crops = round(self.crops * count) if len(self.at_most_one) else 0
+        films = ((self._photos, count - crops), (self._crops, crops))
+        return joined([shoot(number, height, width) for shoot, number in films if number])
+
+    def _crops(self, count: int, height: int, width: int) -> Scene:
+        """Crops around a table, next to one, or of a photo without any."""
+        aspect, pool = width / height, self.pool
+        held = self.at_most_one[self.noise.choose(len(self.at_most_one), count)]
+        visible = self._often(self.held, count)
+        spot = spots.aim(self.noise, pool, held, aspect)
+        table = visible & (pool.labels[held, 0] >= 0)
+        cut = crop(self.noise, spot, pool.table_half[held], table, aspect)
+        pixels = self._background(count, height, width, ~visible, cut)
+        pixels, _, masks = self._place(pixels, held, cut.of(spot), visible)
+        boxes = _visible(masks).masked_fill(~cut.table[:, None, None], float("nan"))
+        pixels = lens.develop(self.noise, self._fingers(pixels))
+        return Scene(lens.enlarged(pixels), boxes, pool.labels[held])
+
+    def _photos(self, count: int, height: int, width: int) -> Scene:
         aspect = width / height
         held = self.noise.choose(len(self.pool.faces), count)
         behind, paired = self._behind(held)
@@ -69,7 +92,7 @@ class Camera:
         partner = _visible(_left(others[:, :1], alpha))[:, 0]
         boxes[:, 1] = torch.where(paired[:, None], partner, boxes[:, 1])
         labels[:, 1] = torch.where(paired, self.pool.labels[behind, 0], labels[:, 1])
-        return Scene(self._develop(self._fingers(pixels)), boxes, labels)
+        return Scene(lens.develop(self.noise, self._fingers(pixels)), boxes, labels)
 
     def _behind(self, held: Tensor) -> tuple[Tensor, Tensor]:
         """Faces for a second pack, and on which photos it is a partner with one table, as the
@@ -86,7 +109,9 @@ class Camera:
 
     # ---- what stands behind ---------------------------------------------------------------------
 
-    def _background(self, count: int, height: int, width: int, whole: Tensor) -> Tensor:
+    def _background(
+        self, count: int, height: int, width: int, whole: Tensor, cut: Crop | None = None
+    ) -> Tensor:
         chosen = self.noise.choose(len(self.pool.backgrounds), count)
         photos, zoom = self.pool.backgrounds[chosen] / 255, self.noise.uniform(0.25, 1, count, 2)
         zoom = zoom * torch.where(self.noise.uniform(0, 1, count, 1) < 0.5, -1.0, 1.0)
@@ -94,6 +119,9 @@ class Camera:
         near = self.noise.uniform(0.6, 1.2, count, 1).clamp_max(1)  # a third of them uncut
         zoom = torch.where(whole[:, None], near, zoom)  # never mirrored: that would give them away
         centre = (1 - zoom.abs()) * self.noise.uniform(-1, 1, count, 2)
+        if cut:
+            frame = torch.tensor([width / height, 1.0], device=self.device)
+            zoom, centre = zoom * cut.half[:, None], centre + zoom * cut.middle / frame
         theta = torch.zeros(count, 2, 3, device=self.device)
         theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = zoom[:, 0], zoom[:, 1], centre
         grid = functional.affine_grid(theta, [count, 3, height, width], align_corners=False)
@@ -129,7 +157,7 @@ class Camera:
         xs = torch.linspace(-1, 1, width, device=self.device) * aspect
         photo = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1).expand(count, -1, -1, -1)
         turned = torch.einsum("bij,bhwj->bhwi", spot.rotation, photo - spot.at[:, None, None])
-        tilt = self.noise.normal(count, 1, 1, 2) * 0.12
+        tilt = self.noise.normal(count, 1, 1, 2) * spot.tilt[:, None, None, None]
         turned = turned / (1 + (turned * tilt).sum(-1, keepdim=True)).clamp_min(0.2)
         face = turned / spot.scale[:, None, None, None] + spot.centre[:, None, None]
         bump = self.noise.smooth(count, 1, 5, height, width)
@@ -175,42 +203,10 @@ class Camera:
         skin = skin * (0.65 + 0.4 * depth.clamp(0, 1))
         return torch.lerp(pixels, skin.clamp(0, 1), alpha)
 
-    # ---- light, lens, sensor --------------------------------------------------------------------
 
-    def _develop(self, pixels: Tensor) -> Tensor:
-        count, _, height, width = pixels.shape
-        pixels = pixels * (1 + 0.25 * self.noise.smooth(count, 1, 3, height, width)).clamp(0.3, 1.7)
-        pixels = pixels + self._glare(count, height, width)
-        pixels = pixels.clamp(0, 1) ** torch.exp(self.noise.normal(count, 1, 1, 1) * 0.3)
-        light, tint = self.noise.normal(count, 1, 1, 1), self.noise.normal(count, 3, 1, 1)
-        gain = torch.exp(light * 0.2 + tint * 0.06)
-        grey = pixels.mean(1, keepdim=True)
-        pixels = torch.lerp(grey, pixels, self.noise.uniform(0.3, 1.3, count, 1, 1, 1)) * gain
-        pixels = self._blur(pixels)
-        noise = self.noise.uniform(0, 0.04, count, 1, 1, 1)
-        return (pixels + self.noise.normal(*pixels.shape) * noise).clamp(0, 1)
-
-    def _glare(self, count: int, height: int, width: int) -> Tensor:
-        spots = self.noise.smooth(count, 1, 6, height, width)
-        strength = self.noise.uniform(-0.6, 0.9, count, 1, 1, 1).clamp_min(0)
-        return (spots - 1.2).clamp_min(0) * strength
-
-    def _blur(self, pixels: Tensor) -> Tensor:
-        """A Gaussian per photo, stretched along one direction like a shaken hand."""
-        count, channels, height, width = pixels.shape
-        radius = 3
-        steps = torch.arange(-radius, radius + 1, device=self.device).float()
-        y, x = torch.meshgrid(steps, steps, indexing="ij")
-        angle = self.noise.uniform(0, math.pi, count, 1, 1)
-        wide = self.noise.uniform(0.1, 1.2, count, 1, 1)
-        narrow = wide * self.noise.uniform(0.4, 1.0, count, 1, 1)
-        u, v = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
-        kernel = torch.exp(-0.5 * ((u / wide) ** 2 + (v / narrow) ** 2))
-        kernel = kernel / kernel.sum((1, 2), keepdim=True)
-        kernel = kernel[:, None].expand(-1, channels, -1, -1).reshape(-1, 1, *kernel.shape[1:])
-        flat = pixels.reshape(1, count * channels, height, width)
-        flat = functional.conv2d(flat, kernel, padding=radius, groups=count * channels)
-        return flat.view_as(pixels)
+def joined(scenes: Sequence[Scene]) -> Scene:
+    """The photos of several scenes of one size."""
+    return Scene(*map(torch.cat, zip(*(vars(scene).values() for scene in scenes), strict=True)))
 
 
 def _printed(faces: Tensor, grid: Tensor) -> Tensor:

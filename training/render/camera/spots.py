@@ -11,18 +11,21 @@ from training.render.camera.pool import Pool
 
 LARGEST = 1.7  # times the photo's height; a face printed larger would be blurred as no photo is
 CLOSE = 0.25  # of a face; where its table covers more, the photo may be a close-up
+TILT = 0.12  # spread of the perspective
 BEYOND = 0.5  # of half a table's extent, how far the middle of a cut one may be pushed outwards
 
 
 @dataclass(frozen=True)
 class Spot:
     """For each photo a face's turn (B, 2, 2), its point `centre` (B, 2), its scale (B) and `at`
-    (B, 2), where that point lies; a photo's height runs from -1 to 1."""
+    (B, 2), where that point lies; a photo's height runs from -1 to 1. `tilt` (B) is the spread of
+    its perspective."""
 
     rotation: Tensor
     centre: Tensor
     scale: Tensor
     at: Tensor
+    tilt: Tensor
 
     def otherwise(self, chosen: Tensor, other: "Spot") -> "Spot":
         """This spot where `chosen` (B), else the other."""
@@ -37,7 +40,8 @@ class Spot:
 def toss(noise: Noise, count: int) -> Spot:
     """For packs that lie about."""
     at, size = noise.uniform(-1, 1, count, 2), noise.uniform(0.5, 2.0, count)
-    return Spot(turns(noise, count), noise.normal(count, 2) * 0.3, size, at)
+    tilt = torch.full_like(size, TILT)
+    return Spot(turns(noise, count), noise.normal(count, 2) * 0.3, size, at, tilt)
 
 
 def aim(noise: Noise, pool: Pool, faces: Tensor, aspect: float) -> Spot:
@@ -56,14 +60,20 @@ def aim(noise: Noise, pool: Pool, faces: Tensor, aspect: float) -> Spot:
     share = torch.where(close, noise.uniform(0.3, 0.95, count), share)
     share = torch.where(plain, torch.exp(normal * 0.7 + math.log(0.6)).clamp(0.05, 3), share)
     scale = (aspect * share / half.prod(-1)).sqrt().clamp_max(LARGEST)
-    extent = torch.einsum("bij,bi->bj", rotation.abs(), half) * scale[:, None]
+    extent = extent_on_photo(rotation, scale, half)
     shrink = (0.95 * frame / extent).amin(-1).clamp_max(1)
     cut = noise.uniform(0, 1, count) < torch.where(plain, 0.5, 0.15)
     shrink = torch.where(cut, 1.0, shrink)
     room = (frame - extent * shrink[:, None]).clamp_min(0.05)
     room = torch.where((cut & ~plain)[:, None], room + BEYOND * extent, room)
     at = noise.uniform(-1, 1, count, 2) * noise.uniform(0, 1, count, 1) * room
-    return Spot(rotation, pool.table_centre[faces], scale * shrink, at)
+    tilt = torch.full_like(scale, TILT)
+    return Spot(rotation, pool.table_centre[faces], scale * shrink, at, tilt)
+
+
+def extent_on_photo(rotation: Tensor, scale: Tensor, half: Tensor) -> Tensor:
+    """Half extents (B, 2) of an upright box around an area of half extents (B, 2) on the face."""
+    return torch.einsum("bij,bi->bj", rotation.abs(), half) * scale[:, None]
 
 
 def pair(noise: Noise, count: int, aspect: float) -> tuple[Spot, Spot]:
@@ -75,8 +85,9 @@ def pair(noise: Noise, count: int, aspect: float) -> tuple[Spot, Spot]:
     step = step / 2 * (2 * noise.choose(2, count) - 1)[:, None]
     room = torch.where(sideways, min(0.8 * aspect, 1.0), min(0.65, aspect))
     rotation, nothing = turns(noise, count), torch.zeros_like(step)
+    tilt = torch.full_like(room, TILT)
     first, second = (
-        Spot(rotation, nothing, room * noise.uniform(0.75, 1.25, count), at)
+        Spot(rotation, nothing, room * noise.uniform(0.75, 1.25, count), at, tilt)
         for at in (step + noise.normal(count, 2) * 0.06, noise.normal(count, 2) * 0.06 - step)
     )
     return first, second
