@@ -20,7 +20,7 @@ from nutrition_vl.decoding.grammar import Spelling, State
 from nutrition_vl.decoding.inputs import ModelInputs
 from nutrition_vl.decoding.kernels.cuda_graphs import Eager, Graphs
 from nutrition_vl.looks import second_look as second
-from nutrition_vl.looks.sources import Source, prepare_inputs
+from nutrition_vl.looks.sources import Prepared, Source, prepare_inputs
 from nutrition_vl.models.adapters import Adapters, base_processor, fitting
 from nutrition_vl.models.checkpoints import resolve
 from nutrition_vl.models.family import Model, Processor
@@ -176,14 +176,20 @@ class Detector:
         with self._lock:
             name = self._current if adapter is None else str(adapter)
             processor = self._adapters[name].processor
-        prepare = partial(prepare_inputs, processor=processor, model=self.model)
-        on_cpu = self.model.device.type == "cpu"  # the model needs its cores
-        ahead = map(prepare, sources) if on_cpu else prefetch(prepare, sources, 2 * batch_size)
+        ahead = self._prepared(sources, processor, 2 * batch_size)
         while batch := list(islice(ahead, batch_size)):
             yield from self._detect_batch(batch, name, threshold, free)
 
+    def _prepared(
+        self, sources: Iterable[Source], processor: Processor, ahead: int
+    ) -> Iterator[Prepared]:
+        """Inputs, or the detection with the error, in order; on a GPU by threads."""
+        prepare = partial(prepare_inputs, processor=processor, model=self.model)
+        on_cpu = self.model.device.type == "cpu"  # the model needs its cores
+        return map(prepare, sources) if on_cpu else prefetch(prepare, sources, ahead)
+
     def _detect_batch(
-        self, batch: Sequence[ModelInputs | Detection], name: str, threshold: float, free: bool
+        self, batch: Sequence[Prepared], name: str, threshold: float, free: bool
     ) -> Iterator[Detection]:
         detections = self._look(batch, name, free)
         used = self._adapters[name]
@@ -191,16 +197,14 @@ class Detector:
         if twice and not free:
 
             def look(crops: Sequence[Image.Image]) -> list[Detection]:
-                prepare = partial(prepare_inputs, processor=used.processor, model=self.model)
-                return self._look([*map(prepare, crops)], name, free)
+                inputs = self._prepared(crops, used.processor, 2 * len(batch))
+                return self._look([*inputs], name, free)
 
             detections = second.confirm(detections, look, threshold)
         for one in detections:
             yield replace(one, answer=one.answer and one.answer.above(threshold))
 
-    def _look(
-        self, batch: Sequence[ModelInputs | Detection], name: str, free: bool
-    ) -> list[Detection]:
+    def _look(self, batch: Sequence[Prepared], name: str, free: bool) -> list[Detection]:
         """One look at each photo of a batch; errors stay."""
         inputs = [one for one in batch if isinstance(one, ModelInputs)]
         start = perf_counter()

@@ -14,9 +14,10 @@ from nutrition_vl.models.family import Model, Processor
 Photo = Image.Image | PhotoFile
 # A function is called in a reading thread; inputs were prepared in another process.
 Source = Photo | str | Path | Callable[[], Photo] | ModelInputs
+Prepared = ModelInputs | Detection  # or the detection with the error
 
 
-def prepare_inputs(source: Source, processor: Processor, model: Model) -> ModelInputs | Detection:
+def prepare_inputs(source: Source, processor: Processor, model: Model) -> Prepared:
     """The inputs for a photo, or the detection with the error."""
     if isinstance(source, ModelInputs):
         return replace(source, pixels=source.pixels.to(model.dtype))

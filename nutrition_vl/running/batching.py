@@ -8,7 +8,9 @@ from typing import TypeVar
 
 import torch
 
-THREADS = 8  # reading and resizing a phone's photo takes 0.1 s
+from nutrition_vl.running.threads import usable_cores
+
+THREADS = 8  # at most: a phone's photo takes one 0.1 s, and each may hold 64 megapixels
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,10 +19,17 @@ Result = TypeVar("Result")
 def prefetch(
     prepare: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """The results in order, prepared in threads, at most `ahead` items ahead."""
+    """The results in order, prepared in threads, one per core, at most `ahead` (>= 2) items ahead.
+
+    A single item is prepared without a thread.
+    """
     items = iter(items)
-    with ThreadPoolExecutor(THREADS) as pool:
-        waiting = deque(pool.submit(prepare, item) for item in islice(items, ahead))
+    first = list(islice(items, ahead))
+    if len(first) < 2:  # a new thread would cost one photo 3 ms
+        yield from map(prepare, first)
+        return
+    with ThreadPoolExecutor(min(THREADS, usable_cores())) as pool:
+        waiting = deque(pool.submit(prepare, item) for item in first)
         while waiting:
             result = waiting.popleft().result()
             waiting.extend(pool.submit(prepare, item) for item in islice(items, 1))

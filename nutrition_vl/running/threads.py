@@ -8,6 +8,7 @@ when it is loaded, so `share_cores` comes before the first import of torch.
 
 import math
 import os
+import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -25,9 +26,14 @@ def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
     """Sets OpenMP's spinning and number of threads, but for the user's own settings."""
     if not CHOSEN_BY_USER & environment.keys():
         environment.update(GOMP_SPINCOUNT=GOMP_SPINCOUNT, KMP_BLOCKTIME=KMP_BLOCKTIME)
-    cores = cgroup_cores()
-    if cores and cores < len(os.sched_getaffinity(0)):  # which OpenMP keeps to by itself
+    cores = usable_cores()
+    if cores < _affinity():  # which OpenMP keeps to by itself
         environment.setdefault("OMP_NUM_THREADS", str(cores))
+
+
+def usable_cores(cgroups: Path = CGROUPS) -> int:
+    """The cores that this process may run on, or fewer by its container's quota."""
+    return min(_affinity(), cgroup_cores(cgroups) or _affinity())
 
 
 def cgroup_cores(cgroups: Path = CGROUPS) -> int | None:
@@ -41,3 +47,8 @@ def cgroup_cores(cgroups: Path = CGROUPS) -> int | None:
     else:
         return None
     return None if quota in ("max", "-1") else math.ceil(int(quota) / int(period))
+
+
+def _affinity() -> int:
+    # Linux alone has the affinity; os.process_cpu_count comes with Python 3.13.
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 
+from nutrition_vl.running import batching
 from nutrition_vl.running.batching import prefetch, run_in_halves
 
 
@@ -30,6 +31,24 @@ def test_no_more_is_taken_than_asked_for_and_ahead():
 
 def test_nothing_in_nothing_out():
     assert list(prefetch(lambda item: item, [], ahead=4)) == []
+
+
+def test_a_single_item_needs_no_thread():
+    assert list(prefetch(lambda _: threading.current_thread(), "a", ahead=4)) == [
+        threading.main_thread()
+    ]
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (3, 3), (8, 8), (64, 8)])
+def test_threads_are_as_many_as_cores_up_to_eight(cores, threads, monkeypatch):
+    monkeypatch.setattr(batching, "usable_cores", lambda: cores)
+    together = threading.Barrier(threads, timeout=20)
+
+    def make(_):
+        together.wait()
+        return threading.current_thread()
+
+    assert len(set(prefetch(make, range(24), ahead=24))) == threads
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nutrition_vl.running.threads import cgroup_cores, share_cores
+from nutrition_vl.running.threads import cgroup_cores, share_cores, usable_cores
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,6 +47,12 @@ def write(folder, files):
 def test_a_containers_quota_is_read_from_its_cgroup(files, cores, tmp_path):
     write(tmp_path, files)
     assert cgroup_cores(tmp_path) == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("50000", 1), ("max", None), ("99900000", None)])
+def test_a_process_may_use_its_affinity_or_fewer_cores_by_quota(quota, cores, tmp_path):
+    write(tmp_path, {"cpu.max": f"{quota} 100000\n"})
+    assert usable_cores(tmp_path) == (cores or len(os.sched_getaffinity(0)))
 
 
 @pytest.mark.slow
