@@ -21,7 +21,7 @@ from nutrition_vl.models.family import Model
 from nutrition_vl.models.load import load_base
 from nutrition_vl.models.runtime import detect_runtime
 from training.demo_model import architecture as tiny
-from training.demo_model import ranks
+from training.demo_model import ranks, streams
 from training.demo_model.losses import Batch, Helpers, Writer, loss_of, visual_tokens
 from training.render.camera.album import Album
 from training.render.camera.pool import make_pool
@@ -30,6 +30,7 @@ from training.render.camera.scenes import ASPECTS, Camera, Scene
 T = TypeVar("T")
 DONE = "done"  # an empty file next to the model that has used up its minutes
 HELPERS = "helpers.safetensors"  # next to the model, to train it further
+FRESH = 2_000_000  # the first face of a further training, which draws its own
 
 
 @dataclass(frozen=True)
@@ -159,12 +160,15 @@ def shots(run: Run, camera: Camera | Album) -> Iterator[tuple[Stage, Scene, Batc
         stage = run.stage
         count = -(-stage.batch // run.ranks)
         scene = camera.shoot(count, *draw_shape(stage.tokens, generator))
-        yield stage, scene, run.writer.write(scene) if stage.language else None
+        batch = run.writer.write(scene) if stage.language else None
+        if run.device == "cuda":
+            streams.hand_over(scene, batch)
+        yield stage, scene, batch
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items, each made while the one before is in use."""
-    with ThreadPoolExecutor(1, initializer=ranks.use_own_gpu) as thread:
+    """The items, each made while the one before is in use, on a GPU in a stream of its own."""
+    with ThreadPoolExecutor(1, initializer=streams.use_own) as thread:
         coming = thread.submit(next, items)
         while True:
             item, coming = coming.result(), thread.submit(next, items)
@@ -203,7 +207,10 @@ def build(options: argparse.Namespace) -> None:
     run = Run(options.out, options.minutes, options.rate, options.device, options.start)
     run.load()
     store, seed = options.pool or options.out / "pool", run.step * run.ranks + run.rank
-    draw = partial(make_pool, options.faces, options.backgrounds, options.workers, store=store)
+    draw = partial(
+        make_pool, options.faces, options.backgrounds, options.workers,
+        seed=FRESH if options.start else 0, store=store,
+    )  # fmt: skip
     pool = draw() if run.rank == 0 else None  # the others read the faces that the first rank drew
     ranks.wait()
     pool = pool or draw()

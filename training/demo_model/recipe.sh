@@ -1,34 +1,41 @@
 #!/usr/bin/env bash
-# The embedded checkpoint from nothing: base, adapter, calibration.
+# The embedded checkpoint from nothing: base, base trained further, adapter.
 #   bash training/demo_model/recipe.sh BACKGROUNDS NEGATIVES OUT
 # A call stops after PAUSE minutes of training at most; the next one with the same OUT goes on.
 # GPUS=2 takes half the minutes for the same steps on two GPUs.
 set -euo pipefail
 BACKGROUNDS=$1 NEGATIVES=$2 OUT=$3
 GPUS=${GPUS:-1} PAUSE=${PAUSE:-7} WORKERS=${WORKERS:-$(nproc --all)} PYTHON=${PYTHON:-python}
-FACES=${FACES:-20000} MINUTES=${MINUTES:-26} PARTS=${PARTS:-28} # MINUTES of one GPU, for the base
+FACES=${FACES:-20000} MINUTES=${MINUTES:-18} FURTHER=${FURTHER:-8} PARTS=${PARTS:-28} # minutes of one GPU
 POOL=${POOL:-$OUT/pool}
 export OMP_NUM_THREADS=1
 
 # 1) real photos without a table: those to train on, those held back for choosing
 [ -d "$OUT/photos" ] || $PYTHON -m training.demo_model.photos "$BACKGROUNDS" "$NEGATIVES" --out "$OUT/photos"
 
-# 2) the base, from nothing
-[ -e "$OUT/base/done" ] || $PYTHON -m torch.distributed.run --nproc-per-node "$GPUS" -m training.demo_model \
-    --out "$OUT/base" --pool "$POOL" --backgrounds "$OUT/photos/train" --faces "$FACES" \
-    --minutes "$(awk "BEGIN {print $MINUTES / $GPUS}")" --pause "$PAUSE" --workers "$WORKERS"
-[ -e "$OUT/base/done" ] || { echo "paused: call again to go on"; exit 0; }
+train() { # OUT MINUTES FACES [option...]; ends the script where the minutes are not used up
+    [ -e "$1/done" ] || $PYTHON -m torch.distributed.run --nproc-per-node "$GPUS" -m -- training.demo_model \
+        --out "$1" --pool "$POOL" --backgrounds "$OUT/photos/train" --faces "$3" "${@:4}" \
+        --minutes "$(awk "BEGIN {print $2 / $GPUS}")" --pause "$PAUSE" --workers "$WORKERS"
+    [ -e "$1/done" ] || { echo "paused: call again to go on"; exit 0; }
+}
 
-# 3) the adapter's photos, then the adapter on the base where "demo" names it
+# 2) the base, from nothing
+train "$OUT/base" "$MINUTES" "$FACES"
+
+# 3) the base trained further on other faces, at a third of the rate
+train "$OUT/further" "$FURTHER" "$((FACES * 3 / 5))" --start "$OUT/base" --rate 3e-4
+
+# 4) the adapter's photos, then the adapter on the base where "demo" names it
 [ -e "$OUT/data/metadata.jsonl" ] || $PYTHON -m training.demo_model.adapter_photos \
     --out "$OUT/data" --photos "$OUT/photos/train" --parts "$PARTS" --workers "$WORKERS"
-cp "$OUT"/base/{*.json,*.jinja,*.jsonl,*.safetensors} nutrition_vl/demo/
+cp "$OUT"/further/{*.json,*.jinja,*.jsonl,*.safetensors} nutrition_vl/demo/
 [ -d "$OUT/adapter" ] || $PYTHON -m training --model_name_or_path demo --data_path "$OUT/data" \
     --output_dir "$OUT/adapter" --recipe exp1a --num_train_epochs 2 --learning_rate 1e-3 \
     --per_device_train_batch_size 16 --gradient_accumulation_steps 1 --gradient_checkpointing False \
     --dataloader_num_workers 2 --save_strategy epoch --save_only_model True --seed 2
 
-# 4) installed at an eighth of its strength (docs/log.md), with a second look and no calibration
+# 5) installed at an eighth of its strength (docs/log.md), with a second look and no calibration
 LAST=$(ls -d "$OUT"/adapter/checkpoint-* | sort -V | tail -1)
 cp "$LAST"/{*.json,*.jinja,adapter_model.safetensors} nutrition_vl/demo/adapter/
 rm nutrition_vl/demo/adapter/trainer_state.json

@@ -140,8 +140,7 @@ class Camera:
         count, _, height, width = pixels.shape
         chosen = torch.nonzero(visible).flatten()  # the others cost nothing
         grid, bump = self._warp(spot.only(chosen), height, width)
-        layer = _printed(self.pool.faces[faces[chosen]], grid)
-        colour, alpha, masks = layer.split([3, 1, layer.shape[1] - 4], 1)
+        colour, alpha, masks = _printed(self.pool.faces[faces[chosen]], grid)
         shade = (1 + bump * self.noise.uniform(0, 0.35, len(chosen), 1, 1, 1)).clamp(0.3, 1.6)
         covered = pixels[chosen] * (1 - alpha) + torch.minimum(colour * shade, alpha)
         whole_alpha, whole_masks = (
@@ -151,17 +150,24 @@ class Camera:
         return pixels.index_copy(0, chosen, covered), whole_alpha, whole_masks
 
     def _warp(self, spot: Spot, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """The sampling grid (B, H, W, 2) into the faces and the relief (B, 1, H, W) it implies."""
+        """The sampling grid (B, 2, H, W) into the faces and the relief (B, 1, H, W) it implies.
+
+        Before the tilt a place on the face is the sum of a part per column and a part per row: a
+        product per pixel took 6 of the camera's 76 ms on an H200.
+        """
         count, aspect = len(spot.scale), width / height
         ys = torch.linspace(-1, 1, height, device=self.device)
         xs = torch.linspace(-1, 1, width, device=self.device) * aspect
-        photo = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1).expand(count, -1, -1, -1)
-        turned = torch.einsum("bij,bhwj->bhwi", spot.rotation, photo - spot.at[:, None, None])
-        tilt = self.noise.normal(count, 1, 1, 2) * spot.tilt[:, None, None, None]
-        turned = turned / (1 + (turned * tilt).sum(-1, keepdim=True)).clamp_min(0.2)
-        face = turned / spot.scale[:, None, None, None] + spot.centre[:, None, None]
+        origin = torch.einsum("bij,bj->bi", spot.rotation, spot.at)[..., None, None]
+        columns = spot.rotation[:, :, :1, None] * xs - origin
+        rows = spot.rotation[:, :, 1:, None] * ys[:, None]
+        tilt = self.noise.normal(count, 2, 1, 1) * spot.tilt.view(-1, 1, 1, 1)
+        depth = (1 + (columns * tilt).sum(1, True) + (rows * tilt).sum(1, True)).clamp_min(0.2)
+        face = (columns + rows) / (depth * spot.scale.view(-1, 1, 1, 1)) + spot.centre[
+            ..., None, None
+        ]
         bump = self.noise.smooth(count, 1, 5, height, width)
-        crumple = self.noise.smooth(count, 2, 6, height, width).movedim(1, -1)
+        crumple = self.noise.smooth(count, 2, 6, height, width)
         strength = 0.03 * self.noise.uniform(0, 1, count, 1, 1, 1) ** 2
         return self._curve(face, count) + crumple * strength, bump
 
@@ -170,12 +176,12 @@ class Camera:
         bend = self.noise.uniform(0.3, 0.98, count, 1, 1)
         bend = (bend * (self.noise.uniform(0, 1, count, 1, 1) < 0.5)).clamp_min(1e-3)
         upright = self.noise.uniform(0, 1, count, 1, 1) < 0.8
-        x, y = face.unbind(-1)
+        x, y = face.unbind(1)
         wrap = torch.asin((x * bend).clamp(-1, 1)) / bend
         roll = torch.asin((y * bend).clamp(-1, 1)) / bend
         outside = torch.where(upright, x, y).abs() * bend > 1
         x = torch.where(upright, wrap, x).masked_fill(outside, 9.0)
-        return torch.stack([x, torch.where(upright, y, roll)], -1)
+        return torch.stack([x, torch.where(upright, y, roll)], 1)
 
     # ---- what covers it -------------------------------------------------------------------------
 
@@ -209,18 +215,21 @@ def joined(scenes: Sequence[Scene]) -> Scene:
     return Scene(*map(torch.cat, zip(*(vars(scene).values() for scene in scenes), strict=True)))
 
 
-def _printed(faces: Tensor, grid: Tensor) -> Tensor:
-    """The faces sampled at each place of the grid: colour and masks, both times opacity.
+def _printed(faces: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The faces sampled at each place of the grid: colour times opacity, opacity, masks times
+    opacity.
 
     Sampled FINER times as densely and averaged, or small type would turn into noise.
     """
     fine = functional.interpolate(
-        grid.movedim(-1, 1), scale_factor=FINER, mode="bilinear", align_corners=False
+        grid, scale_factor=FINER, mode="bilinear", align_corners=False
     ).movedim(1, -1)
-    layer = functional.grid_sample(faces[:, :4].float() / 255, fine, align_corners=False)
-    layer = functional.avg_pool2d(torch.cat([layer[:, :3] * layer[:, 3:], layer[:, 3:]], 1), FINER)
-    masks = functional.grid_sample(faces[:, 4:].float() / 255, grid, align_corners=False)
-    return torch.cat([layer, masks * layer[:, 3:]], 1)
+    faces = faces.float() / 255
+    faces[:, :3] *= faces[:, 3:4]
+    layer = functional.grid_sample(faces[:, :4], fine, align_corners=False)
+    colour, alpha = functional.avg_pool2d(layer, FINER).split([3, 1], 1)
+    masks = functional.grid_sample(faces[:, 4:], grid.movedim(1, -1), align_corners=False)
+    return colour, alpha, masks * alpha
 
 
 def _left(masks: Tensor, cover: Tensor) -> Tensor:
