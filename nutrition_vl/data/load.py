@@ -17,7 +17,13 @@ from PIL import Image
 from nutrition_vl.boxes import make_detections
 from nutrition_vl.data.classes import renaming, warn_of_others
 from nutrition_vl.data.corrections import correct, read_corrections
-from nutrition_vl.data.formats.hub_schema import declared_classes, objects_of, sample_of, undecoded
+from nutrition_vl.data.formats.hub_schema import (
+    declared_classes,
+    objects_of,
+    require_corners,
+    sample_of,
+    undecoded,
+)
 from nutrition_vl.data.ids import numbered
 from nutrition_vl.data.photos import open_photo, photo_frame
 from nutrition_vl.data.rows import DATASET, Sample, Skipped, attempt, require, skip, stored
@@ -134,12 +140,10 @@ def _rows_of_table(
     corrected: Set[str],
 ) -> Dataset | None:
     require(("image", "objects"), table.features, source)
-    used = {
-        str(name)
-        for objects in table["objects"]
-        for name in objects_of(objects, source)["category_name"]
-        if name is not None  # its row is refused later, by its number
-    }
+    objects = [objects_of(entry, source) for entry in table["objects"]]
+    require_corners([box for one in objects for box in one["bbox"]], source)
+    # A row without a name is refused later, by its number.
+    used = {str(name) for one in objects for name in one["category_name"] if name is not None}
     declared = declared_classes(Path(source))
     names, counts = renaming(used, declared, source, label), Counter[str]()
     table = undecoded(table).select(range(len(table))[:limit])

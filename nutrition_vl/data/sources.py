@@ -62,6 +62,7 @@ def read_source(
         return read_annotations(path, split, skipped)
     if path.is_dir():
         return _read_folder(path, split, skipped)
+    refuse_other_files(path)
     raise ValueError(_UNKNOWN.format(source))
 
 

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from nutrition_vl.boxes import EXAMPLE, LABELS
 from nutrition_vl.data.formats.answer_boxes import AnswerBox, read_answer, shorten
 from nutrition_vl.data.formats.conventions import AnsweredPhoto, Scale, choose_scale, to_shares
+from nutrition_vl.data.paths import locate
 from nutrition_vl.data.photos import photo_size
 from nutrition_vl.data.rows import (
     Sample,
@@ -24,6 +25,7 @@ from nutrition_vl.data.rows import (
 
 ANSWERS = frozenset({"gpt", "assistant", "model", "bot"})
 OTHERS = frozenset({"human", "user", "system"})
+LONGEST = 1000  # characters of a path; photos in base64 have many more
 ASPECT = 0.1  # Qwen's resized sides are multiples of 28 pixels, so the aspect is a little off
 
 logger = logging.getLogger(__name__)
@@ -73,12 +75,14 @@ def read_conversations(
 
 
 def _read(entries: Iterable, file: Path, skipped: list[Skipped] | None) -> list[Conversation]:
-    read = [attempt(skipped, str(one.get("image")), _conversation, one, file) for one in entries]
+    named = [(str(one.get("image"))[:LONGEST], one) for one in entries]
+    read = [attempt(skipped, name, _conversation, one, file) for name, one in named]
     return [conversation for conversation in read if conversation]
 
 
 def _conversation(entry: Mapping, file: Path) -> Conversation:
-    where = f"{file}, {entry.get('image') or entry.get('images') or 'a conversation'}"
+    image = entry.get("image") or entry.get("images") or "a conversation"
+    where = f"{file}, {str(image)[:LONGEST]}"
     with naming(where):
         parts = [*_parts(entry)]
         names = list(dict.fromkeys(_photo_names([entry.get("image"), entry.get("images"), *parts])))
@@ -128,14 +132,14 @@ def _stated_size(entry: Mapping) -> tuple[int, int] | None:
 
 
 def _find(name: str, file: Path) -> Path:
-    """The photo next to the file, or in `images` there; of an absolute path, its longest tail."""
-    name = name.removeprefix("file://")
-    parts = PureWindowsPath(name).parts if "\\" in name else Path(name).parts
-    tails = range(len(parts)) if len(parts[0]) != len(parts[0].strip("/\\")) else (0,)
-    paths = [
-        file.parent.joinpath(*middle, *parts[i:]) for i in tails for middle in ((), ("images",))
-    ]
-    return next((path for path in paths if path.is_file()), file.parent / name)
+    """The photo next to the file, or in `images` there; of a URL or absolute path, by its tail."""
+    if name.startswith("data:") or len(name) > LONGEST:
+        raise ValueError(
+            f"{file}: a photo lies in the file itself ({name[:22]}...): save it as a file of its"
+            " own, and write its path there"
+        )
+    (photo,) = locate([name.removeprefix("file://")], (file.parent, file.parent / "images"))
+    return photo
 
 
 def _boxes(answers: list[str], where: str) -> list[AnswerBox]:

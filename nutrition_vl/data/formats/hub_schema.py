@@ -24,6 +24,8 @@ from nutrition_vl.data.rows import (
     without_shared_photos,
 )
 
+SWAPPED = 0.05  # of a source's boxes: fewer are slips, whose corners are put in order
+
 
 def read_hub(name: str, split: str) -> Dataset:
     """The table of a split of a hub data set."""
@@ -48,7 +50,9 @@ def read_metadata(folder: Path, split: str, skipped: list[Skipped] | None) -> li
     classes = frozenset(_class_names([*own, *others]))
     rows = of_split(own, split, file, skipped)
     read = [attempt(skipped, row.get("file_name"), _listed, row, file, classes) for row in rows]
-    return without_shared_photos([sample for sample in read if sample], skipped)
+    samples = [sample for sample in read if sample]
+    require_corners([box for sample in samples for box in sample.xyxy], file)
+    return without_shared_photos(samples, skipped)
 
 
 def _class_names(rows: Iterable[object]) -> set[str]:
@@ -135,6 +139,22 @@ def sample_of(row: Mapping, image: str | dict, source: str | Path) -> Sample:
         stored_size=_size(row),
         product=str(row.get("group") or _meta(row, f"{source}, {name}").get("barcode") or ""),
     )
+
+
+def require_corners(entries: Iterable[object], source: str | Path) -> None:
+    """ValueError for boxes that are no corners, but fit their photos as x, y, width, height.
+
+    As corners, half of such boxes end before they begin.
+    """
+    boxes = [box for box in entries if is_box(box)]
+    swapped = sum(box[2] < box[0] or box[3] < box[1] for box in boxes)
+    # Also those of a centre, width and height.
+    fit = all(x + width / 2 <= 1 and y + height / 2 <= 1 for x, y, width, height in boxes)
+    if fit and swapped > SWAPPED * len(boxes):
+        raise ValueError(
+            f"{source}: {swapped} of {len(boxes)} boxes end before they begin: write bbox as "
+            "[y_min, x_min, y_max, x_max] from 0 to 1, not as x, y, width, height"
+        )
 
 
 def _meta(row: Mapping, where: str) -> Mapping:

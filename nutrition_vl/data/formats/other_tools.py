@@ -12,13 +12,31 @@ SIGNS = {
     "LabelMe": {"shapes", "imagePath"},
     "VGG Image Annotator": {"regions", "filename"},
     "VGG Image Annotator (project)": {"_via_img_metadata"},
+    "VGG Image Annotator 3": {"project", "file", "metadata", "view"},
     "CreateML": {"image", "annotations"},
     "Datumaro": {"categories", "items"},
     "Supervisely": {"size", "objects"},
+    "Supervisely (project)": {"classes", "tags", "projectType"},
     "PaliGemma or Florence-2": {"image", "prefix", "suffix"},
     "Label Studio's JSON-MIN": {"id", "image", "label"},
+    "Labelbox": {"data_row", "projects"},
+    "Labelbox (JSON)": {"Labeled Data", "Label"},
+    "SageMaker Ground Truth": {"source-ref"},
+    "Vertex AI": {"imageGcsUri"},
+    "Azure Machine Learning": {"image_url", "label"},
+    "V7 Darwin": {"item", "annotations"},
+    "VoTT": {"assets", "tags"},
+    "FiftyOne": {"classes", "labels"},
+    "FiftyOne (samples)": {"samples"},
+    "Scale AI": {"task_id", "params"},
+    "BDD100K": {"name", "labels"},
+    "OpenLABEL": {"openlabel"},
+    "Detectron2": {"file_name", "annotations"},
+    "Grounding DINO": {"filename", "detection"},
 }
 OURS = {"messages", "conversations"}  # such rows are read, with any keys next to these
+# Suffixes of label files that no reader opens.
+UNREAD = (".csv", ".tsv", ".ndjson", ".manifest", ".tfrecord")
 ADVICE = "which is not read: export COCO, YOLO or Pascal VOC instead"
 
 
@@ -33,9 +51,11 @@ def refuse_other_tools(file: Path, content: Any) -> None:
                 raise ValueError(f"{file} is in the format of {tool}, {ADVICE}")
 
 
-def refuse_other_files(folder: Path) -> None:
-    """ValueError if a folder without a format of ours holds JSON of another tool, or CSV."""
-    for file in islice(sorted(folder.rglob("*.json")), 1):
+def refuse_other_files(place: Path) -> None:
+    """ValueError for JSON of another tool or a file of UNREAD, there or anywhere below."""
+    files = sorted(place.rglob("*")) if place.is_dir() else [place]
+    for file in islice((file for file in files if file.suffix == ".json"), 1):
         refuse_other_tools(file, read_json(file))
-    for file in islice(sorted(folder.rglob("*.csv")), 1):
-        raise ValueError(f"{file} is a CSV, {ADVICE}")
+    for file in files:
+        if file.suffix.lower() in UNREAD:
+            raise ValueError(f"{file} is a {file.suffix[1:].upper()}, {ADVICE}")

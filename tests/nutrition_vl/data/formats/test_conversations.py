@@ -45,6 +45,7 @@ PHOTOS = [
     {"image": "file://a.jpg"},
     {"image": "/content/drive/MyDrive/set/a.jpg"},
     {"image": r"C:\Users\me\set\a.jpg"},
+    {"image": "https://packs.example/2026/a.jpg?X-Amz-Signature=1%2F2"},
 ]
 PARTS = [
     {"type": "image", "image": "a.jpg"},
@@ -162,6 +163,18 @@ def test_an_entry_that_cannot_be_read_is_named(entry, reason, tmp_path):
     assert boxes(file, skipped) == {"a": [BOX]}
     with pytest.raises(ValueError, match=reason):
         raise ValueError(skipped[0].error)
+
+
+@pytest.mark.parametrize("prefix", ["data:image/jpeg;base64,", ""])
+def test_a_photo_inside_the_file_is_refused_in_a_short_sentence(prefix, tmp_path):
+    file = written(
+        tmp_path, chat(GRID.format(TABLE)), chat(GRID.format(TABLE), f"{prefix}{'/9j' * 900}")
+    )
+    skipped = []
+    assert boxes(file, skipped) == {"a": [BOX]}
+    (entry,) = skipped
+    assert "a photo lies in the file itself" in entry.error and "save it as a file" in entry.error
+    assert len(entry.error) < 300 and len(entry.id) <= 1000
 
 
 def test_tokens_that_hold_pixels_are_read_as_pixels(tmp_path, caplog):

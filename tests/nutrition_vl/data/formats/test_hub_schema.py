@@ -41,6 +41,22 @@ def parquet(file, *names, **more):
     return file
 
 
+XYWH = [0.5, 0.6, 0.2, 0.1]  # a box of 100, 60, 140, 70 as x, y, width, height
+
+
+@pytest.mark.parametrize("boxes", [[XYWH], [BOX] * 18 + [XYWH]], ids=["all", "one in 19"])
+@pytest.mark.parametrize("form", ["metadata", "parquet"])
+def test_boxes_of_x_y_width_height_are_no_corners(form, boxes, tmp_path):
+    found = objects(*[TABLE] * len(boxes), boxes=boxes)
+    metadata(tmp_path, [(found, {"split": "val"})])
+    source = tmp_path
+    if form == "parquet":
+        source = parquet(tmp_path / "val.parquet", TABLE, objects=found)
+    count = f"1 of {len(boxes)} boxes end before they begin"
+    with pytest.raises(ValueError, match=rf"{count}.*\[y_min, x_min, y_max, x_max\]"):
+        load_split(source, "val", skipped=[])
+
+
 def labels(source, split="val", **options):
     return list(load_split(source, split, **options)["label"])
 
