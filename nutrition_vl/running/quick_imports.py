@@ -1,11 +1,12 @@
 """Imports for one run of the command in less time: modules that it never uses get stand-ins.
 
-transformers, PEFT, bitsandbytes and supervision import PyTorch's compiler, sharding and SciPy for
-functions that detection never calls. A stand-in's names are classes without instances that return
-what they decorate; called with anything else, the real module comes. On a GPU there are none.
-Replaces: plain imports. Speed: docs/results.md. Off with NUTRITION_VL_STAND_INS=0, and by itself:
-where imports fail, the command starts again without. Tested by test_quick_imports.py. Can go with
-Python 3.15, whose imports may be lazy (PEP 810), or when these libraries import less.
+transformers, PEFT, bitsandbytes and supervision import PyTorch's compiler, sharding, SciPy and
+torchvision's models for functions that detection never calls. A stand-in's names are classes
+without instances that return what they decorate; called with anything else, the real module comes.
+On a GPU there are none. Replaces: plain imports. Speed: docs/results.md. Off with
+NUTRITION_VL_STAND_INS=0, and by itself: where imports fail, the command starts again without.
+Tested by test_quick_imports.py. Can go with Python 3.15, whose imports may be lazy (PEP 810), or
+when these libraries import less.
 """
 
 import gc
@@ -22,6 +23,7 @@ SWITCH = "NUTRITION_VL_STAND_INS"
 UNUSED = [
     "boto3",
     "scipy",
+    "supervision.annotators",  # real with --draw
     "torch._dynamo",
     "torch._inductor",
     "torch.distributed._composable",
@@ -29,6 +31,9 @@ UNUSED = [
     "torch.distributed.fsdp",
     "torch.distributed.tensor",
     "torch.nn.attention.flex_attention",
+    "torchvision.datasets",
+    "torchvision.models",
+    "torchvision.ops._register_onnx_ops",
     "triton",
 ]
 

@@ -14,7 +14,7 @@ import sys
 from nutrition_vl.running import quick_imports
 from nutrition_vl.__main__ import main
 quick_imports.UNUSED += {{more}}
-code = quick_imports.run(lambda: main(["--device", "cpu", "{PHOTO}"]))
+code = quick_imports.run(lambda: main(["--device", "cpu", "{PHOTO}", *{{options}}]))
 names = [name for name, module in sys.modules.items() if type(module).__name__ != "StandIn"]
 print(*names, sep="\\n", file=sys.stderr)
 """
@@ -30,16 +30,26 @@ def python(code, **environment):
 
 @pytest.mark.slow
 def test_the_boxes_are_the_same_without_modules_that_detection_does_not_use():
-    quick, imported = python(COMMAND.format(more=[]))
-    plain, everything = python(COMMAND.format(more=[]), NUTRITION_VL_STAND_INS="0")
+    quick, imported = python(COMMAND.format(more=[], options=[]))
+    plain, everything = python(COMMAND.format(more=[], options=[]), NUTRITION_VL_STAND_INS="0")
     assert quick.partition('"seconds"')[0] == plain.partition('"seconds"')[0] != ""
     unused = {"torch._dynamo.eval_frame", "torch.distributed.tensor", "scipy.optimize"}
+    unused |= {"torchvision.models.resnet", "supervision.annotators.core"}
     assert unused <= everything and not unused & imported
 
 
 @pytest.mark.slow
+def test_the_drawn_photo_is_the_same(tmp_path):
+    for name, switch in (("quick", "1"), ("plain", "0")):
+        options = ["--draw", str(tmp_path / name)]
+        python(COMMAND.format(more=[], options=options), NUTRITION_VL_STAND_INS=switch)
+    quick, plain = ((tmp_path / name / "pack_1.jpg").read_bytes() for name in ("quick", "plain"))
+    assert quick == plain
+
+
+@pytest.mark.slow
 def test_a_command_whose_imports_fail_starts_again_without_stand_ins():
-    lines, imported = python(COMMAND.format(more=["safetensors"]))
+    lines, imported = python(COMMAND.format(more=["safetensors"], options=[]))
     assert lines.count('"boxes": [{') == 1 and "safetensors.torch" in imported
 
 
