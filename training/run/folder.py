@@ -125,8 +125,8 @@ def clear_overwritten(config: TrainConfig, checkpoint: str | None) -> None:
         (run / name).unlink(missing_ok=True)
 
 
-def describe(config: TrainConfig, rows: Dataset, processor: Processor) -> Card:
-    """The card of a run, but for the step."""
+def describe(config: TrainConfig, processor: Processor) -> Card:
+    """The card of a run, but for the step and the data set."""
     return Card(
         base_model=base_name(config.model_name_or_path),
         recipe=config.recipe,
@@ -136,7 +136,6 @@ def describe(config: TrainConfig, rows: Dataset, processor: Processor) -> Card:
         base_revision=config.model_revision,
         quantization=config.quantization,
         attention=config.attention,
-        dataset=f"{config.data_path} {fingerprint(rows)}",
         seed=config.seed,
         git=git_commit(),
         command=config.command,

@@ -41,7 +41,8 @@ def settings_of(config: TrainConfig) -> dict[str, Any]:
 def check_resumed(checkpoint: str | None, card: Card, config: TrainConfig) -> Card:
     """The card of a run that goes on from a checkpoint, with the changes of --override.
 
-    ValueError lists the differences from the checkpoint's card.
+    ValueError lists the differences from the checkpoint's card; a card without a data set differs
+    in its settings alone.
     """
     if checkpoint is None:
         return card
@@ -57,7 +58,8 @@ def check_resumed(checkpoint: str | None, card: Card, config: TrainConfig) -> Ca
         return replace(card, overridden=saved.overridden)
     if config.override and not FIXED.intersection(differences):
         changes = [f"step {saved.step}: {key} {old[key]} -> {new[key]}" for key in differences]
-        config.report("overridden: " + ", ".join(changes))
+        if card.dataset:
+            config.report("overridden: " + ", ".join(changes))
         return replace(card, overridden=[*saved.overridden, *changes])
     remedy = "" if FIXED.intersection(differences) else "take the changes with --override True, "
     texts = [f"with {key} {old[key]} and cannot go on with {new[key]}" for key in differences]
@@ -77,4 +79,5 @@ def finished(checkpoint: str | None, config: TrainConfig) -> bool:
 
 def _compared(card: Card) -> dict[str, Any]:
     facts = {key: getattr(card, key) for key in FACTS}
-    return facts | {"dataset": card.dataset.split()[-1]} | card.settings
+    data = {"dataset": card.dataset.split()[-1]} if card.dataset else {}
+    return facts | data | card.settings

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from datasets import Dataset
@@ -35,12 +36,15 @@ def train(config: TrainConfig) -> Path:
 def _train(config: TrainConfig, checkpoint: str | None) -> None:
     # 1) rows, and all that can be checked before the base is loaded
     processor, shapes = folder.load_fitting_processor(config), model_shapes(config)
+    card = folder.describe(config, processor)
+    check_resumed(checkpoint, card, config)  # before the preflight opens every photo
     skipped: list[Skipped] = []
     where, corrected = config.data_path, config.corrected
     rows = load_split(where, "train", config.limit, skipped, corrected, config.label)
     checks = Preflight(config, rows, processor, shapes, skipped)
     rows, plan = checks.run(), checks.plan
-    card = check_resumed(checkpoint, folder.describe(config, rows, processor), config)
+    data = f"{where} {folder.fingerprint(rows)}"
+    card = check_resumed(checkpoint, replace(card, dataset=data), config)
     sigterm, scores = StopOnSigterm(), validation(config, rows, processor)
     callbacks = [MetricsLog(config, plan.memory), sigterm, *scores, ModelCards(card)]
     if config.preflight_only:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from nutrition_vl.bench.__main__ import command_line, main, page, parser, save
 from nutrition_vl.bench.busy import busy_processes
+from nutrition_vl.bench.machine import _processor
 from nutrition_vl.bench.subject import opened
 from nutrition_vl.bench.timing import Bench
 from nutrition_vl.decoding.generate import generate
@@ -53,6 +54,17 @@ def test_the_page_compares_with_the_better_rival_in_batches_of_the_same_size():
     assert "| tokens/s in batches of 16 | 72.0 | 96.0 | 192.0 |  |" in rows
     assert "| 1 | 0.1 | 0.2 | 0.3 | 0.4 |" in rows
     assert "not measured" in rows[-1]
+
+
+def test_a_container_counts_the_cores_that_it_is_lent(tmp_path, monkeypatch):
+    info, quota = tmp_path / "cpuinfo", tmp_path / "cpu.max"
+    info.write_text("processor\t: 0\nmodel name\t: Xeon\n\n" * 16)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    for written, cores in (("max 100000", 16), ("150000 100000", 2)):
+        quota.write_text(written)
+        assert _processor(info, tmp_path) == f"{cores} x Xeon"
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3})
+    assert _processor(info, tmp_path) == "1 x Xeon"
 
 
 def test_what_is_known_so_far_is_a_page_too(tmp_path):

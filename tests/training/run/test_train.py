@@ -375,7 +375,9 @@ def test_a_killed_training_gives_its_lock_back_and_a_second_resume_waits(data, t
 def test_a_run_goes_on_only_as_itself(settings, words, run, data, capsys):
     before = losses(run)
     assert main(command(data, run, resume_from_checkpoint=True, **settings)) == 2
-    assert words in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert ("[1/7] photos" in printed.out) == ("limit" in settings)  # which takes all photos
     assert losses(run) == before
 
 
