@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from nutrition_vl.files import write_atomically
 
@@ -39,6 +40,8 @@ def absolute(place: str) -> str:
 def opened(place: str) -> tuple[Any, str]:
     """fsspec's filesystem of a place, and the path in it."""
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints tracebacks as well
+    if not is_url(place):  # in which fsspec would take :: for a chain of filesystems
+        return LocalFileSystem(), os.path.abspath(place)
     with explained(place):
         return url_to_fs(place)
 

@@ -6,6 +6,7 @@ A photo is a dict for Ray Data: its name `photo`, its `place`, and for bytes in 
 
 import glob
 import json
+import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import count
@@ -36,7 +37,7 @@ def _photos(source: str, column: str | None) -> Iterable[Photo]:
     if source.endswith(".parquet"):
         raise ValueError(f"{source} is a table: name the photos' column with --column")
     if source.endswith(".txt"):
-        lines = places.read(source).decode().splitlines()
+        lines = places.read(source).decode("utf-8-sig", "surrogateescape").splitlines()
         return [_at(line.strip()) for line in lines if line.strip()]
     if source.endswith(".json"):
         return map(_at, _in_coco(source))
@@ -44,7 +45,9 @@ def _photos(source: str, column: str | None) -> Iterable[Photo]:
 
 
 def _at(name: str) -> Photo:
-    return {"photo": name, "place": places.absolute(name), "column": "", "group": 0, "row": 0}
+    place = os.fsencode(places.absolute(name))  # Arrow's text holds no names that are not UTF-8
+    text = name.encode(errors="backslashreplace").decode()
+    return {"photo": text, "place": place, "column": "", "group": 0, "row": 0}
 
 
 def _files(source: str) -> list[str]:
@@ -52,7 +55,7 @@ def _files(source: str) -> list[str]:
     if places.is_url(source):
         return [source] if is_photo(source) else [*filter(is_photo, places.find(source))]
     with places.explained(source):
-        magic = glob.has_magic(source)
+        magic = glob.has_magic(source) and not os.path.exists(source)  # as "photos [2026]" may
         matches = (
             [*map(Path, sorted(glob.glob(source, recursive=True)))] if magic else [Path(source)]
         )
@@ -96,20 +99,21 @@ def _rows(file: str, column: str, metadata: Any) -> Iterator[Photo]:
     for group in range(metadata.num_row_groups):
         for row in range(metadata.row_group(group).num_rows):
             name = f"{file}#{next(number)}"
-            yield {"photo": name, "place": file, "column": column, "group": group, "row": row}
+            place = os.fsencode(file)
+            yield {"photo": name, "place": place, "column": column, "group": group, "row": row}
 
 
 def read_photo(photo: Photo) -> bytes:
     """The photo's encoded file; raises OSError or ValueError in the sentences of `open_photo`."""
-    name = photo["photo"]
+    name, place = photo["photo"], os.fsdecode(photo["place"])
     if photo["column"]:
-        value = _row_group(photo["place"], photo["column"], photo["group"])[photo["row"]]
+        value = _row_group(place, photo["column"], photo["group"])[photo["row"]]
         value = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(value, bytes):
             raise ValueError(f"{name} holds no photo: expected bytes, got {str(value)[:40]}")
         return value
     try:
-        return places.read(photo["place"])
+        return places.read(place)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no photo {name}") from error
     except PermissionError as error:

@@ -99,6 +99,28 @@ def test_bytes_in_parquet_are_read_group_by_group(photos, tmp_path):
     assert [read_photo(one) for one in listed] == [file.read_bytes() for file in files]
 
 
+NAMES = (b"latin\xe9.jpg", b"a::b.jpg", b"[1].jpg", b"new\nline.jpg", b"hash#?%20.jpg")
+
+
+def test_a_folder_and_its_photos_may_have_any_names(tmp_path):
+    folder = tmp_path / "photos [2026]"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / os.fsdecode(name)).write_bytes(name)
+    listed = list_photos(str(folder))
+    table = pa.Table.from_pylist(listed)  # as Ray makes of them
+    assert sorted(map(read_photo, table.to_pylist())) == sorted(NAMES)
+    assert f"{folder}/latin\\udce9.jpg" in table["photo"].to_pylist()
+
+
+def test_a_list_may_name_photos_in_bytes_that_are_no_text(tmp_path):
+    photo = tmp_path / os.fsdecode(NAMES[0])
+    photo.write_bytes(b"photo")
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + os.fsencode(photo) + b"\r\n")
+    (listed,) = list_photos(str(tmp_path / "list.txt"))
+    assert read_photo(listed) == b"photo"
+
+
 def test_a_photo_that_is_gone_is_named_as_stream_names_it(tmp_path):
     (tmp_path / "list.txt").write_text("gone.jpg\n")
     (photo,) = list_photos(str(tmp_path / "list.txt"))
