@@ -43,8 +43,8 @@ def _train(config: TrainConfig, checkpoint: str | None) -> None:
     rows = load_split(where, "train", config.limit, skipped, corrected, config.label)
     checks = Preflight(config, rows, processor, shapes, skipped)
     rows, plan = checks.run(), checks.plan
-    data = f"{where} {folder.fingerprint(rows)}"
-    card = check_resumed(checkpoint, replace(card, dataset=data), config)
+    card = replace(card, dataset=f"{where} {folder.fingerprint(rows)}")
+    card = check_resumed(checkpoint, card, config)
     sigterm, scores = StopOnSigterm(), validation(config, rows, processor)
     callbacks = [MetricsLog(config, plan.memory), sigterm, *scores, ModelCards(card)]
     if config.preflight_only:
