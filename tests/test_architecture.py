@@ -48,7 +48,8 @@ ROOMS = {
     "nutrition_vl.calibrate": "cli confidence data detector looks matching models",
     "nutrition_vl.batch": "nutrition_vl.data.formats answer cli data decoding detector export files"
     " looks models running",
-    "nutrition_vl.bench": "nutrition_vl.decoding.kernels cli files data decoding detector models",
+    "nutrition_vl.bench": "nutrition_vl.decoding.kernels cli files data decoding detector models"
+    " running",
     "training.settings": "CORE",
     "training.examples": "CORE",
     "training.fast_step": "CORE nutrition_vl.decoding.kernels examples",
