@@ -16,6 +16,7 @@ from typing import Any
 
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.cli import command, described, file
+from nutrition_vl.data.ids import unique
 from nutrition_vl.files import read_jsonl
 from nutrition_vl.looks.crops import crop_name, crops
 
@@ -36,7 +37,7 @@ def to_csv(records: Sequence[Record]) -> bytes:
     for record in records:
         boxes = [[box["label"], box["confidence"], *box["xyxy"]] for box in record.get("boxes", [])]
         lines.writerows([record["photo"], *box] for box in boxes or [[""] * 6])
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="backslashreplace")
 
 
 def to_coco(records: Sequence[Record]) -> bytes:
@@ -57,24 +58,30 @@ def to_coco(records: Sequence[Record]) -> bytes:
 
 
 def to_yolo(records: Sequence[Record]) -> bytes:
-    """A zip of `labels/NAME.txt` (class, centre, size in 0-1) and `data.yaml`."""
+    """A zip of `labels/NAME.txt` (class, centre, size in 0-1) and `data.yaml`.
+
+    ValueError where unlike answers come under one name, as those of a.jpg and a.png.
+    """
     names = "".join(f"  {n}: {label}\n" for n, label in enumerate(LABELS))
     members = {"data.yaml": f"path: .\ntrain: images\nval: images\nnames:\n{names}".encode()}
     for record in records:
         if "boxes" in record:
-            lines = [_yolo_line(box, record) for box in record["boxes"]]
-            members[f"labels/{_stem(record)}.txt"] = "".join(lines).encode()
+            lines = "".join(_yolo_line(box, record) for box in record["boxes"]).encode()
+            name = f"labels/{_stem(record)}.txt"
+            if members.setdefault(name, lines) != lines:
+                photo = record["photo"]
+                raise ValueError(f"{photo} and another photo have one {name}: rename one of them")
     return _zip(members)
 
 
 def to_crops(records: Sequence[Record], photos: Mapping[str, Path]) -> bytes:
     """A zip with a JPEG per table, cut from the photos, which are files by name."""
-    members = {}
-    for record in records:
+    members, stems = {}, unique(map(_stem, records))
+    for record, stem in zip(records, stems, strict=True):
         for number, crop in enumerate(crops(photos[record["photo"]], record), 1):
             picture = io.BytesIO()
             crop.save(picture, "JPEG", quality=92)
-            members[crop_name(_stem(record), number)] = picture.getvalue()
+            members[crop_name(stem, number)] = picture.getvalue()
     return _zip(members)
 
 
@@ -113,7 +120,7 @@ def _yolo_line(box: Record, record: Record) -> str:
 
 def _stem(record: Record) -> str:
     """The photo's path without its ending and without a way out of the folder."""
-    path = Path(record["photo"])
+    path = Path(record["photo"].encode(errors="backslashreplace").decode())
     return path.with_suffix("").as_posix().lstrip("/").replace("../", "")
 
 

@@ -75,7 +75,7 @@ ROOMS = {
     "eval.audit": "CORE config predictions metrics report sweep",
     "eval.ocr": "CORE sweep",
     "eval.__main__": "CORE config report sweep",
-    "nutrition_vl.export": "boxes cli files looks",
+    "nutrition_vl.export": "boxes cli data files looks",
     "nutrition_vl.page": "CORE export",
     "training.page": "CORE",
     "eval.page": "CORE nutrition_vl.page config report sweep",

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -78,6 +79,35 @@ def test_crops_hold_the_table_and_a_margin():
 def test_a_name_cannot_leave_the_archive():
     record = RECORDS[0] | {"photo": "../../etc/pack.jpg"}
     assert set(members(export([record], "yolo", {}))) == {"data.yaml", "labels/etc/pack.txt"}
+
+
+TWO = [RECORDS[0] | {"photo": name} for name in ("a/pack.jpg", "a/pack.png")]
+
+
+def test_two_photos_of_one_stem_keep_their_crops():
+    photos = {record["photo"]: EXAMPLES / "pack_1.jpg" for record in TWO}
+    assert list(members(export(TWO, "crops", photos))) == [
+        "a/pack_table_1.jpg",
+        "a/pack-2_table_1.jpg",
+    ]
+
+
+def test_two_photos_of_one_stem_share_a_yolo_file_only_where_it_is_right_for_both():
+    assert set(members(export(TWO, "yolo", {}))) == {"data.yaml", "labels/a/pack.txt"}
+    other = [TWO[0], TWO[1] | {"boxes": []}]
+    with pytest.raises(
+        ValueError, match=r"a/pack\.png and another photo have one labels/a/pack\.t"
+    ):
+        export(other, "yolo", {})
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "coco", "yolo", "crops"])
+def test_a_photo_whose_name_is_no_text_is_exported_too(form):
+    name = os.fsdecode(b"latin\xe9.jpg")
+    photos = {name: EXAMPLES / "pack_1.jpg"}
+    content = export([RECORDS[0] | {"photo": name}], form, photos)
+    text = " ".join(members(content)) if form in ("yolo", "crops") else content.decode()
+    assert "latin\\udce9" in text
 
 
 def test_the_command_writes_what_the_page_downloads(tmp_path, capsys):
