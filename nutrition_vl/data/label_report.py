@@ -121,6 +121,7 @@ def _points(row: Mapping) -> list[str]:
 
 
 def _cut(pen: ImageDraw.ImageDraw, text: str, size: int) -> str:
+    text = " ".join(text.split())  # a file's name may hold line breaks, which have no length
     while pen.textlength(text, _font(size)) > TILE:
         text = text[:-2].rstrip("…") + "…"
     return text

@@ -178,7 +178,10 @@ def _without_boxes(sample: Sample, corrected: Set[str]) -> Sample:
 def _row(sample: Sample, names: dict[str, str]) -> dict:
     if sample.malformed:
         raise ValueError(f"{sample.id}: {sample.malformed} of its boxes cannot be read")
-    frame = photo_frame(*stored(sample.image))
+    photo, name = stored(sample.image)
+    if name and any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise ValueError(f"{name} has a name that is not UTF-8, which no table can hold: rename it")
+    frame = photo_frame(photo, name)
     corners = upright(sample, frame)
     ours = [index for index, name in enumerate(sample.labels) if name in names]
     unlike = {(names[sample.labels[index]], *sample.xyxy[index]): index for index in reversed(ours)}

@@ -63,8 +63,9 @@ def skip(skipped: list[Skipped] | None, name: object, error: Exception | str) ->
     """Notes an entry as skipped; without a list, raises the error instead."""
     if skipped is None:
         raise error if isinstance(error, Exception) else ValueError(error)
-    text = str(name).strip() if name is not None else ""
-    skipped.append(Skipped(text or "a row without a name", str(error)))
+    text = (str(name).strip() if name is not None else "") or "a row without a name"
+    printable = (one.encode(errors="backslashreplace").decode() for one in (text, str(error)))
+    skipped.append(Skipped(*printable))
 
 
 def attempt(

@@ -43,6 +43,15 @@ def test_skipped_entries_are_named_in_ten_lines_at_most(tmp_path, capsys):
     assert lines[13].startswith("pack0: ")
 
 
+def test_a_name_of_two_lines_is_drawn_too(tmp_path, capsys):
+    data = label(tmp_path / "set", [[(0.1, 0.1, 0.5, 0.5)]])
+    row = json.loads((data / "metadata.jsonl").read_text())
+    (data / "metadata.jsonl").write_text(json.dumps(row | {"image_id": "pack\n0"}))
+    code, lines = printed(capsys, data, "--out", tmp_path / "out")
+    assert code == 0 and lines[3:5][0] == "pack"
+    assert (tmp_path / "out" / "labels.jpg").is_file()
+
+
 def test_boxes_are_drawn_where_they_are(tmp_path, capsys):
     data = label(tmp_path / "set", [[(0.25, 0.5, 0.75, 1)]], (200, 100))
     printed(capsys, data, "--out", tmp_path / "out")

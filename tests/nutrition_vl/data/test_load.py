@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import datasets
@@ -282,6 +283,19 @@ def test_the_second_photo_of_a_name_gets_its_own_id(tmp_path):
     rows = load_split(source)
     assert list(rows["id"]) == ["a", "b", "a-2", "b-2"]
     assert rows[2]["image"].size == (200, 100)
+
+
+def test_a_photo_whose_name_is_no_text_is_left_out_and_named(tmp_path):
+    name = os.fsdecode(b"lat\xe9.jpg")
+    for photo in (name, "a.jpg"):
+        Image.new("RGB", (200, 100)).save(tmp_path / photo)
+    rows = [{"file_name": photo, "objects": None} for photo in (name, "a.jpg")]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    skipped = []
+    assert load_split(tmp_path, "train", skipped=skipped)["id"][:] == ["a"]
+    (entry,) = skipped
+    assert r"lat\udce9.jpg has a name that is not UTF-8" in entry.error
+    assert entry.error.endswith("rename it") and entry.error.isascii()
 
 
 def test_boxes_are_clipped_to_the_photo_and_corners_put_in_order(tmp_path):
