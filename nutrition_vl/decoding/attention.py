@@ -4,7 +4,7 @@ Replaces PyTorch's math kernel: fused kernels depend on the machine and each rou
 the math kernel converts a mask to numbers in every layer and searches it for empty rows, ten passes
 over the scores where four or, with a mask, six do. Keys and values are not copied per head (7 times
 the cache in every layer of a 7B). The vision tower on a CPU takes PyTorch's flash kernel instead,
-and with `--attention sdpa` the tower and the prefill do everywhere: 0.16 ms per photo and layer of
+and with `--attention sdpa` the tower and the prefill do everywhere: 0.11 ms per photo and layer of
 the tower instead of 0.49 (docs/benchmarks/stages-7b.json). Off with `--decoder generate`; equal by
 test_attention.py.
 """
