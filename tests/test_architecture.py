@@ -68,7 +68,7 @@ ROOMS = {
     "training.demo_model": "CORE render render.camera render.negatives",
     "eval.perturb": "",
     "eval.config": "CORE perturb",
-    "eval.predictions": "CORE nutrition_vl.batch",
+    "eval.predictions": "CORE nutrition_vl.batch nutrition_vl.data.formats",
     "eval.metrics": "CORE predictions",
     "eval.report": "CORE predictions metrics",
     "eval.sweep": "CORE config perturb predictions report",

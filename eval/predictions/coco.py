@@ -1,16 +1,18 @@
-"""Reads COCO results, the list of boxes that detectors of every kind write."""
+"""Reads COCO results, the list of boxes that detectors of every kind write, and COCO instances."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from eval.predictions.fields import check_boxes, check_scores
 from eval.predictions.predictions import Prediction, Truth, match_id
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.data.classes import coco_classes, renaming, warn_of_others
+from nutrition_vl.data.formats.coco_checks import CocoPhoto, require_sizes_not_corners
 from nutrition_vl.data.ids import coco_id
-from nutrition_vl.data.rows import read_json
+from nutrition_vl.data.rows import naming, read_json, require
 
 KEYS = {"image_id", "category_id", "bbox", "score"}
 
@@ -26,6 +28,7 @@ class Numbers:
 
 def read_coco(
     file: Path,
+    content: list,
     truths: Sequence[Truth],
     data: str | None = None,
     split: str = "val",
@@ -38,7 +41,7 @@ def read_coco(
     left out with a warning. Photos that are not listed have no boxes.
     https://cocodataset.org/#format-results
     """
-    entries = [*_entries(file)]
+    entries = [*_entries(content, file)]
     used = {coco_id(entry["category_id"]) for _, entry in entries}
     numbers = _numbers(data, split, label, used, file)
     of_photo: dict[str, list[tuple[str, dict]]] = {truth.id: [] for truth in truths}
@@ -54,16 +57,41 @@ def read_coco(
         else:
             others[name] += 1
     warn_of_others(file, others)
-    return [
+    predictions = [
         _prediction(str(file), photo, listed, numbers)
         for photo, listed in (of_photo | unknown).items()
     ]
+    sizes = {truth.id: (round(truth.width), round(truth.height)) for truth in truths}
+    known = [one for one in predictions if one.photo in sizes]
+    photos = [CocoPhoto(None, one.photo, sizes[one.photo], one.xyxy, one.labels) for one in known]
+    require_sizes_not_corners(photos, file)
+    return predictions
 
 
-def _entries(file: Path) -> Iterator[tuple[str, dict]]:
-    entries = read_json(file)
-    if not isinstance(entries, list):
-        raise ValueError(f"{file} is no list of COCO results")
+def instances_as_lines(file: Path, content: Any) -> list[dict[str, Any]]:
+    """The photos of COCO instances with a score per box, as lines of `python -m nutrition_vl`.
+
+    So `nutrition_vl.export` writes answers, without the photos that were not read.
+    """
+    require(("images", "annotations", "categories"), content, file)
+    boxes: dict[Hashable, list[dict]] = defaultdict(list)
+    with naming(file):
+        names = {coco_id(one["id"]): str(one["name"]).strip() for one in content["categories"]}
+        for entry in content["annotations"]:
+            if "score" not in entry:
+                raise ValueError(f"{file} holds labels: as predictions, its boxes need a score")
+            x, y, width, height = entry["bbox"]
+            box = {"xyxy": [x, y, x + width, y + height], "confidence": entry["score"]}
+            name = names[coco_id(entry["category_id"])]
+            boxes[coco_id(entry["image_id"])].append(box | {"label": name})
+        return [
+            {"photo": one["file_name"], "boxes": boxes[coco_id(one["id"])]}
+            | {side: one[side] for side in ("width", "height") if side in one}
+            for one in content["images"]
+        ]
+
+
+def _entries(entries: list, file: Path) -> Iterator[tuple[str, dict]]:
     for number, entry in enumerate(entries, 1):
         where = f"{file}, entry {number}"
         if not isinstance(entry, dict) or not entry.keys() >= KEYS:

@@ -13,7 +13,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from eval.predictions.coco import read_coco
+from eval.predictions.coco import instances_as_lines, read_coco
 from eval.predictions.fields import (
     check_boxes,
     check_count,
@@ -26,7 +26,7 @@ from eval.predictions.predictions import Answers, Prediction, Truth, join, match
 from nutrition_vl.batch.results import Results
 from nutrition_vl.boxes import LABELS, from_text
 from nutrition_vl.data.classes import warn_of_others
-from nutrition_vl.data.rows import read_jsonl
+from nutrition_vl.data.rows import read_json, read_jsonl
 
 SAMPLE_COLUMNS = ("image_id", "prediction", "pred_boxes", "gt_boxes")
 LARGEST_SHARE = 2  # models place some corners outside the photo, pixels lie far beyond
@@ -58,23 +58,31 @@ def read(
         raise ValueError(f"{file} is no predictions file: give a .jsonl, .json (COCO) or .csv")
     if truths is None:
         raise ValueError(f"{file} holds no truth: name the data set with --data and --split")
-    is_lines = file.suffix == ".jsonl" or file.is_dir()
+    content = read_json(file) if file.suffix == ".json" else None
+    is_lines = not isinstance(content, list)
     predictions = (
-        read_lines(file, label) if is_lines else read_coco(file, truths, data, split, label)
+        read_lines(file, label, content)
+        if is_lines
+        else read_coco(file, content, truths, data, split, label)
     )
     require_pixels(file, predictions, truths)
     answers = join(file.stem, truths, predictions, split_ids)
     return replace(answers, differs=_differs(file)) if is_lines else answers
 
 
-def read_lines(file: Path, label: str | None = None) -> list[Prediction]:
+def read_lines(file: Path, label: str | None = None, instances: Any = None) -> list[Prediction]:
     """JSON lines as `python -m nutrition_vl` and the sweep write them, boxes in pixels.
 
     {"id" or "photo": "a", "boxes": [{"xyxy": [...], "label": "...", "confidence": 0.9}]};
     "width", "height", "text", "malformed" and "seconds" are optional. With `label`, boxes of that
-    class are nutrition tables and those of classes that are no label are left out.
+    class are nutrition tables and those of classes that are no label are left out. `instances` is
+    the content of a COCO file, read as such lines.
     """
-    rows, others = Results(str(file)).rows() if file.is_dir() else read_jsonl(file), Counter[str]()
+    if file.is_dir():
+        rows = Results(str(file)).rows()
+    else:
+        rows = read_jsonl(file) if instances is None else instances_as_lines(file, instances)
+    others = Counter[str]()
     if label is not None:
         rows = [_relabelled(row, label, others) for row in rows]
     warn_of_others(file, others)

@@ -16,6 +16,7 @@ from eval.predictions.read import read
 from eval.report.results import compare, evaluate
 from eval.sweep.score import score
 from nutrition_vl.boxes import LABELS
+from nutrition_vl.export import export
 
 REFERENCE = Path(__file__).parents[3].parent / "shared" / "reference"
 TRUTHS = [
@@ -239,6 +240,53 @@ def test_shares_are_no_pixels(tmp_path):
 def test_boxes_that_leave_their_photos_are_not_scored_without_a_word(tmp_path, caplog):
     read(lines(tmp_path, LINE | {"boxes": [BOX | {"xyxy": [100, 20, 400, 70]}]}, EMPTY), TRUTHS)
     assert "1 of 1 boxes reach out of their photo" in caplog.text
+
+
+LINES = [
+    {"photo": "packs/a.jpg", "width": 200, "height": 100, "boxes": [BOX]},
+    {"photo": "packs/b.jpg", "width": 100, "height": 100, "boxes": []},
+]
+
+
+def test_exported_coco_instances_are_scored_as_the_lines_they_came_from(tmp_path):
+    file = tmp_path / "boxes.json"
+    file.write_bytes(export(LINES, "coco", {}))
+    answers = read(file, TRUTHS)
+    assert answers.predictions.xyxy.tolist() == [BOX["xyxy"]]
+    assert answers.predictions.confidence.tolist() == [BOX["confidence"]]
+    assert answers.predictions.data["photo"].tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("records", "reason"),
+    [
+        ([LINES[0], {"photo": "b.jpg", "error": "no photo"}], "1 of the split's 2 photos are miss"),
+        ([*LINES, LINES[0] | {"photo": "more/a.jpg"}], "photo a is there twice"),
+        ([LINES[0] | {"width": 100, "height": 50}, LINES[1]], "a is 100 x 50 there, but 200 x 100"),
+    ],
+)
+def test_coco_instances_name_each_photo_of_the_split_once_in_its_size(records, reason, tmp_path):
+    file = tmp_path / "boxes.json"
+    file.write_bytes(export(records, "coco", {}))
+    with pytest.raises(ValueError, match=reason):
+        read(file, TRUTHS)
+
+
+def test_labels_are_no_predictions(tmp_path):
+    file = tmp_path / "labels.json"
+    content = json.loads(export(LINES, "coco", {}))
+    del content["annotations"][0]["score"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"labels\.json holds labels: .* need a score"):
+        read(file, TRUTHS)
+
+
+def test_coco_results_with_corners_are_refused(tmp_path):
+    """As x, y, width, height this box ends at 120, 90 of 200 x 100, and the next at 250, 130."""
+    common = {"image_id": "a", "category_id": 0, "score": 0.9}
+    boxes = [[10, 20, 110, 70], [100, 50, 150, 80]]
+    with pytest.raises(ValueError, match=r"1 boxes .* reach out of their photos as x, y, width"):
+        read(coco(tmp_path, *[common | {"bbox": box} for box in boxes]), TRUTHS)
 
 
 def test_coco_photos_of_one_name_are_told_apart(tmp_path):
