@@ -30,7 +30,7 @@ The last line on stdout is one JSON object with every number.
 exit codes: 0 all is scored, 2 something is wrong and nothing was overwritten
 """
 RUN = "a run folder; may be repeated"
-FILES = "from any model: our JSON lines, COCO results, or the original's table of samples"
+FILES = "from any model: our JSON lines, COCO results or instances, or the original's table"
 THRESHOLD = (
     "boxes below this confidence count only in AP and the curves (default: as the command and page;"
     " every box of --predictions)"

@@ -60,11 +60,10 @@ def read(
         raise ValueError(f"{file} holds no truth: name the data set with --data and --split")
     content = read_json(file) if file.suffix == ".json" else None
     is_lines = not isinstance(content, list)
-    predictions = (
-        read_lines(file, label, content)
-        if is_lines
-        else read_coco(file, content, truths, data, split, label)
-    )
+    if isinstance(content, list):
+        predictions = read_coco(file, content, truths, data, split, label)
+    else:
+        predictions = read_lines(file, label, content)
     require_pixels(file, predictions, truths)
     answers = join(file.stem, truths, predictions, split_ids)
     return replace(answers, differs=_differs(file)) if is_lines else answers
