@@ -10,7 +10,7 @@ from eval.predictions.fields import check_boxes, check_scores
 from eval.predictions.predictions import Prediction, Truth, match_id
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.data.classes import coco_classes, renaming, warn_of_others
-from nutrition_vl.data.formats.coco_checks import CocoPhoto, require_sizes_not_corners
+from nutrition_vl.data.formats.coco_checks import CocoPhoto, require_corner_and_size
 from nutrition_vl.data.ids import coco_id
 from nutrition_vl.data.rows import naming, read_json, require
 
@@ -64,7 +64,7 @@ def read_coco(
     sizes = {truth.id: (round(truth.width), round(truth.height)) for truth in truths}
     known = [one for one in predictions if one.photo in sizes]
     photos = [CocoPhoto(None, one.photo, sizes[one.photo], one.xyxy, one.labels) for one in known]
-    require_sizes_not_corners(photos, file)
+    require_corner_and_size(photos, file)
     return predictions
 
 

@@ -214,9 +214,10 @@ def unpack(archive: Path, place: Path) -> list[tuple[str, Path]]:
 
 
 def unique_names(named: Sequence[tuple[str, Path]]) -> dict[str, Path]:
-    """The photos by name; the second photo of a name gets a number."""
+    """The photos by printable name; the second photo of a name gets a number."""
     photos: dict[str, Path] = {}
-    for name, path in named:
+    for text, path in named:
+        name = text.encode(errors="backslashreplace").decode()  # a browser shows no other bytes
         stem, number, unique = Path(name), 1, name
         while unique in photos:
             number += 1

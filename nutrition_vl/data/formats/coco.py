@@ -16,8 +16,8 @@ from nutrition_vl.data.classes import coco_classes
 from nutrition_vl.data.formats.coco_checks import (
     CocoPhoto,
     annotation_problem,
+    require_corner_and_size,
     require_same_ids,
-    require_sizes_not_corners,
 )
 from nutrition_vl.data.ids import coco_id
 from nutrition_vl.data.paths import locate
@@ -47,7 +47,7 @@ def read_coco(
     require_same_ids(lists["annotations"], "image_id", aside - {None}, file)
     require_same_ids(lists["annotations"], "category_id", names, file)
     _add_boxes(lists["annotations"], photos, aside, names, file, skipped)
-    require_sizes_not_corners(photos.values(), file)
+    require_corner_and_size(photos.values(), file)
     used = {label for photo in photos.values() for label in photo.labels}
     classes = frozenset(coco_classes(lists["categories"], used))
     unturned = "label studio" in str(content.get("info")).lower()

@@ -7,6 +7,7 @@ from pathlib import Path
 from nutrition_vl.data.ids import coco_id
 from nutrition_vl.data.rows import is_box, is_number
 
+FEW = 0.05  # of the boxes: fewer reach out by slips
 REACH = 1.1  # of the photo's sides: careless boxes end a little outside, boxes of corners far
 
 
@@ -67,19 +68,27 @@ def annotation_problem(entry: Mapping, names: dict[Hashable, str]) -> str:
     return ""
 
 
-def require_sizes_not_corners(photos: Iterable[CocoPhoto], file: Path) -> None:
-    """ValueError for boxes that leave their photos as x, y, width, height, but not as corners."""
-    beyond, first = 0, ""
+def require_corner_and_size(photos: Iterable[CocoPhoto], file: Path) -> None:
+    """ValueError for boxes that leave their photos as x, y, width, height, but not as they are
+    meant: all fit as two corners, or all as centre and size."""
+    beyond, count, first, forms = 0, 0, "", {"x0, y0, x1, y1", "centre and size"}
     for photo in photos:
-        for x0, y0, right, bottom in photo.boxes:
-            x1, y1 = right - x0, bottom - y0  # as written
-            width, height = photo.size or (float("inf"), float("inf"))
-            if x1 <= x0 or y1 <= y0 or x1 > width + 1 or y1 > height + 1:
-                return
+        width, height = photo.size or (float("inf"), float("inf"))
+        for x, y, right, bottom in photo.boxes:
+            x1, y1 = right - x, bottom - y  # as written
+            if x1 <= x or y1 <= y or x1 > width + 1 or y1 > height + 1:
+                forms.discard("x0, y0, x1, y1")
+            ends = (x1 / 2 - x, y1 / 2 - y, x + x1 / 2 - width, y + y1 / 2 - height)
+            if max(ends) > 1:
+                forms.discard("centre and size")
+            count += 1
             if right > REACH * width or bottom > REACH * height:
                 beyond, first = beyond + 1, first or photo.name
-    if beyond:
+    if beyond <= FEW * count:
+        forms.discard("centre and size")
+    if beyond and forms:
         raise ValueError(
             f"{file}: {beyond} boxes (the first of {first}) reach out of their photos as x, y, "
-            "width, height, and all fit as x0, y0, x1, y1: write them as x, y, width, height"
+            f"width, height, and all fit as {' or as '.join(sorted(forms, reverse=True))}: write "
+            "them as x, y, width, height"
         )

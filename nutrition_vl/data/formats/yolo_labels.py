@@ -10,6 +10,7 @@ from nutrition_vl.data.rows import Sample, Skipped, read_text, skip
 # Class lists that lie next to label files, one name per line.
 CLASS_LISTS = ("classes.txt", "obj.names")
 OVER = 1.01  # Ultralytics' tolerance for numbers from 0 to 1
+FAR, FEW = 0.1, 0.05  # of a side, and of the boxes: more reach out by another meaning, not by slips
 
 
 def label_files(photos: list[Path]) -> dict[Path, Path]:
@@ -88,18 +89,28 @@ def read_labels(
 
 
 def require_centres(samples: list[Sample], file: Path) -> None:
-    """ValueError for boxes that leave their photos as centre and size, but not as corners."""
-    beyond = ""
+    """ValueError for boxes that leave their photos as centre and size, but not as they are meant.
+
+    All fit as corners, or all as x, y, width, height, where a few that reach out a little do not.
+    """
+    first, far, count, forms = "", 0, 0, {"x0, y0, x1, y1", "x, y, width, height"}
     for sample in samples:
         for x0, y0, x1, y1 in sample.xyxy:
-            if x1 - x0 <= (x0 + x1) / 2 or y1 - y0 <= (y0 + y1) / 2:
-                return
-            if min(x0, y0) < 1 - OVER or max(x1, y1) > OVER:
-                beyond = beyond or sample.id
-    if beyond:
+            x, y, width, height = (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0  # as written
+            if width <= x or height <= y:
+                forms.discard("x0, y0, x1, y1")
+            if x + width > OVER or y + height > OVER:
+                forms.discard("x, y, width, height")
+            beyond = max(-x0, -y0, x1 - 1, y1 - 1)
+            first = first or (sample.id if beyond > OVER - 1 else "")
+            far, count = far + (beyond > FAR), count + 1
+    if far <= FEW * count:
+        forms.discard("x, y, width, height")
+    if first and forms:
         raise ValueError(
-            f"{file}: boxes (the first of {beyond}) leave their photos as centre and size, and all"
-            " fit as x0, y0, x1, y1: write them as centre, width, height"
+            f"{file}: boxes (the first of {first}) leave their photos as centre and size, and all"
+            f" fit as {' or as '.join(sorted(forms, reverse=True))}: write them as centre, width,"
+            " height"
         )
 
 

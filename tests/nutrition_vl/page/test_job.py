@@ -1,5 +1,6 @@
 """Jobs of many photos: their sources, what is unusual, stop and continue."""
 
+import os
 import zipfile
 
 import pytest
@@ -67,6 +68,10 @@ def test_a_folder_lies_below_the_root(tmp_path, name):
     (tmp_path / "other").mkdir()
     with pytest.raises(ValueError, match="there is no folder"):
         folder_inside(root, name)
+
+
+def test_a_name_in_bytes_that_are_no_text_is_shown_in_letters(tmp_path):
+    assert [*unique_names([(os.fsdecode(b"lat\xe9.jpg"), tmp_path)])] == [r"lat\udce9.jpg"]
 
 
 def test_photos_of_one_name_are_numbered(tmp_path):

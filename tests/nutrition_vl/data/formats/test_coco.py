@@ -298,3 +298,14 @@ def test_a_photo_without_annotation_next_to_one_of_no_photo_is_named(refers, tmp
     boxes, skipped = read(coco(tmp_path, TWO, [mark(1), mark(refers)]))
     assert boxes == {"a": [BOX]} and len(skipped) == 2
     assert "b.jpg has no annotation, and 1 annotations belong to no photo" in skipped["b.jpg"]
+
+
+def test_boxes_of_centre_and_size_are_refused(tmp_path):
+    """From its corner the first of two boxes ends at 260, 130 of 200 x 100."""
+    photo(tmp_path / "a.jpg")
+    marks = [mark(box=(100, 50, 160, 80)), mark(box=(60, 40, 40, 20)) | {"id": 2}]
+    reason = (
+        r"1 boxes \(the first of a\.jpg\) reach out .* fit as centre and size: write"
+    )
+    with pytest.raises(ValueError, match=reason):
+        read(coco(tmp_path, marks=marks), "train")

@@ -206,6 +206,19 @@ def test_one_bad_line_is_named_and_other_photos_stay(line, tmp_path):
     assert name in ("b", "b.jpg") and "b" in reason
 
 
+def test_boxes_from_their_upper_left_corner_are_no_centres(tmp_path):
+    """As centres, the first of two boxes reaches from -0.3 to 0.5 of the sides."""
+    folder = yolo(tmp_path, line="0 0.1 0.1 0.8 0.8\n0 0.5 0.5 0.4 0.4\n")
+    with pytest.raises(ValueError, match=r"first of a\) leave .* as x, y, width, height: write"):
+        read(folder)
+
+
+def test_a_box_that_reaches_out_a_little_is_clipped(tmp_path):
+    """From -0.025 to 0.225 of 200, and from 0.3 to 0.7 of 100."""
+    folder = yolo(tmp_path, line="0 0.1 0.5 0.25 0.4\n0 0.5 0.5 0.4 0.4\n")
+    assert read(folder) == ({"a": [[0, 30, 45, 70], [60, 30, 140, 70]]}, {})
+
+
 def test_a_label_file_that_is_no_text_is_named(tmp_path):
     folder = yolo(tmp_path)
     photo(folder / "images/val/b.jpg")
