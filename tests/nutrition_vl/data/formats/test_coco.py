@@ -304,8 +304,6 @@ def test_boxes_of_centre_and_size_are_refused(tmp_path):
     """From its corner the first of two boxes ends at 260, 130 of 200 x 100."""
     photo(tmp_path / "a.jpg")
     marks = [mark(box=(100, 50, 160, 80)), mark(box=(60, 40, 40, 20)) | {"id": 2}]
-    reason = (
-        r"1 boxes \(the first of a\.jpg\) reach out .* fit as centre and size: write"
-    )
+    reason = r"1 boxes \(the first of a\.jpg\) reach out .* fit as centre and size: write"
     with pytest.raises(ValueError, match=reason):
         read(coco(tmp_path, marks=marks), "train")
