@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from tqdm import tqdm
 
-from nutrition_vl.cli import command, described, file, folder, positive, share
+from nutrition_vl.cli import command, described, file, folder, place, positive, share
 from nutrition_vl.data.photos import find_photos
 from nutrition_vl.running.quick_imports import quick_imports, run
 
@@ -49,7 +49,9 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = described("nutrition_vl", __doc__)
     add = options.add_argument
-    add("photos", nargs="+", type=Path, metavar="PHOTO|FOLDER", help="folders are searched through")
+    add(
+        "photos", nargs="+", type=place, metavar="PHOTO|FOLDER", help="folders are searched through"
+    )
     add("--checkpoint", default="demo", help="demo, a run, a checkpoint folder or a hub id")
     add("--adapter", metavar="NAME|none", help="another adapter than the checkpoint's, or none")
     add("--out", type=file, metavar="FILE", help="write the lines there, and go on if it is there")

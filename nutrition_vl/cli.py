@@ -99,6 +99,15 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def place(text: str) -> Path:
+    """Parses a photo or a folder to read."""
+    if not text:
+        raise argparse.ArgumentTypeError("a name is empty: give a photo or a folder")
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text} is a URL, which nutrition_vl.batch reads")
+    return Path(text)
+
+
 def folder(text: str) -> Path:
     """Parses a folder to write to, which may not exist yet."""
     path = Path(text)

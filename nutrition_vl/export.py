@@ -17,6 +17,7 @@ from typing import Any
 from nutrition_vl.boxes import LABELS
 from nutrition_vl.cli import command, described, file
 from nutrition_vl.data.ids import unique
+from nutrition_vl.data.paths import stem_inside
 from nutrition_vl.files import read_jsonl
 from nutrition_vl.looks.crops import crop_name, crops
 
@@ -67,7 +68,7 @@ def to_yolo(records: Sequence[Record]) -> bytes:
     for record in records:
         if "boxes" in record:
             lines = "".join(_yolo_line(box, record) for box in record["boxes"]).encode()
-            name = f"labels/{_stem(record)}.txt"
+            name = f"labels/{stem_inside(record['photo'])}.txt"
             if members.setdefault(name, lines) != lines:
                 photo = record["photo"]
                 raise ValueError(f"{photo} and another photo have one {name}: rename one of them")
@@ -76,7 +77,7 @@ def to_yolo(records: Sequence[Record]) -> bytes:
 
 def to_crops(records: Sequence[Record], photos: Mapping[str, Path]) -> bytes:
     """A zip with a JPEG per table, cut from the photos, which are files by name."""
-    members, stems = {}, unique(map(_stem, records))
+    members, stems = {}, unique(stem_inside(record["photo"]) for record in records)
     for record, stem in zip(records, stems, strict=True):
         for number, crop in enumerate(crops(photos[record["photo"]], record), 1):
             picture = io.BytesIO()
@@ -116,12 +117,6 @@ def _yolo_line(box: Record, record: Record) -> str:
     centre = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height)
     size = ((x1 - x0) / width, (y1 - y0) / height)
     return f"{LABELS.index(box['label'])} {' '.join(f'{n:.6f}' for n in (*centre, *size))}\n"
-
-
-def _stem(record: Record) -> str:
-    """The photo's path without its ending and without a way out of the folder."""
-    path = Path(record["photo"].encode(errors="backslashreplace").decode())
-    return path.with_suffix("").as_posix().lstrip("/").replace("../", "")
 
 
 def _zip(members: dict[str, bytes]) -> bytes:

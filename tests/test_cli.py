@@ -210,6 +210,15 @@ def test_a_folder_without_photos_is_one_sentence(tmp_path, capsys):
     assert capsys.readouterr().err.startswith(f"nutrition_vl: there is no photo in {tmp_path}: ")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("", "a name is empty"), ("https://packs.example/a.jpg", "batch reads")]
+)
+def test_what_names_no_file_is_refused(name, words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([name])
+    assert words in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("size", ["0", "-1", "many"])
 def test_a_batch_has_at_least_one_photo(size, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -82,11 +82,13 @@ def _run(args: argparse.Namespace) -> int:
 def _to_folder(args: argparse.Namespace) -> int:
     # Here and not above: they take seconds, which --help and a mistyped option need not wait for.
     from nutrition_vl.batch.results import Results
-    from nutrition_vl.batch.source import list_photos
+    from nutrition_vl.batch.source import list_photos, require_own_crops
 
     listed = list_photos(args.source, args.column)
     names = {photo["photo"]: photo for photo in listed}
     photos, twice = [*names.values()][: args.limit], len(listed) - len(names)
+    if args.crops:
+        require_own_crops(photos)
     run, about = _description(args)
     results = Results(args.out)
     with results.only_command():

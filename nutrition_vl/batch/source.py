@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nutrition_vl.batch import places
-from nutrition_vl.data.paths import is_photo, locate
+from nutrition_vl.data.paths import is_photo, locate, stem_inside
 from nutrition_vl.data.photos import FORMATS, find_photos
 
 Photo = dict[str, Any]
@@ -101,6 +101,15 @@ def _rows(file: str, column: str, metadata: Any) -> Iterator[Photo]:
             name = f"{file}#{next(number)}"
             place = os.fsencode(file)
             yield {"photo": name, "place": place, "column": column, "group": group, "row": row}
+
+
+def require_own_crops(photos: Iterable[Photo]) -> None:
+    """ValueError where the crops of two photos would have one name."""
+    stems: dict[str, str] = {}
+    for photo in photos:
+        name = photo["photo"]
+        if (other := stems.setdefault(stem_inside(name), name)) != name:
+            raise ValueError(f"the crops of {other} and {name} would have one name: rename a photo")
 
 
 def read_photo(photo: Photo) -> bytes:

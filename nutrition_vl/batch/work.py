@@ -3,7 +3,6 @@
 import io
 import pickle
 from dataclasses import replace
-from pathlib import PurePosixPath
 from socket import gethostname
 from typing import Any
 
@@ -13,6 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from nutrition_vl.answer import Detection
 from nutrition_vl.batch import places
+from nutrition_vl.data.paths import stem_inside
 from nutrition_vl.data.photos import PhotoFile
 from nutrition_vl.decoding.inputs import ModelInputs
 from nutrition_vl.detector import Detector
@@ -78,12 +78,11 @@ class Answer:
         return record
 
     def _save_crops(self, photo: PhotoFile, boxes: list[Row]) -> None:
-        stem = str(PurePosixPath(str(photo.name)).with_suffix("")).lstrip("/").replace("../", "")
-        picture = photo.open()
+        stem, picture = stem_inside(str(photo.name)), photo.open()
         for number, box in enumerate(boxes, 1):
             jpeg = io.BytesIO()
             crop(picture, box["xyxy"], self.margin).save(jpeg, "JPEG", quality=92)
-            place = places.join(str(self.crops), crop_name(stem.replace("://", "/"), number))
+            place = places.join(str(self.crops), crop_name(stem, number))
             places.write(place, jpeg.getvalue())
 
 

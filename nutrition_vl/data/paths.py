@@ -22,6 +22,13 @@ def is_photo(file: str | Path) -> bool:
     return os.path.splitext(str(file))[1].lower() in photo_suffixes()
 
 
+def stem_inside(name: str) -> str:
+    """The name of a photo without its ending and without a way out of the folder it is put in."""
+    path = Path(name.encode(errors="backslashreplace").decode())
+    whole = path.with_suffix("") if is_photo(path) else path  # a row packs.parquet#3 has no ending
+    return whole.as_posix().lstrip("/").replace("../", "")
+
+
 def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     """The files of a folder and its sub-folders with one of these suffixes, sorted.
 

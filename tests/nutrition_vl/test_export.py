@@ -84,6 +84,13 @@ def test_a_name_cannot_leave_the_archive():
 TWO = [RECORDS[0] | {"photo": name} for name in ("a/pack.jpg", "a/pack.png")]
 
 
+def test_rows_of_a_table_have_files_of_their_own():
+    rows = [RECORDS[n] | {"photo": f"/packs.parquet#{n}"} for n in range(2)]
+    files = members(export(rows, "yolo", {}))
+    assert len(files["labels/packs.parquet#0.txt"].splitlines()) == 1
+    assert files["labels/packs.parquet#1.txt"] == b""
+
+
 def test_two_photos_of_one_stem_keep_their_crops():
     photos = {record["photo"]: EXAMPLES / "pack_1.jpg" for record in TWO}
     assert list(members(export(TWO, "crops", photos))) == [

@@ -79,6 +79,10 @@ def read_parquet(path: Path, split: str) -> Dataset:
         table = Dataset.from_parquet([str(file) for file in files])
     except (ValueError, DatasetGenerationError) as error:
         raise ValueError(f"{path} is no readable parquet: {error}") from error
+    if table.features.get("image") == datasets.Value("string"):  # paths, here or of another machine
+        roots = (files[0].parent, files[0].parent / "images", Path())
+        paths = [*map(str, locate(table["image"][:], roots))]
+        table = table.remove_columns("image").add_column("image", paths)
     if "split" not in table.column_names:
         return table
     names = [str(name) for name in table["split"]]

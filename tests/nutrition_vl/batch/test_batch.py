@@ -24,7 +24,9 @@ from nutrition_vl.batch.__main__ import _description, main, parser
 from nutrition_vl.batch.child import Child
 from nutrition_vl.batch.pipeline import _read
 from nutrition_vl.batch.results import SCHEMA, Results
-from nutrition_vl.batch.source import list_photos, read_photo
+from nutrition_vl.batch.source import list_photos, read_photo, require_own_crops
+from nutrition_vl.batch.work import Answer, Prepare
+from nutrition_vl.models.checkpoints import DEMO
 from tests.helpers.broken_decoder.sitecustomize import MARK
 from tests.helpers.packs import draw
 from tests.helpers.people import nobody
@@ -119,6 +121,28 @@ def test_a_list_may_name_photos_in_bytes_that_are_no_text(tmp_path):
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + os.fsencode(photo) + b"\r\n")
     (listed,) = list_photos(str(tmp_path / "list.txt"))
     assert read_photo(listed) == b"photo"
+
+
+def test_rows_of_a_table_have_crops_of_their_own(tmp_path):
+    files = [(DEMO / "examples" / f"pack_{n}.jpg").read_bytes() for n in (1, 2)]
+    pq.write_table(pa.table({"image": files}), tmp_path / "packs.parquet")
+    listed = list_photos(str(tmp_path / "packs.parquet"), "image")
+    require_own_crops(listed)
+    rows = [{"photo": one["photo"], "file": read_photo(one)} for one in listed]
+    prepared = Prepare("demo", "demo", "float32")(rows)
+    work = Answer("demo", "demo", 0.4, str(tmp_path / "crops"), "cpu")
+    work([row | more for row, more in zip(rows, prepared, strict=True)])
+    crops = sorted(file.name for file in (tmp_path / "crops").rglob("*.jpg"))
+    assert crops == [f"packs.parquet#{n}_table_1.jpg" for n in (0, 1)]
+
+
+def test_crops_of_two_photos_have_names_of_their_own(tmp_path, capsys):
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        (tmp_path / name).write_bytes(b"photo")
+    assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--crops", "crops"]) == 2
+    words = f"the crops of {tmp_path}/a.jpg and {tmp_path}/a.png would have one name: rename"
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_photo_that_is_gone_is_named_as_stream_names_it(tmp_path):

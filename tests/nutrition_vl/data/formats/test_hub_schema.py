@@ -57,6 +57,22 @@ def test_boxes_of_x_y_width_height_are_no_corners(form, boxes, tmp_path):
         load_split(source, "val", skipped=[])
 
 
+@pytest.mark.parametrize("before", ["", "photos/", "/home/me/packs/", "s3://packs/2026/"])
+def test_parquet_may_hold_the_paths_of_photos_next_to_it(before, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.new("RGB", (60, 80)).save(elsewhere / "a.jpg")
+    monkeypatch.chdir(elsewhere)
+    photo = tmp_path / "set" / (before if before == "photos/" else "") / "a.jpg"
+    photo.parent.mkdir(parents=True)
+    Image.new("RGB", (200, 100)).save(photo)
+    rows = [{"image": f"{before}a.jpg", "objects": objects(TABLE)}]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "set" / "val.parquet")
+    (row,) = load_split(tmp_path / "set" / "val.parquet", "val")
+    assert row["image"].size == (200, 100)
+    assert row["xyxy"] == [pytest.approx([20, 10, 120, 60])]
+
+
 def labels(source, split="val", **options):
     return list(load_split(source, split, **options)["label"])
 
