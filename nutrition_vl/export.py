@@ -18,7 +18,7 @@ from nutrition_vl.boxes import LABELS
 from nutrition_vl.cli import command, described, file
 from nutrition_vl.data.ids import unique
 from nutrition_vl.data.paths import stem_inside
-from nutrition_vl.files import read_jsonl
+from nutrition_vl.data.rows import Skipped, is_box, is_number, read_jsonl, warn_skipped
 from nutrition_vl.looks.crops import crop_name, crops
 
 Record = dict[str, Any]
@@ -139,14 +139,43 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def _run(args: argparse.Namespace) -> None:
+def _records(file: Path) -> tuple[list[Record], list[Skipped]]:
+    """The answers in a file, and its lines that are no JSON; ValueError for a file of others."""
+    broken: list[Skipped] = []
+    records = read_jsonl(file, broken)
+    for number, record in enumerate(records, 1):
+        if not _is_answer(record):
+            raise ValueError(
+                f"{file}, entry {number}: expected a photo with boxes or an error, as python -m"
+                f" nutrition_vl writes it, got {str(record)[:60]}"
+            )
+    if broken and not records:
+        raise ValueError(f"{file} holds no answer: {broken[0].error}")
+    return records, broken
+
+
+def _is_answer(record: Any) -> bool:
+    if not isinstance(record, dict) or not isinstance(record.get("photo"), str):
+        return False
+    boxes, sides = record.get("boxes"), (record.get("width"), record.get("height"))
+    return "error" in record or (
+        all(is_number(side) and side > 0 for side in sides)
+        and isinstance(boxes, list)
+        and all(isinstance(box, dict) and box.get("label") in LABELS for box in boxes)
+        and all(is_box(box.get("xyxy")) and is_number(box.get("confidence")) for box in boxes)
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
     if not args.answers.is_file():
         raise FileNotFoundError(f"there is no file {args.answers}: name the command's JSON lines")
-    records = read_jsonl(args.answers)
+    records, broken = _records(args.answers)
     photos = {record["photo"]: args.photos / record["photo"] for record in records}
     args.out.write_bytes(export(records, args.to, photos))
     unread = sum("error" in record for record in records)
     print(f"{args.out}: {len(records) - unread} photos, {unread} without an answer")
+    warn_skipped(args.answers, broken, "exported")
+    return int(bool(broken))
 
 
 main = command(parser, _run)

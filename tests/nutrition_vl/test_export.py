@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import zipfile
 
 import numpy as np
@@ -125,6 +126,33 @@ def test_the_command_writes_what_the_page_downloads(tmp_path, capsys):
     assert out.read_bytes() == export(RECORDS, "coco", FILES)
     assert main([str(tmp_path / "none.jsonl"), str(out)]) == 2
     assert "there is no file" in capsys.readouterr().err
+
+
+def test_a_line_that_a_killed_command_cut_short_is_counted(tmp_path, capsys, caplog):
+    answers, out = tmp_path / "answers.jsonl", tmp_path / "boxes.json"
+    lines = export(RECORDS, "jsonl", FILES)
+    answers.write_bytes(lines[:-20])
+    assert main([str(answers), str(out)]) == 1
+    assert "2 photos, 0 without an answer" in capsys.readouterr().out
+    assert "1 entries are not exported" in caplog.text and "line 3: not JSON" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("photo,label\na.jpg,table\n", "holds no answer: .*line 1: not JSON"),
+        ("[1, 2]\n", r"entry 1: expected a photo with boxes .* got \[1, 2\]"),
+        ('{"image": "a.jpg", "boxes": []}\n', "entry 1: expected a photo"),
+        ('{"photo": "a.jpg", "boxes": []}\n', "entry 1: expected a photo"),
+        (json.dumps(RECORDS[0] | {"boxes": [BOX | {"xyxy": [1, 2]}]}), "entry 1: expected a photo"),
+        (json.dumps(RECORDS[0] | {"boxes": [BOX | {"label": "x"}]}), "entry 1: expected a photo"),
+    ],
+)
+def test_a_file_of_no_answers_is_refused_and_nothing_written(text, reason, tmp_path, capsys):
+    (tmp_path / "answers.jsonl").write_text(text)
+    assert main([str(tmp_path / "answers.jsonl"), str(tmp_path / "boxes.json")]) == 2
+    assert re.search(reason, capsys.readouterr().err)
+    assert not (tmp_path / "boxes.json").exists()
 
 
 @pytest.mark.parametrize("quarters", range(5))
