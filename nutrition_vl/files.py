@@ -89,8 +89,9 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def git_commit() -> str:
-    """The commit of this code, 12 digits; empty outside a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    """The commit of this code, 12 digits, "-dirty" with changes; empty outside a checkout."""
+    here, tags = str(Path(__file__).parent), ["--exclude", "*"]
+    command = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12", *tags]
     try:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:
