@@ -272,6 +272,15 @@ def test_a_file_of_answers_goes_on_where_it_stopped(loaded, many, tmp_path, caps
     assert without_time(cut) == without_time(tmp_path / "whole.jsonl")
 
 
+@pytest.mark.parametrize("content", ['{"images": []}', '{"images": []}\n', "notes", "\n"])
+def test_a_file_of_something_else_is_never_written_to(content, many, tmp_path, capsys):
+    file = tmp_path / "labels.json"
+    file.write_text(content)
+    assert main([str(many), "--out", str(file)]) == 2
+    assert "labels.json" in capsys.readouterr().err
+    assert file.read_text() == content
+
+
 def test_a_whole_file_of_answers_loads_no_model(loaded, many, tmp_path, monkeypatch):
     detect(many, tmp_path / "answers.jsonl")
     before = (tmp_path / "answers.jsonl").read_bytes()
