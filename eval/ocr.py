@@ -106,6 +106,8 @@ def _run(args: argparse.Namespace) -> None:
     from nutrition_vl.data.rows import Skipped, warn_skipped
     from nutrition_vl.running.resume import as_line, locked
 
+    if args.out.suffix != ".jsonl":  # it may be a file of labels
+        raise ValueError(f"{args.out} does not end in .jsonl, as eval --predictions needs it")
     reader, skipped = _reader(), list[Skipped]()
     split = load_split(args.data, args.split, skipped=skipped, label=args.label)
     warn_skipped(args.data, skipped, "read")

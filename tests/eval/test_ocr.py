@@ -69,6 +69,14 @@ def test_the_file_is_one_of_predictions_and_only_gaps_are_read(tmp_path, monkeyp
     assert (row["recall@0.5"], row["false_alarm_rate"]) == (1, 1)
 
 
+def test_a_file_of_labels_is_not_written_to(tmp_path, capsys):
+    labels = tmp_path / "instances.json"
+    labels.write_text('{"images": []}')
+    assert main(["--data", str(tmp_path), "--out", str(labels)]) == 2
+    assert "instances.json does not end in .jsonl" in capsys.readouterr().err
+    assert labels.read_text() == '{"images": []}'
+
+
 def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rapidocr", None)
     assert main(["--data", str(tmp_path), "--out", str(tmp_path / "ocr.jsonl")]) == 2
