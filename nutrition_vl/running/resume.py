@@ -18,7 +18,8 @@ CONTENTS = ("*.safetensors", "*.json", "*.jinja")  # weights, settings, calibrat
 def locked(file: Path, wait: bool = False) -> Iterator[IO[bytes]]:
     """Opens a file to append to while no other process does; cuts off a half last line.
 
-    Raises ValueError where another process has it open, unless this one is to `wait`.
+    Raises ValueError where another process has it open, unless this one is to `wait`, and for a
+    last line that is no beginning of a JSON line, or the whole of another's file.
     """
     with named_if_full(file), file.open("a+b") as stream:
         if not lock(stream, wait):
@@ -29,8 +30,17 @@ def locked(file: Path, wait: bool = False) -> Iterator[IO[bytes]]:
         stream.seek(max(0, end - 1))
         if stream.read() not in (b"", b"\n"):  # else a long file is read for every line
             stream.seek(0)
-            stream.truncate(stream.read().rfind(b"\n") + 1)
+            _cut_half_line(file, stream, stream.read())
         yield stream
+
+
+def _cut_half_line(file: Path, stream: IO[bytes], content: bytes) -> None:
+    """Cuts off the last line, which has no end, where it is the beginning of a line of ours."""
+    start = content.rfind(b"\n") + 1
+    whole_file = not start and _parsed(content) is not None
+    if whole_file or not content.startswith(b"{", start):
+        raise ValueError(f"{file} does not hold JSON lines: move it away, or choose another --out")
+    stream.truncate(start)
 
 
 def as_line(entry: dict[str, Any]) -> bytes:
