@@ -2,8 +2,8 @@
 
 On photos unlike any it was trained on, one look finds tables that are none. On the crop most of
 these are not found again, and a true table gets sharper edges, since it fills more of the picture:
-with the embedded model 2 of 258 held-back photos without a table are boxed instead of 4, and mean
-IoU on 17 European photos is 0.782 instead of 0.715, for a ninth more looks (docs/log.md).
+with the embedded base 1 of 258 held-back photos without a table is boxed instead of 4, and mean
+IoU on 17 European photos is 0.717 instead of 0.665 (docs/log.md).
 """
 
 from collections.abc import Callable, Sequence
