@@ -191,6 +191,10 @@ def _open(source: str | Path | bytes) -> Image.Image:
 def _rgb(photo: Image.Image) -> Image.Image:
     if photo.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip to white
         photo = Image.fromarray((np.asarray(photo).clip(0, 65535) // 256).astype(np.uint8))
+    if photo.mode == "F":  # of no fixed range, which Pillow would clip at 255
+        values = np.nan_to_num(np.asarray(photo)).clip(min=0)
+        top = min((top for top in (1, 255, 65535) if values.max() <= top), default=values.max())
+        photo = Image.fromarray((values * (255 / top)).astype(np.uint8))
     if photo.has_transparency_data:
         colour = photo.convert("RGBA")
         photo = Image.alpha_composite(Image.new("RGBA", colour.size, "white"), colour)

@@ -87,6 +87,14 @@ def test_16_bits_are_scaled_and_not_cut(kind):
     assert [photo.getpixel((x, 0))[0] for x in range(5)] == [0, 0, 1, 128, 255]
 
 
+@pytest.mark.parametrize("top", [1, 255, 65535])
+def test_numbers_with_a_point_keep_their_greys(tmp_path, top):
+    levels = np.array([[0, 0.25, 0.5, 1]], dtype=np.float32).repeat(3, axis=0) * top
+    Image.fromarray(levels).save(tmp_path / "scan.tif")
+    photo = open_photo(tmp_path / "scan.tif")
+    assert [photo.getpixel((x, 1)) for x in range(4)] == [(v,) * 3 for v in (0, 63, 127, 255)]
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
 def test_other_pixel_modes(mode):
     assert open_photo(encoded(noise().convert(mode), "PNG")).mode == "RGB"
