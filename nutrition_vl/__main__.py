@@ -120,10 +120,6 @@ def _to_file(args: argparse.Namespace, photos: Sequence[Path], processes: "Proce
     settings = {name: getattr(args, name) for name in SETTINGS}
     model = provenance(args.checkpoint, args.adapter)
     answers = AnswersFile(args.out, model | settings)
-    # Without its note it is somebody's file, whose last line would be taken for a half answer.
-    if args.out.exists() and args.out.stat().st_size and not answers.note.exists():
-        words = f"{args.out} has no {answers.note.name} that says what it holds"
-        raise ValueError(f"{words}: move it away, or choose another --out")
     with answers.only_command() if processes.is_main else nullcontext():
         missing = answers.missing(photos)
         if processes.is_main:

@@ -26,9 +26,9 @@ class AnswersFile:
 
     def missing(self, photos: Sequence[Path]) -> list[Path]:
         """The photos without a line, each once; ValueError for a file of another model."""
-        names = {entry["photo"] for entry in entries(self.file, "photo")}
-        if names:
+        if self.file.exists() and self.file.stat().st_size:  # it may be a file of something else
             self._check()
+        names = {entry["photo"] for entry in entries(self.file, "photo")}
         return [photo for name, photo in _by_name(photos).items() if name not in names]
 
     def begin(self) -> None:

@@ -15,9 +15,11 @@ def test_two_commands_never_write_to_one_file(tmp_path):
 
 
 def test_a_line_that_is_no_answer_is_named(tmp_path):
-    (tmp_path / "answers.jsonl").write_text('{"photo": "a.jpg"}\n{"id": "b"}\n')
+    answers = AnswersFile(tmp_path / "answers.jsonl", {})
+    answers.begin()
+    answers.file.write_text('{"photo": "a.jpg"}\n{"id": "b"}\n')
     with pytest.raises(ValueError, match=r"answers\.jsonl, line 2 is no prediction of ours"):
-        AnswersFile(tmp_path / "answers.jsonl", {}).missing([])
+        answers.missing([])
 
 
 def test_a_copied_model_is_the_same_and_another_adapter_is_not(other):
